@@ -1,0 +1,220 @@
+"""The Human3.6M protocol of MotionBERT and its descendants, and beside its official row what users mix it up with.
+
+Official: predictions are the average of a clip and its mirrored copy; root set to zero; pixels by the camera of the
+clip's first frame; times each frame's 2.5d factor (which comes from the ground truth: absolute scale is given to every
+method); root-relative against `joints_2.5d_image`; three takes with shifted labels excluded; a frame covered more than
+once counts with its mean error; mean per action, then over actions. Frames behind a source's last full clip are not
+evaluated.
+"""
+
+import numpy as np
+import torch
+
+from . import metrics
+from .errors import InputError
+from .normalization import denormalize, root_relative
+from .registry import entry
+from .skeleton import FLIP, JOINTS
+
+# Takes whose ground truth is shifted against the video (Human3.6M release, left out by VideoPose3D and MotionBERT).
+EXCLUDED_TAKES = ("s_09_act_05_subact_02", "s_09_act_10_subact_02", "s_09_act_13_subact_01")
+
+_BLOCK = 50_000  # frames scored at a time, to bound the memory
+
+
+def score(dataset, predictions, frames, split="test"):
+    """Score normalised predictions of clips by the official protocol and its common variations.
+
+    predictions: (clips, T, 17, 3) normalised as `dataset.targets` (camera frame, roots are set to zero);
+    frames: (clips, T) their frame numbers, as `dataset.clips` gives them (a centre-frame model has T = 1).
+
+    Returns a dict: mpjpe_mm, p_mpjpe_mm (official: mean over actions, excluded takes left out), the same _per_action
+    and mpjpe_mm_per_joint; and `variants`, whose rows "official", "frame-wise" and "with excluded takes" hold
+    mpjpe_mm, p_mpjpe_mm, n_mpjpe_mm, mpjve_mm_per_frame, acceleration_error_mm_per_frame2. Velocities and accelerations
+    are taken over consecutive evaluated frames of a source, seams between clips included.
+
+    Raises InputError for shapes that do not fit and for predictions that are not finite.
+    """
+    predictions, frames = np.asarray(predictions), np.asarray(frames)
+    if predictions.shape != frames.shape + (len(JOINTS), 3):
+        raise InputError(
+            f"Predictions of shape {predictions.shape} do not fit frames of shape {frames.shape}: "
+            f"expected {frames.shape + (len(JOINTS), 3)}."
+        )
+    if not np.isfinite(predictions).all():
+        raise InputError("The predictions hold values that are not finite; the model has diverged.")
+    errors = _errors_by_frame(dataset, predictions, frames, split)
+    errors |= _motion_errors(dataset, errors, split)
+
+    sources, source_names = dataset.sources(split)
+    takes = [name[: -len("_ca_01")] for name in source_names]
+    kept = ~np.isin(takes, EXCLUDED_TAKES)[sources[errors["frame"]]]
+    if not kept.any():
+        raise InputError("All frames to score belong to the excluded takes; use a file with other takes.")
+    actions, names = dataset.actions(split)
+    actions = actions[errors["frame"]]
+
+    def per_action(values):
+        valid = kept & np.isfinite(values).reshape(len(values), -1).all(-1)
+        return {names[code]: values[valid & (actions == code)].mean(0) for code in np.unique(actions[valid])}
+
+    mpjpe, p_mpjpe = per_action(errors["mpjpe_mm"]), per_action(errors["p_mpjpe_mm"])
+    joints = np.mean(list(per_action(errors["joints_mm"]).values()), axis=0)
+    official = {key: _mean_of_actions(per_action(errors[key])) for key in _COLUMNS}
+    return {
+        "mpjpe_mm": official["mpjpe_mm"],
+        "p_mpjpe_mm": official["p_mpjpe_mm"],
+        "mpjpe_mm_per_action": {name: float(value) for name, value in mpjpe.items()},
+        "p_mpjpe_mm_per_action": {name: float(value) for name, value in p_mpjpe.items()},
+        "mpjpe_mm_per_joint": dict(zip(JOINTS, joints.tolist(), strict=True)),
+        "variants": {
+            "official": official,
+            "frame-wise": {key: _mean(errors[key][kept]) for key in _COLUMNS},
+            "with excluded takes": {
+                key: _mean_of_actions({code: errors[key][actions == code] for code in np.unique(actions)})
+                for key in _COLUMNS
+            },
+        },
+    }
+
+
+_COLUMNS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_per_frame", "acceleration_error_mm_per_frame2")
+
+
+def _mean(values):
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else None
+
+
+def _mean_of_actions(by_action):
+    means = [mean for values in by_action.values() if (mean := _mean(np.atleast_1d(values))) is not None]
+    return float(np.mean(means)) if means else None
+
+
+def _errors_by_frame(dataset, predictions, frames, split):
+    """Errors of every covered frame, in mm, with the mean root-relative pose predicted for it and its truth."""
+    covered, slot = np.unique(frames, return_inverse=True)
+    slot = slot.reshape(frames.shape)
+    joints = np.zeros((len(covered), len(JOINTS)))
+    aligned, scaled = np.zeros(len(covered)), np.zeros(len(covered))
+    poses = np.zeros((len(covered), len(JOINTS), 3))
+    for rows in np.array_split(np.arange(len(frames)), max(1, frames.size // _BLOCK)):
+        index = frames[rows]
+        pose = predictions[rows].astype(np.float64)
+        pose[..., 0, :] = 0
+        pose = denormalize(pose, dataset.camera_resolution(split, index[:, :1]))
+        pose = root_relative(pose * dataset.factors(split, index)[..., None, None])
+        truth = root_relative(dataset.ground_truth_mm(split, index).astype(np.float64))
+        at = slot[rows].ravel()
+        np.add.at(joints, at, metrics.joint_errors(pose, truth).reshape(-1, len(JOINTS)))
+        np.add.at(aligned, at, metrics.p_mpjpe(pose, truth).ravel())
+        np.add.at(scaled, at, metrics.n_mpjpe(pose, truth).ravel())
+        np.add.at(poses, at, pose.reshape(-1, len(JOINTS), 3))
+    times = np.bincount(slot.ravel(), minlength=len(covered))
+    joints /= times[:, None]
+    return {
+        "frame": covered,
+        "joints_mm": joints,
+        "mpjpe_mm": joints.mean(-1),
+        "p_mpjpe_mm": aligned / times,
+        "n_mpjpe_mm": scaled / times,
+        "poses_mm": poses / times[:, None, None],
+    }
+
+
+def _motion_errors(dataset, errors, split):
+    """Velocity and acceleration errors of the covered frames; NaN where a frame has no neighbours in its source."""
+    frame, poses = errors["frame"], errors["poses_mm"]
+    truth = root_relative(dataset.ground_truth_mm(split, frame).astype(np.float64))
+    source = dataset.sources(split)[0][frame]
+    follows = (np.diff(frame) == 1) & (np.diff(source) == 0)
+    velocity, acceleration = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
+    velocity[1:][follows] = metrics.velocity_errors(poses, truth)[follows]
+    both = follows[1:] & follows[:-1]
+    acceleration[2:][both] = metrics.acceleration_errors(poses, truth)[both]
+    return {"mpjve_mm_per_frame": velocity, "acceleration_error_mm_per_frame2": acceleration}
+
+
+@torch.inference_mode()
+def predict(model, dataset, index, channels, batch_size=64, device="cpu", flip=True, progress=None):
+    """Normalised predictions of the test clips `index` (clips, T): their own and, with flip, the mirrored average too.
+
+    Returns (own, averaged), each (clips, T, 17, 3) float32, or (clips, 1, 17, 3) from a centre-frame model; averaged is
+    None without flip. progress(n) is called with the number of clips just done.
+    """
+    model.eval()
+    own, averaged = [], []
+    for start in range(0, len(index), batch_size):
+        keypoints = dataset.inputs("test", index[start : start + batch_size])[..., :channels]
+        keypoints = torch.from_numpy(np.ascontiguousarray(keypoints)).to(device)
+        pose = model(keypoints)
+        own.append(pose.cpu().numpy())
+        if flip:
+            averaged.append(((pose + mirror(model(mirror(keypoints)))) / 2).cpu().numpy())
+        if progress:
+            progress(len(keypoints))
+    return np.concatenate(own), np.concatenate(averaged) if flip else None
+
+
+def mirror(pose):
+    """A pose or its keypoints (..., 17, 2 or 3) seen in a mirror: x negated, left and right joints swapped."""
+    pose = pose[..., list(FLIP), :]
+    return torch.cat([-pose[..., :1], pose[..., 1:]], dim=-1)
+
+
+def evaluate(model, name, dataset, frames, batch_size=64, device="cpu", progress=None):
+    """Everything that one evaluation reports of a registered model: `score` plus more rows under `variants`.
+
+    "without flip": the official row without the mirrored average; "every frame": the official row, but with the frames
+    behind the last full clip of a source too (by clips that end with the source). A centre-frame model predicts every
+    frame from the window around it, its edges repeated; its official row keeps the frames that clips of T cover.
+    """
+    kind = entry(name)
+    official = _official(kind, dataset, frames)
+    everything = dataset.every_frame_clips("test", frames)
+    if kind.output == "centre":
+        everything = np.unique(everything)[:, None]
+    own, averaged = predict(
+        model, dataset, _inputs_of(kind, dataset, everything, frames), kind.channels, batch_size, device, True, progress
+    )
+    rows = _rows_in(everything, official)
+    result = score(dataset, averaged[rows], everything[rows])
+    result["variants"]["without flip"] = score(dataset, own[rows], everything[rows])["variants"]["official"]
+    result["variants"]["every frame"] = score(dataset, averaged, everything)["variants"]["official"]
+    result["mean_pose_mpjpe_mm"] = mean_pose_mpjpe(dataset, official)
+    result["test_frames"], result["test_clips"] = int(np.unique(official).size), len(official)
+    return result
+
+
+def quick_mpjpe(model, name, dataset, frames, batch_size=64, device="cpu"):
+    """The official MPJPE, mm, but without the mirrored average: for following a training run."""
+    kind = entry(name)
+    official = _official(kind, dataset, frames)
+    index = _inputs_of(kind, dataset, official, frames)
+    own, _ = predict(model, dataset, index, kind.channels, batch_size, device, flip=False)
+    return score(dataset, own, official)["mpjpe_mm"]
+
+
+def _official(kind, dataset, frames):
+    """The frames whose poses the official row counts: (clips, T), or (frames, 1) for a centre-frame model."""
+    clips = dataset.clips("test", frames)
+    if not len(clips):
+        raise InputError(f"No test source of {dataset.path} yields a clip of {frames} frames; use a shorter clip.")
+    return np.unique(clips)[:, None] if kind.output == "centre" else clips
+
+
+def _inputs_of(kind, dataset, clips, frames):
+    return dataset.windows("test", frames, centres=clips[:, 0]) if kind.output == "centre" else clips
+
+
+def mean_pose_mpjpe(dataset, frames):
+    """Official MPJPE, mm, of always answering the mean root-relative training pose: what any model must beat."""
+    every = np.arange(0, dataset.frames("train"), max(1, dataset.frames("train") // 20_000))
+    mean = root_relative(dataset.targets("train", every)).mean(0)
+    return score(dataset, np.broadcast_to(mean, (*frames.shape, *mean.shape)), frames)["mpjpe_mm"]
+
+
+def _rows_in(clips, wanted):
+    """Which rows of `clips` are rows of `wanted`."""
+    wanted = {row.tobytes() for row in np.ascontiguousarray(wanted)}
+    return np.array([row.tobytes() in wanted for row in np.ascontiguousarray(clips)])

@@ -1,0 +1,166 @@
+"""What a Human3.6M file of the MotionBERT schema must hold, and the refusal of one that does not.
+
+A dict of two splits, each a dict over the N frames of the split:
+joint_2d (N, 17, 2) detections, pixels; confidence (N, 17) or (N, 17, 1); joint3d_image (N, 17, 3) ground truth, pixels,
+depth relative to the root; 2.5d_factor (N,) mm per pixel; joints_2.5d_image (N, 17, 3) ground truth, mm;
+camera_name, source, action: N strings. A top-level `origin` (dict) is optional: synthetic files say there how they were
+made. Other keys are ignored.
+"""
+
+import itertools
+import json
+import operator
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from baselines.errors import InputError
+
+SPLITS = ("train", "test")
+JOINT_SHAPES = {
+    "joint_2d": (17, 2),
+    "confidence": (17,),
+    "joint3d_image": (17, 3),
+    "joints_2.5d_image": (17, 3),
+    "2.5d_factor": (),
+}  # the shape of one frame
+NAME_KEYS = ("camera_name", "source", "action")
+CAMERA_RESOLUTION = {
+    "54138969": (1000, 1002),
+    "55011271": (1000, 1000),
+    "58860488": (1000, 1000),
+    "60457274": (1000, 1002),
+}  # width, height in pixels
+SOURCE_PATTERN = re.compile(r"s_(?P<subject>\d\d)_act_(?P<action>\d\d)_subact_(?P<subaction>\d\d)_ca_(?P<camera>\d\d)")
+
+
+@dataclass
+class Names:
+    """One string per frame, as runs of equal strings.
+
+    bounds: (R + 1,) int64, where each run starts, then N. codes: (R,) int32, each run's index in `table`.
+    """
+
+    bounds: np.ndarray
+    codes: np.ndarray
+    table: list
+
+    def per_frame(self):
+        """(N,) int32, each frame's index in `table`."""
+        return np.repeat(self.codes, np.diff(self.bounds))
+
+
+@dataclass
+class SplitContent:
+    """One split, checked except for the values of its numbers: `arrays` by key, as stored; `names` by key."""
+
+    frames: int
+    arrays: dict
+    names: dict
+
+
+def check(content, path):
+    """The splits of a file's `content` as {split: SplitContent}, and its origin, {} if it states none.
+
+    Raises InputError naming split, key, what was expected and what was found.
+    """
+    _require(isinstance(content, dict), f"{path} holds a {_kind(content)}, not a dict of the splits train and test")
+    origin = content.get("origin", {})
+    _require(isinstance(origin, dict), f"{path}: origin is a {_kind(origin)}, expected a dict")
+    try:
+        json.dumps(origin)
+    except (TypeError, ValueError, RecursionError):
+        raise InputError(f"{path}: origin holds more than numbers, strings, lists and dicts: simplify it") from None
+    return {split: _check_split(content, split, path) for split in SPLITS}, origin
+
+
+def check_numbers(block, key, start):
+    """Refuse what no frame may hold.
+
+    block: (n, ...) float32, the frames from `start` on. key: file, split and key, for the InputError.
+    """
+    finite = np.isfinite(block)
+    if not finite.all():
+        raise InputError(f"{key}: frame {start + _first_frame(~finite)} is not finite: repair or leave out that frame")
+    if key.endswith("2.5d_factor") and not (block > 0).all():
+        frame = _first_frame(block <= 0)
+        raise InputError(f"{key}: frame {start + frame} is {block[frame]:g}, expected mm per pixel above 0: repair it")
+
+
+def _check_split(content, split, path):
+    _require(split in content, f"{path} has no split {split!r}, only {_listed(content)}")
+    split_content = content[split]
+    place = f"{path}: {split}"
+    _require(isinstance(split_content, dict), f"{place} is a {_kind(split_content)}, expected a dict")
+    missing = [key for key in (*JOINT_SHAPES, *NAME_KEYS) if key not in split_content]
+    _require(not missing, f"{place} has no {' and no '.join(map(repr, missing))}, only {_listed(split_content)}")
+
+    frames = _length(split_content["joint_2d"], f"{place}/joint_2d")
+    _require(frames > 0, f"{place}/joint_2d holds no frame")
+    arrays = {
+        key: _check_array(split_content[key], shape, frames, f"{place}/{key}") for key, shape in JOINT_SHAPES.items()
+    }
+    names = {key: _check_names(split_content[key], frames, f"{place}/{key}") for key in NAME_KEYS}
+
+    for key, valid, expected in (
+        ("camera_name", CAMERA_RESOLUTION.__contains__, "one of " + ", ".join(CAMERA_RESOLUTION)),
+        ("source", SOURCE_PATTERN.fullmatch, "a name like s_09_act_05_subact_02_ca_01"),
+    ):
+        for start, code in zip(names[key].bounds, names[key].codes, strict=False):
+            name = names[key].table[code]
+            _require(valid(name), f"{place}/{key}: frame {start} is {name[:80]!r}, expected {expected}")
+    return SplitContent(frames, arrays, names)
+
+
+def _check_array(array, shape, frames, place):
+    _require(isinstance(array, np.ndarray), f"{place} is a {_kind(array)}, expected a numpy array")
+    if place.endswith("confidence") and array.shape == (frames, 17, 1):
+        array = array[..., 0]
+    _require(array.shape == (frames, *shape), f"{place} has shape {array.shape}, expected {(frames, *shape)}")
+    _require(
+        array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8),
+        f"{place} has dtype {array.dtype}, expected float16, float32 or float64",
+    )
+    return array
+
+
+def _check_names(values, frames, place):
+    found = _length(values, place)
+    _require(found == frames, f"{place} has {found} entries, expected {frames}, one for each frame of joint_2d")
+    if isinstance(values, np.ndarray) and values.dtype.kind == "U" and values.ndim == 1:
+        changes = values[1:] != values[:-1]
+    else:
+        values = values.tolist() if isinstance(values, np.ndarray) else list(values)
+        wrong = next((frame for frame, value in enumerate(values) if not isinstance(value, str)), None)
+        if wrong is not None:
+            _require(False, f"{place}: frame {wrong} is a {_kind(values[wrong])}, expected a string")
+        changes = np.fromiter(map(operator.ne, values, itertools.islice(values, 1, None)), bool, frames - 1)
+    bounds = np.concatenate([[0], np.flatnonzero(changes) + 1, [frames]])
+    run_names = [str(values[start]) for start in bounds[:-1]]
+    table = list(dict.fromkeys(run_names))
+    code = {name: index for index, name in enumerate(table)}
+    return Names(bounds, np.array([code[name] for name in run_names], np.int32), table)
+
+
+def _length(values, place):
+    sized = isinstance(values, (list, tuple)) or (isinstance(values, np.ndarray) and values.ndim > 0)
+    _require(sized, f"{place} is a {_kind(values)}, expected one entry for each frame")
+    return len(values)
+
+
+def _first_frame(bad):
+    return int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
+
+
+def _kind(value):
+    return "numpy array of no dimension" if isinstance(value, np.ndarray) and not value.ndim else type(value).__name__
+
+
+def _listed(keys):
+    return ", ".join(repr(key)[:40] for key in itertools.islice(keys, 20)) or "nothing"
+
+
+def _require(condition, problem):
+    if not condition:
+        raise InputError(f"{problem}: use a file of the MotionBERT schema")

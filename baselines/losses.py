@@ -1,0 +1,97 @@
+"""Training losses, for poses (B, T, 17, 3) in any one unit; each returns a scalar tensor.
+
+Sources: the terms of MotionBERT (Zhu et al., ICCV 2023, section 4.2) and of the code it shares with PoseMamba, Pose3DM
+and MDTF; temporal consistency after P-STMO and MixSTE. `TERMS` names them for recipes.
+"""
+
+import torch
+import torch.nn.functional as F
+
+BONES = (
+    (0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6), (0, 7), (7, 8), (8, 9), (9, 10), (8, 11), (11, 12), (12, 13),
+    (8, 14), (14, 15), (15, 16),
+)  # fmt: skip
+# Pairs of bones whose angle at their common joint is compared.
+ANGLES = (
+    (0, 3), (0, 6), (3, 6), (0, 1), (1, 2), (3, 4), (4, 5), (6, 7), (7, 10), (7, 13), (8, 13), (10, 13), (7, 8),
+    (8, 9), (10, 11), (11, 12), (13, 14), (14, 15),
+)  # fmt: skip
+# Joints far from the torso count more in the temporal consistency term.
+JOINT_WEIGHTS = (1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4)
+
+
+def mpjpe(predicted, target):
+    """Mean distance of joints."""
+    return torch.linalg.vector_norm(predicted - target, dim=-1).mean()
+
+
+def n_mpjpe(predicted, target):
+    """MPJPE after each frame's best scale (Rhodin et al. 2018)."""
+    scale = (predicted * target).sum((-2, -1), keepdim=True) / (predicted**2).sum((-2, -1), keepdim=True)
+    return mpjpe(scale * predicted, target)
+
+
+def weighted_mpjpe(predicted, target, weights):
+    """Mean distance of joints, each times its weight; weights: (17,)."""
+    return (weights * torch.linalg.vector_norm(predicted - target, dim=-1)).mean()
+
+
+def velocity(predicted, target):
+    """Mean distance of the frame-to-frame motions; zero for clips of one frame."""
+    if predicted.shape[1] < 2:
+        return predicted.new_zeros(())
+    return mpjpe(predicted.diff(dim=1), target.diff(dim=1))
+
+
+def temporal_consistency(predicted, target):
+    """Mean squared frame-to-frame motion of the prediction, weighted by JOINT_WEIGHTS; the target is not used."""
+    if predicted.shape[1] < 2:
+        return predicted.new_zeros(())
+    return (predicted.new_tensor(JOINT_WEIGHTS)[:, None] * predicted.diff(dim=1) ** 2).mean()
+
+
+def limb_var(predicted, target):
+    """Variance over time of the predicted bone lengths; zero for clips of one frame; the target is not used."""
+    if predicted.shape[1] < 2:
+        return predicted.new_zeros(())
+    return _bones(predicted).norm(dim=-1).var(dim=1).mean()
+
+
+def limb_gt(predicted, target):
+    """Mean absolute error of the bone lengths."""
+    return F.l1_loss(_bones(predicted).norm(dim=-1), _bones(target).norm(dim=-1))
+
+
+def angle(predicted, target):
+    """Mean absolute error of the angles between bones, radians."""
+    return F.l1_loss(_angles(predicted), _angles(target))
+
+
+def angle_velocity(predicted, target):
+    """Mean absolute error of the frame-to-frame change of the angles between bones, radians per frame."""
+    if predicted.shape[1] < 2:
+        return predicted.new_zeros(())
+    return F.l1_loss(_angles(predicted).diff(dim=1), _angles(target).diff(dim=1))
+
+
+TERMS = {
+    term.__name__: term
+    for term in (mpjpe, n_mpjpe, velocity, temporal_consistency, limb_var, limb_gt, angle, angle_velocity)
+}
+
+
+def total(predicted, target, weights):
+    """The weighted sum of terms; weights: name of a term in TERMS -> weight, e.g. PoseMamba's
+    {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 20, "temporal_consistency": 0.5}."""
+    return sum(weight * TERMS[name](predicted, target) for name, weight in weights.items())
+
+
+def _bones(poses):
+    ends = poses[:, :, BONES]  # (B, T, 16, 2, 3)
+    return ends[..., 0, :] - ends[..., 1, :]
+
+
+def _angles(poses):
+    pairs = _bones(poses)[:, :, ANGLES]  # (B, T, 18, 2, 3)
+    cosine = F.cosine_similarity(pairs[..., 0, :], pairs[..., 1, :], dim=-1)
+    return torch.acos(cosine.clamp(-1 + 1e-7, 1 - 1e-7))

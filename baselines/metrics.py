@@ -1,0 +1,59 @@
+"""Errors of 3D poses, per frame or per joint, batched; numpy, any unit (the result has the unit of the poses).
+
+Poses are (..., 17, 3), root-relative where that matters; names as in VideoPose3D.
+"""
+
+import numpy as np
+
+
+def joint_errors(predicted, target):
+    """Distance of every joint: (..., 17)."""
+    return np.linalg.norm(predicted - target, axis=-1)
+
+
+def mpjpe(predicted, target):
+    """Mean per joint position error of every frame (Protocol 1): (...,)."""
+    return joint_errors(predicted, target).mean(-1)
+
+
+def n_mpjpe(predicted, target):
+    """MPJPE of every frame after its best scale (Rhodin et al. 2018): (...,)."""
+    product, size = (predicted * target).sum((-2, -1)), (predicted**2).sum((-2, -1))
+    return mpjpe(_ratio(product, size)[..., None, None] * predicted, target)
+
+
+def p_mpjpe(predicted, target):
+    """MPJPE of every frame after its best similarity transform (Protocol 2): (...,)."""
+    return mpjpe(align(predicted, target), target)
+
+
+def align(predicted, target):
+    """Each predicted pose moved onto its target by the best rotation, scale and translation; no reflection.
+
+    Umeyama 1991: with X the centred target and Y the centred prediction, X^T Y = U S V^T and R = V U^T, the last
+    singular direction flipped where that would be a reflection. A prediction whose joints coincide goes to the
+    target's centre.
+    """
+    centre = target.mean(-2, keepdims=True)
+    X, Y = target - centre, predicted - predicted.mean(-2, keepdims=True)
+    U, S, Vt = np.linalg.svd(np.swapaxes(X, -2, -1) @ Y)
+    sign = np.where(np.linalg.det(U @ Vt) < 0, -1.0, 1.0)
+    Vt = np.concatenate([Vt[..., :-1, :], Vt[..., -1:, :] * sign[..., None, None]], axis=-2)
+    trace = S[..., :-1].sum(-1) + S[..., -1] * sign
+    size = (Y**2).sum((-2, -1))
+    return _ratio(trace, size)[..., None, None] * (Y @ np.swapaxes(Vt, -2, -1) @ np.swapaxes(U, -2, -1)) + centre
+
+
+def _ratio(numerator, size):
+    """numerator / size, and 0 for a pose without size."""
+    return np.divide(numerator, size, out=np.zeros_like(size), where=size > 0)
+
+
+def velocity_errors(predicted, target):
+    """MPJVE of consecutive frames (Pavllo et al. 2019), unit per frame. (T, 17, 3) -> (T - 1,)."""
+    return mpjpe(np.diff(predicted, axis=0), np.diff(target, axis=0))
+
+
+def acceleration_errors(predicted, target):
+    """Mean distance of the second differences (Kanazawa et al. 2019), unit per frame^2. (T, 17, 3) -> (T - 2,)."""
+    return mpjpe(np.diff(predicted, n=2, axis=0), np.diff(target, n=2, axis=0))

@@ -1,0 +1,32 @@
+"""Image coordinates to the network's [-1, 1] and back, as MotionBERT's Human3.6M data reader does it."""
+
+import numpy as np
+
+
+def normalize(pose, resolution):
+    """Pixels to normalised coordinates: xy / w * 2 - (1, h / w); z / w * 2.
+
+    pose: (..., J, 2) or (..., J, 3), pixels; z is depth in pixels relative to the root.
+    resolution: (..., 2), (width, height) in pixels, its leading axes broadcast with those of `pose`.
+    Returns the shape of `pose`, x in [-1, 1] inside the image, in the dtype of `pose` and `resolution` together.
+    """
+    width, offset = _width_and_offset(resolution, pose.shape[-1])
+    return pose / width * 2 - offset
+
+
+def denormalize(pose, resolution):
+    """Normalised coordinates to pixels: the inverse of `normalize`, same arguments."""
+    width, offset = _width_and_offset(resolution, pose.shape[-1])
+    return (pose + offset) / 2 * width
+
+
+def _width_and_offset(resolution, channels):
+    resolution = np.asarray(resolution)[..., None, :]
+    width, height = resolution[..., :1], resolution[..., 1:]
+    offset = np.concatenate([np.ones_like(width), height / width, np.zeros_like(width)], axis=-1)
+    return width, offset[..., :channels]
+
+
+def root_relative(pose):
+    """pose minus its joint 0, the pelvis; pose: (..., J, C) in any unit."""
+    return pose - pose[..., :1, :]

@@ -1,0 +1,22 @@
+// The kernels of one instruction set. setup.py compiles this file once per set, with the compiler flags of the set and
+// KERNELS as the name of the result; all else has internal linkage, so that no set's code can stand in for another's.
+#include "grid.h"
+#include "stream.h"
+
+namespace {
+
+void elementary(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n) {
+  const Softplus f;
+  for (int64_t i = 0; i < n; i += W) {
+    const int some = at_most(W, n - i);
+    const Vec v = load(x + i, some), w = f.w(v);
+    store(exp + i, f.exp.of<true>(v * splat(Exp::scale)), some);
+    store(softplus + i, f.of(v, w), some);
+    store(sigmoid + i, f.derivative(v, w), some);
+  }
+}
+
+}  // namespace
+
+extern const Kernels KERNELS;
+const Kernels KERNELS = {W, scan_forward, scan_backward, grid_forward, grid_backward, elementary};

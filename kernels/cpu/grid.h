@@ -1,0 +1,267 @@
+// PoseMamba's scan of a grid in K directions, from channels-last input and projections to the sum of the outputs. A work
+// item is a run of channel blocks of one clip; it takes the directions one after the other, gathers the cells of a chunk
+// through the order table, expands the low-rank delta in registers and adds the outputs where they belong.
+//
+// A row is what the projections give for one step: low-rank delta (R), B (N), C (N).
+#pragma once
+#include "memory.h"
+#include "recurrence.h"
+#include "scan.h"
+
+namespace {
+
+struct Direction {
+  const Grid& grid;
+  int64_t batch, k;
+
+  int64_t row_floats() const { return grid.rank + 2 * grid.states; }
+  const int32_t* cells() const { return grid.orders + k * grid.cells; }
+  bool limb() const { return grid.limb[k]; }
+  const float* projected(int64_t cell) const {
+    return grid.projected + ((batch * grid.cells + cell) * grid.directions + k) * row_floats();
+  }
+  float* channels(const float* p, int64_t cell, int64_t block) const {
+    return (float*)p + (batch * grid.cells + cell) * grid.channels + block * W;
+  }
+  Vec per_channel(const float* p, int64_t block) const {
+    return load(p + k * grid.channels + block * W, lanes_of(grid.channels, block));
+  }
+  Vec* checkpoint(int64_t t, int64_t block) const {
+    int64_t intervals = (grid.cells + interval - 1) / interval;
+    int64_t index = ((batch * grid.directions + k) * intervals + t / interval) * padded(grid.channels) + block * W;
+    return (Vec*)(grid.checkpoints + index * grid.states);
+  }
+
+  // Per block: A prescaled and the rows of dt_weight, one vector per state and rank.
+  void load_parameters(int64_t block, Vec* A, Vec* dt_weight) const {
+    const int64_t channel = k * grid.channels + block * W;
+    const int lanes = lanes_of(grid.channels, block);
+    gather_columns(grid.A + channel * grid.states, lanes, grid.states, Exp::scale, A);
+    gather_columns(grid.dt_weight + channel * grid.rank, lanes, grid.rank, 1, dt_weight);
+  }
+
+  // The limb term is linear: the projections of x and of its parent add up as well.
+  void pack(int64_t t0, int steps, float* rows) const {
+    for (int t = 0; t < steps; t++, rows += row_floats()) {
+      const int32_t cell = cells()[t0 + t];
+      const float *own = projected(cell), *parent = projected(grid.parents[cell]);
+      if (limb())
+        for (int64_t i = 0; i < row_floats(); i++) rows[i] = own[i] + parent[i];
+      else
+        memcpy(rows, own, row_floats() * sizeof(float));
+    }
+  }
+
+  void gather(int64_t t0, int steps, int64_t block, Vec* u) const {
+    const int lanes = lanes_of(grid.channels, block);
+    for (int t = 0; t < steps; t++) {
+      const int32_t cell = cells()[t0 + t];
+      u[t] = load_lanes(channels(grid.x, cell, block), lanes);
+      if (limb()) u[t] += load_lanes(channels(grid.x, grid.parents[cell], block), lanes);
+    }
+  }
+
+  void expand(int steps, const float* rows, const Vec* dt_weight, Vec* delta) const {
+    for (int t = 0; t < steps; t++, rows += row_floats()) {
+      Vec even = splat(0), odd = splat(0);
+      int64_t r = 0;
+      for (; r + 1 < grid.rank; r += 2) {
+        even = fma(dt_weight[r], splat(rows[r]), even);
+        odd = fma(dt_weight[r + 1], splat(rows[r + 1]), odd);
+      }
+      if (r < grid.rank) even = fma(dt_weight[r], splat(rows[r]), even);
+      delta[t] = even + odd;
+    }
+  }
+};
+
+void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int64_t last_block) {
+  constexpr int chunk = 64;
+  const Softplus softplus;
+  const int64_t states = grid.states, blocks = last_block - first_block, row_floats = grid.rank + 2 * states;
+  Memory memory(blocks * (2 * states + grid.rank) + vectors(chunk * row_floats));
+  Vec *A = memory.take(blocks * states), *dt_weight = memory.take(blocks * grid.rank), *h = memory.take(blocks * states);
+  float* rows = (float*)memory.take(vectors(chunk * row_floats));
+  Vec delta[chunk], x[chunk], y[chunk];
+
+  for (int64_t k = 0; k < grid.directions; k++) {
+    const Direction d{grid, batch, k};
+    for (int64_t b = 0; b < blocks; b++) d.load_parameters(first_block + b, A + b * states, dt_weight + b * grid.rank);
+    for (int64_t i = 0; i < blocks * states; i++) h[i] = splat(0);
+    for (int64_t t0 = 0; t0 < grid.cells; t0 += chunk) {
+      const int steps = at_most(chunk, grid.cells - t0);
+      d.pack(t0, steps, rows);
+      for (int64_t b = 0; b < blocks; b++) {
+        const int64_t block = first_block + b;
+        d.gather(t0, steps, block, y);
+        d.expand(steps, rows, dt_weight + b * grid.rank, delta);
+        const Vec largest =
+            discretise(steps, d.per_channel(grid.dt_bias, block), d.per_channel(grid.D, block), softplus, delta, x, y);
+        const auto run = needs_clamp(largest, A + b * states, states) ? advance_all<true> : advance_all<false>;
+        const int64_t step = grid.checkpoints ? interval : chunk;
+        for (int t = 0; t < steps; t += step) {
+          if (grid.checkpoints) copy(d.checkpoint(t0 + t, block), h + b * states, states);
+          run(at_most(step, steps - t), states, delta + t, x + t, rows + t * row_floats + grid.rank, row_floats,
+              A + b * states, h + b * states, y + t);
+        }
+        const int lanes = lanes_of(grid.channels, block);
+        for (int t = 0; t < steps; t++) {
+          float* out = d.channels(grid.y, d.cells()[t0 + t], block);
+          store_lanes(out, k == 0 ? y[t] : load_lanes(out, lanes) + y[t], lanes);
+        }
+      }
+    }
+  }
+}
+
+void grid_forward(const Grid& grid, int threads) {
+  const int64_t blocks = blocks_of(grid.channels);
+  // Channels share nothing but the rows, so the split may follow the number of threads.
+  const int64_t parts = grid.batch % threads == 0 ? 1 : at_most(blocks, threads);
+  parallel_for(grid.batch * parts, threads, [&](int64_t item) {
+    const int64_t part = item % parts;
+    grid_forward_item(grid, item / parts, blocks * part / parts, blocks * (part + 1) / parts);
+  });
+}
+
+struct GridSums {  // over time and clips, per direction and block: vectors per state, per rank, and one
+  Vec *A, *dt_weight, *D, *dt_bias;
+};
+
+// d_projected: this part's share of the gradient, (B, cells, directions, R + 2N), without the limb term.
+template <class SumsOf>
+void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t first_block, int64_t last_block,
+                        float* d_projected, const SumsOf& sums_of) {
+  constexpr int Q = 2;
+  const Grid& grid = gradients.grid;
+  const Softplus softplus;
+  const int64_t states = grid.states, rank = grid.rank, blocks = last_block - first_block;
+  const int64_t row_floats = rank + 2 * states;
+  Memory memory(blocks * (2 * states + rank) + interval * row_floats + W + vectors(interval * row_floats));
+  Vec *A = memory.take(blocks * states), *dt_weight = memory.take(blocks * rank), *carry = memory.take(blocks * states);
+  Vec* d_rows = memory.zeros(interval * row_floats + W);  // room for lane_sums() to read on
+  float* rows = (float*)memory.take(vectors(interval * row_floats));
+  BlockGradient part[Q];
+
+  for (int64_t b = first_block; b < last_block; b++)
+    for (int64_t cell = 0; cell < grid.cells; cell++)
+      store_lanes(Direction{grid, batch, 0}.channels(gradients.x, cell, b), splat(0), lanes_of(grid.channels, b));
+
+  for (int64_t k = 0; k < grid.directions; k++) {
+    const Direction d{grid, batch, k};
+    const int32_t* cells = d.cells();
+    for (int64_t b = 0; b < blocks; b++) d.load_parameters(first_block + b, A + b * states, dt_weight + b * rank);
+    for (int64_t i = 0; i < blocks * states; i++) carry[i] = splat(0);
+    for (int64_t t0 = (grid.cells - 1) / interval * interval; t0 >= 0; t0 -= interval) {
+      const int steps = at_most(interval, grid.cells - t0);
+      d.pack(t0, steps, rows);
+      for (int64_t i = 0; i < interval * row_floats; i++) d_rows[i] = splat(0);
+      for (int64_t b = 0; b < blocks; b += Q) {
+        const int together = at_most(Q, blocks - b);
+        bool clamp = false;
+        for (int q = 0; q < together; q++) {
+          const int64_t block = first_block + b + q;
+          const int lanes = lanes_of(grid.channels, block);
+          d.gather(t0, steps, block, part[q].u);
+          d.expand(steps, rows, dt_weight + (b + q) * rank, part[q].delta);
+          for (int t = 0; t < steps; t++) part[q].dy[t] = load_lanes(d.channels(grid.y, cells[t0 + t], block), lanes);
+          const Vec largest = part[q].enter(steps, d.per_channel(grid.dt_bias, block), softplus);
+          clamp |= needs_clamp(largest, A + (b + q) * states, states);
+        }
+        const auto run = together == Q ? (clamp ? retreat_all<Q, true> : retreat_all<Q, false>)
+                                       : (clamp ? retreat_all<1, true> : retreat_all<1, false>);
+        run(steps, states, part, rows + rank, row_floats, A + b * states, d.checkpoint(t0, first_block + b),
+            carry + b * states, sums_of(k, first_block + b).A, d_rows + rank);
+        for (int q = 0; q < together; q++) {
+          const int64_t block = first_block + b + q;
+          const int lanes = lanes_of(grid.channels, block);
+          const GridSums sums = sums_of(k, block);
+          part[q].leave(steps, d.per_channel(grid.D, block), *sums.D, *sums.dt_bias);
+          const Vec *du = part[q].g_B, *d_delta = part[q].g_A, *w = dt_weight + (b + q) * rank;
+          for (int t = 0; t < steps; t++) {
+            for (int64_t r = 0; r < rank; r++) {
+              d_rows[t * row_floats + r] = fma(d_delta[t], w[r], d_rows[t * row_floats + r]);
+              sums.dt_weight[r] = fma(d_delta[t], splat(rows[t * row_floats + r]), sums.dt_weight[r]);
+            }
+            const int32_t cell = cells[t0 + t];
+            float *own = d.channels(gradients.x, cell, block);
+            store_lanes(own, load_lanes(own, lanes) + du[t], lanes);
+            if (!d.limb() || gradients.published) continue;
+            float* parent = d.channels(gradients.x, grid.parents[cell], block);
+            store_lanes(parent, load_lanes(parent, lanes) + du[t], lanes);
+          }
+        }
+      }
+      for (int t = 0; t < steps; t++) {
+        float* out = d_projected + (d.projected(cells[t0 + t]) - grid.projected);
+        for (int64_t i = 0; i < row_floats; i += W)
+          store_lanes(out + i, lane_sums(d_rows + t * row_floats + i, 1), at_most(W, row_floats - i));
+      }
+    }
+  }
+}
+
+// All splits follow from the shape alone and every sum has one order, so that gradients do not depend on the threads.
+void grid_backward(const GridGradients& gradients, int threads) {
+  const Grid& grid = gradients.grid;
+  const int64_t blocks = blocks_of(grid.channels), states = grid.states, row_floats = grid.rank + 2 * states;
+  const int64_t runs = at_most(64, grid.batch);  // of clips that share one set of sums
+  const int64_t parts = at_most((blocks + 1) / 2, (3 + runs) / runs);
+  const int64_t projected_floats = grid.batch * grid.cells * grid.directions * row_floats;
+  const int64_t per_block = states + grid.rank + 2, per_run = grid.directions * blocks * per_block;
+  Memory memory(runs * per_run + (parts - 1) * vectors(projected_floats));
+  Vec* all_sums = memory.zeros(runs * per_run);
+  float* partial = (float*)memory.take((parts - 1) * vectors(projected_floats));
+  const int64_t partial_floats = vectors(projected_floats) * W;
+
+  parallel_for(runs * parts, threads, [&](int64_t item) {
+    const int64_t part = item % parts, run = item / parts;
+    const auto sums_of = [&](int64_t k, int64_t block) {
+      Vec* p = all_sums + run * per_run + k * blocks * per_block;
+      Vec *dt_weight = p + blocks * states, *rest = dt_weight + blocks * grid.rank;
+      return GridSums{p + block * states, dt_weight + block * grid.rank, rest + block, rest + blocks + block};
+    };
+    for (int64_t batch = grid.batch * run / runs; batch < grid.batch * (run + 1) / runs; batch++)
+      grid_backward_item(gradients, batch, blocks_before(part, parts, blocks), blocks_before(part + 1, parts, blocks),
+                         part == 0 ? gradients.projected : partial + (part - 1) * partial_floats, sums_of);
+  });
+
+  parallel_for(grid.directions * blocks, threads, [&](int64_t item) {
+    const int64_t k = item / blocks, block = item % blocks, channel = k * grid.channels + block * W;
+    const int lanes = lanes_of(grid.channels, block);
+    const Vec* p = all_sums + k * blocks * per_block;
+    const Vec *dt_weight = p + blocks * states, *rest = dt_weight + blocks * grid.rank;
+    write_sums(p + block * states, runs, per_run, lanes, states, gradients.A + channel * states);
+    write_sums(dt_weight + block * grid.rank, runs, per_run, lanes, grid.rank, gradients.dt_weight + channel * grid.rank);
+    write_sums(rest + block, runs, per_run, lanes, 1, gradients.D + channel);
+    write_sums(rest + blocks + block, runs, per_run, lanes, 1, gradients.dt_bias + channel);
+  });
+
+  // Sum of the parts, then the limb term's share, which every cell of a limb direction passes on to its parent.
+  const int64_t row = grid.directions * row_floats;
+  constexpr int64_t cells_at_once = 256;
+  const int64_t pieces = (grid.batch * grid.cells + cells_at_once - 1) / cells_at_once;
+  parallel_for(parts > 1 ? pieces : 0, threads, [&](int64_t piece) {
+    const int64_t last = at_most(grid.batch * grid.cells, (piece + 1) * cells_at_once) * row;
+    for (int64_t part = 1; part < parts; part++) {
+      const float* term = partial + (part - 1) * partial_floats;
+      for (int64_t i = piece * cells_at_once * row; i < last; i++) gradients.projected[i] += term[i];
+    }
+  });
+  parallel_for(grid.batch * grid.directions, threads, [&](int64_t item) {
+    const int64_t first = item / grid.directions * grid.cells * row + item % grid.directions * row_floats;
+    const float* from = gradients.projected + first;
+    float* to = gradients.projected_with_limb + first;
+    if (to != from)
+      for (int64_t cell = 0; cell < grid.cells; cell++) memcpy(to + cell * row, from + cell * row, row_floats * 4);
+    if (!grid.limb[item % grid.directions]) return;
+    Memory own(vectors(grid.cells * row_floats));
+    float* copy = (float*)own.take(0);
+    for (int64_t cell = 0; cell < grid.cells; cell++)
+      memcpy(copy + cell * row_floats, from + cell * row, row_floats * 4);
+    for (int64_t cell = 0; cell < grid.cells; cell++)
+      for (int64_t i = 0; i < row_floats; i++) to[grid.parents[cell] * row + i] += copy[cell * row_floats + i];
+  });
+}
+
+}  // namespace

@@ -1,0 +1,72 @@
+// The C interface, and what each instruction set provides. Strides are in floats. The ctypes structures in __init__.py
+// mirror these.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+struct Rows {  // (B, channels, L): u, delta, y and their gradients; the channel or the time stride is 1
+  float* data;
+  int64_t batch, channel, time;
+};
+struct States {  // (B, groups, N, L): B, C and their gradients; the state or the time stride is 1
+  float* data;
+  int64_t batch, group, state, time;
+};
+struct Stream {  // one scan
+  Rows u, delta;
+  States B, C;
+  float *A, *D, *delta_bias;  // (groups * channels, N), (groups * channels), (groups * channels)
+  float* checkpoints;         // states before every 32nd step, checkpoint_floats() of them, or null
+  int64_t reverse;            // 1: the sequence runs from L - 1 to 0
+};
+struct Scan {
+  int64_t batch, groups, channels, states, length;  // channels of one group
+  int64_t streams;                                  // y is the sum of 1 or 2 scans
+  Stream stream[2];
+  Rows y;
+};
+struct ScanGradients {
+  Scan scan;  // with y the gradient of the output
+  struct {
+    Rows u, delta;
+    States B, C;
+    float *A, *D, *delta_bias;
+  } stream[2];
+};
+
+struct Grid {
+  int64_t batch, directions, channels, states, rank, cells;
+  const float* x;          // (B, cells, channels)
+  const float* projected;  // (B, cells, directions, rank + 2 states): low-rank delta, B, C of x without the limb term
+  const float *dt_weight, *dt_bias, *A, *D;  // (K, channels, rank), (K, channels), (K * channels, N), (K * channels)
+  const int32_t* orders;   // (K, cells): the cell that step t of direction k reads and writes
+  const int32_t* parents;  // (cells): the cell that the limb term adds
+  const uint8_t* limb;     // (K): whether direction k reads x + x[parents]
+  float* y;                // (B, cells, channels)
+  float* checkpoints;
+};
+struct GridGradients {
+  Grid grid;  // with y the gradient of the output
+  float *x, *dt_weight, *dt_bias, *A, *D;  // x: not through the projections
+  float *projected, *projected_with_limb;  // without and with the limb term's share; the same memory if only the latter
+  int64_t published;                       // 1: no gradient of x through x[parents]
+};
+
+constexpr int64_t checkpoint_steps = 32;
+
+// Calls body(context, item) for every item, on at most `threads` threads, in any order.
+void parallel_for(int64_t items, int threads, void (*body)(const void* context, int64_t item), const void* context);
+
+template <class Body>
+void parallel_for(int64_t items, int threads, const Body& body) {
+  parallel_for(items, threads, [](const void* b, int64_t item) { (*(const Body*)b)(item); }, &body);
+}
+
+struct Kernels {  // one instruction set's
+  int lanes;
+  void (*scan_forward)(const Scan&, int threads);
+  void (*scan_backward)(const ScanGradients&, int threads);
+  void (*grid_forward)(const Grid&, int threads);
+  void (*grid_backward)(const GridGradients&, int threads);
+  void (*elementary)(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n);
+};

@@ -1,0 +1,120 @@
+// Vectors of W floats: one type per instruction set, everything else in this directory is written in terms of it.
+// Arithmetic, comparisons and casts are the compiler's vector extensions; only what they cannot say is named here.
+#pragma once
+#include <stdint.h>
+#include <utility>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+#if defined(__ARM_FEATURE_FMA)
+#include <arm_neon.h>
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int W = 16;
+#elif defined(__AVX2__)
+constexpr int W = 8;
+#else
+constexpr int W = 4;
+#endif
+
+typedef float Vec __attribute__((vector_size(4 * W)));
+typedef int32_t IVec __attribute__((vector_size(4 * W)));
+typedef float UnalignedVec __attribute__((vector_size(4 * W), aligned(4), may_alias));
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+ALWAYS_INLINE Vec load(const float* p) { return *(const UnalignedVec*)p; }
+ALWAYS_INLINE void store(float* p, Vec v) { *(UnalignedVec*)p = v; }
+ALWAYS_INLINE Vec max(Vec a, Vec b) { return a > b ? a : b; }  // b if either is NaN
+ALWAYS_INLINE Vec min(Vec a, Vec b) { return a < b ? a : b; }
+
+#if defined(__AVX512F__)
+
+ALWAYS_INLINE Vec splat(float x) { return _mm512_set1_ps(x); }
+ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+ALWAYS_INLINE Vec load(const float* p, int n) { return _mm512_maskz_loadu_ps((1u << n) - 1, p); }
+ALWAYS_INLINE void store(float* p, Vec v, int n) { _mm512_mask_storeu_ps(p, (1u << n) - 1, v); }
+
+#elif defined(__AVX2__)
+
+ALWAYS_INLINE Vec splat(float x) { return _mm256_set1_ps(x); }
+ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+ALWAYS_INLINE __m256i first(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+ALWAYS_INLINE Vec load(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
+ALWAYS_INLINE void store(float* p, Vec v, int n) { _mm256_maskstore_ps(p, first(n), v); }
+
+#else
+
+ALWAYS_INLINE Vec splat(float x) { return Vec{x, x, x, x}; }
+#if defined(__ARM_FEATURE_FMA)
+ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return (Vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+#else
+ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+#endif
+ALWAYS_INLINE Vec load(const float* p, int n) {
+  Vec v = {};
+  for (int i = 0; i < n; i++) v[i] = p[i];
+  return v;
+}
+ALWAYS_INLINE void store(float* p, Vec v, int n) {
+  for (int i = 0; i < n; i++) p[i] = v[i];
+}
+
+#endif
+
+// All lanes are the usual case, and masks are slow without AVX-512.
+ALWAYS_INLINE Vec load_lanes(const float* p, int n) { return n == W ? load(p) : load(p, n); }
+ALWAYS_INLINE void store_lanes(float* p, Vec v, int n) { n == W ? store(p, v) : store(p, v, n); }
+
+using Lanes = std::make_integer_sequence<int, W>;
+
+// Butterfly steps at distance S: lane i of the result takes lane i or i +- S of a or b.
+template <int S, int... I>
+ALWAYS_INLINE Vec low_halves(Vec a, Vec b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (I & S ? W + I - S : I)...);
+}
+template <int S, int... I>
+ALWAYS_INLINE Vec high_halves(Vec a, Vec b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (I & S ? W + I : I + S)...);
+}
+template <int S, int... I>
+ALWAYS_INLINE Vec outer_halves(Vec a, Vec b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (I & S ? W + I : I)...);
+}
+template <int S, int... I>
+ALWAYS_INLINE Vec inner_halves(Vec a, Vec b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (I & S ? W + I - S : I + S)...);
+}
+
+// r[i][j] <-> r[j][i]
+template <int S = W / 2>
+ALWAYS_INLINE void transpose(Vec* r) {
+#pragma GCC unroll 16
+  for (int i = 0; i < W; i++) {
+    if (i & S) continue;
+    Vec a = r[i], b = r[i + S];
+    r[i] = low_halves<S>(a, b, Lanes{});
+    r[i + S] = high_halves<S>(a, b, Lanes{});
+  }
+  if constexpr (S > 1) transpose<S / 2>(r);
+}
+
+// Lane i of the result is the sum over the lanes of p[i * stride].
+template <int S = W / 2>
+ALWAYS_INLINE Vec lane_sums(const Vec* p, int stride) {
+  Vec r[S];
+#pragma GCC unroll 16
+  for (int i = 0; i < S; i++) {
+    Vec a = p[i * stride], b = p[(i + S) * stride];
+    r[i] = outer_halves<S>(a, b, Lanes{}) + inner_halves<S>(a, b, Lanes{});
+  }
+  if constexpr (S > 1) return lane_sums<S / 2>(r, 1);
+  return r[0];
+}
+
+}  // namespace

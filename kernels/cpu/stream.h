@@ -1,0 +1,285 @@
+// The selective scan of (B, channels, L) tensors. A work item is a run of channel blocks of one group; it walks the
+// sequence in chunks, packs B and C once per chunk and then takes the blocks one after the other.
+#pragma once
+#include "memory.h"
+#include "recurrence.h"
+#include "scan.h"
+
+namespace {
+
+// One block of rows, or all states of a group, along time: stride 1 over either lanes (rows) or time.
+struct Panel {
+  float* data;
+  int64_t lane, time;
+  int lanes;
+
+  // `count` steps from t, as one vector over lanes per step; out has room for a multiple of W.
+  void read(int64_t t, int count, Vec* out) const {
+    if (lane == 1) {
+      const float* p = data + t * time;
+      for (int i = 0; i < count; i++, p += time) out[i] = load_lanes(p, lanes);
+      return;
+    }
+    for (int i = 0; i < count; i += W) read_tile(t + i, at_most(W, count - i), out + i);
+  }
+
+  void write(int64_t t, int count, const Vec* in, bool add = false) const {
+    if (lane == 1) {
+      float* p = data + t * time;
+      for (int i = 0; i < count; i++, p += time) store_lanes(p, add ? in[i] + load_lanes(p, lanes) : in[i], lanes);
+      return;
+    }
+    for (int i = 0; i < count; i += W) write_tile(t + i, at_most(W, count - i), in + i, add);
+  }
+
+ private:
+  // Time runs along memory, forwards or (time == -1) backwards.
+  const float* tile(int64_t t, int count) const { return time < 0 ? data - t - (count - 1) : data + t; }
+
+  void read_tile(int64_t t, int count, Vec* out) const {
+    const float* p = tile(t, count);
+    Vec r[W];
+    if (lanes == W && count == W) {
+#pragma GCC unroll 16
+      for (int i = 0; i < W; i++) r[i] = load(p + i * lane);
+    } else {
+      for (int i = 0; i < W; i++) r[i] = i < lanes ? load(p + i * lane, count) : splat(0);
+    }
+    transpose(r);
+    if (time < 0) {
+      for (int i = 0; i < count; i++) out[i] = r[count - 1 - i];
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < W; i++) out[i] = r[i];
+    }
+  }
+
+  void write_tile(int64_t t, int count, const Vec* in, bool add) const {
+    float* p = (float*)tile(t, count);
+    Vec r[W];
+    for (int i = 0; i < W; i++) r[i] = time < 0 ? (i < count ? in[count - 1 - i] : splat(0)) : in[i];
+    transpose(r);
+    if (lanes == W && count == W && !add) {
+#pragma GCC unroll 16
+      for (int i = 0; i < W; i++) store(p + i * lane, r[i]);
+    } else {
+      for (int i = 0; i < lanes; i++) store(p + i * lane, add ? r[i] + load(p + i * lane, count) : r[i], count);
+    }
+  }
+};
+
+// One stream of one sequence and group.
+
+struct Sequence {
+  const Scan& scan;
+  const Stream& stream;
+  int64_t batch, group;
+
+  // A view in the stream's own direction of time.
+  Panel directed(float* data, int64_t lane, int64_t time, int lanes) const {
+    return stream.reverse ? Panel{data + (scan.length - 1) * time, lane, -time, lanes} : Panel{data, lane, time, lanes};
+  }
+  Panel rows(const Rows& r, int64_t block) const {
+    int64_t channel = group * scan.channels + block * W;
+    return directed(r.data + batch * r.batch + channel * r.channel, r.channel, r.time, lanes_of(scan.channels, block));
+  }
+  Panel states(const States& s, int64_t first) const {
+    float* data = s.data + batch * s.batch + group * s.group + first * s.state;
+    return directed(data, s.state, s.time, lanes_of(scan.states - first, 0));
+  }
+  Vec* checkpoint(int64_t t, int64_t block) const {
+    int64_t intervals = (scan.length + interval - 1) / interval;
+    int64_t index = ((batch * intervals + t / interval) * scan.groups + group) * padded(scan.channels);
+    return (Vec*)(stream.checkpoints + (index + block * W) * scan.states);
+  }
+
+  // B and C of `count` steps from t as rows of 2 N floats.
+  void pack(int64_t t, int count, float* bc) const {
+    for (int which = 0; which < 2; which++)
+      for (int64_t n = 0; n < scan.states; n += W) {
+        Panel panel = states(which ? stream.C : stream.B, n);
+        Vec buffer[W];
+        for (int i = 0; i < count; i += W) {
+          int some = at_most(W, count - i);
+          panel.read(t + i, some, buffer);
+          for (int j = 0; j < some; j++)
+            store(bc + ((i + j) * 2 + which) * scan.states + n, buffer[j], panel.lanes);
+        }
+      }
+  }
+
+  // Lane sums of B's or C's part of d_bc.
+  void write_states(const States& to, int64_t t, int count, const Vec* sums) const {
+    for (int64_t n = 0; n < scan.states; n += W) {
+      Panel panel = states(to, n);
+      Vec row[interval];
+      for (int i = 0; i < count; i++) row[i] = lane_sums(sums + i * 2 * scan.states + n, 1);
+      panel.write(t, count, row);
+    }
+  }
+
+  // Per channel of a block: A prescaled, one vector per state.
+  void load_A(int64_t block, Vec* A) const {
+    int64_t channel = group * scan.channels + block * W;
+    gather_columns(stream.A + channel * scan.states, lanes_of(scan.channels, block), scan.states, Exp::scale, A);
+  }
+  Vec per_channel(const float* p, int64_t block) const {
+    return load(p + group * scan.channels + block * W, lanes_of(scan.channels, block));
+  }
+};
+
+void forward_item(const Sequence& s, int64_t first_block, int64_t last_block, bool add) {
+  constexpr int chunk = 256;
+  const Softplus softplus;
+  const int64_t states = s.scan.states, blocks = last_block - first_block;
+  Memory memory(2 * blocks * states + 3 * chunk + vectors(2 * chunk * states));
+  Vec *A = memory.take(blocks * states), *h = memory.take(blocks * states);
+  Vec *delta = memory.take(chunk), *x = memory.take(chunk), *y = memory.take(chunk);
+  float* bc = (float*)memory.take(vectors(2 * chunk * states));
+  for (int64_t b = 0; b < blocks; b++) s.load_A(first_block + b, A + b * states);
+  for (int64_t i = 0; i < blocks * states; i++) h[i] = splat(0);
+
+  for (int64_t t0 = 0; t0 < s.scan.length; t0 += chunk) {
+    const int steps = at_most(chunk, s.scan.length - t0);
+    s.pack(t0, steps, bc);
+    for (int64_t b = 0; b < blocks; b++) {
+      const int64_t block = first_block + b;
+      const Vec bias = s.per_channel(s.stream.delta_bias, block), D = s.per_channel(s.stream.D, block);
+      s.rows(s.stream.u, block).read(t0, steps, y);
+      s.rows(s.stream.delta, block).read(t0, steps, delta);
+      const Vec largest = discretise(steps, bias, D, softplus, delta, x, y);
+      const auto run = needs_clamp(largest, A + b * states, states) ? advance_all<true> : advance_all<false>;
+      const int64_t step = s.stream.checkpoints ? interval : chunk;
+      for (int t = 0; t < steps; t += step) {
+        if (s.stream.checkpoints) copy(s.checkpoint(t0 + t, block), h + b * states, states);
+        run(at_most(step, steps - t), states, delta + t, x + t, bc + 2 * states * t, 2 * states,
+            A + b * states, h + b * states, y + t);
+      }
+      s.rows(s.scan.y, block).write(t0, steps, y, add);
+    }
+  }
+}
+
+struct Sums {  // over time and sequences, one vector per block (D, delta_bias) or per block and state (A)
+  Vec *A, *D, *delta_bias;
+};
+
+void backward_item(const Sequence& s, const Rows& u_gradient, const Rows& delta_gradient, const States& B_gradient,
+                   const States& C_gradient, int64_t first_block, int64_t last_block, const Sums& sums) {
+  constexpr int Q = 2;
+  const Softplus softplus;
+  const int64_t states = s.scan.states, blocks = last_block - first_block;
+  Memory memory(2 * blocks * states + 2 * interval * states + W + vectors(2 * interval * states));
+  Vec *A = memory.take(blocks * states), *carry = memory.zeros(blocks * states);
+  Vec* d_bc = memory.zeros(2 * interval * states + W);  // room for lane_sums() to read on
+  float* bc = (float*)memory.take(vectors(2 * interval * states));
+  BlockGradient part[Q];
+  for (int64_t b = 0; b < blocks; b++) s.load_A(first_block + b, A + b * states);
+
+  for (int64_t t0 = (s.scan.length - 1) / interval * interval; t0 >= 0; t0 -= interval) {
+    const int steps = at_most(interval, s.scan.length - t0);
+    s.pack(t0, steps, bc);
+    for (int64_t i = 0; i < 2 * interval * states; i++) d_bc[i] = splat(0);
+    for (int64_t b = 0; b < blocks; b += Q) {
+      const int together = at_most(Q, blocks - b);
+      bool clamp = false;
+      for (int q = 0; q < together; q++) {
+        const int64_t block = first_block + b + q;
+        BlockGradient& g = part[q];
+        s.rows(s.stream.u, block).read(t0, steps, g.u);
+        s.rows(s.stream.delta, block).read(t0, steps, g.delta);
+        s.rows(s.scan.y, block).read(t0, steps, g.dy);
+        const Vec largest = g.enter(steps, s.per_channel(s.stream.delta_bias, block), softplus);
+        clamp |= needs_clamp(largest, A + (b + q) * states, states);
+      }
+      const auto run = together == Q ? (clamp ? retreat_all<Q, true> : retreat_all<Q, false>)
+                                     : (clamp ? retreat_all<1, true> : retreat_all<1, false>);
+      run(steps, states, part, bc, 2 * states, A + b * states, s.checkpoint(t0, first_block + b), carry + b * states,
+          sums.A + b * states, d_bc);
+      for (int q = 0; q < together; q++) {
+        const int64_t block = first_block + b + q;
+        BlockGradient& g = part[q];
+        g.leave(steps, s.per_channel(s.stream.D, block), sums.D[b + q], sums.delta_bias[b + q]);
+        s.rows(u_gradient, block).write(t0, steps, g.g_B);
+        s.rows(delta_gradient, block).write(t0, steps, g.g_A);
+      }
+    }
+    s.write_states(B_gradient, t0, steps, d_bc);
+    s.write_states(C_gradient, t0, steps, d_bc + states);
+  }
+}
+
+void scan_forward(const Scan& scan, int threads) {
+  const int64_t blocks = blocks_of(scan.channels), rows = scan.batch * scan.groups;
+  // Parts of a group share nothing but B and C, so the split may follow the number of threads.
+  const int64_t parts = at_most(blocks, rows >= threads ? 1 : (4 * threads + rows - 1) / rows);
+  parallel_for(rows * parts, threads, [&](int64_t item) {
+    const int64_t part = item % parts, group = item / parts % scan.groups, batch = item / parts / scan.groups;
+    for (int64_t i = 0; i < scan.streams; i++)
+      forward_item({scan, scan.stream[i], batch, group}, blocks * part / parts, blocks * (part + 1) / parts, i > 0);
+  });
+}
+
+// All splits follow from the shape alone and every sum has one order, so that gradients do not depend on the threads.
+void scan_backward(const ScanGradients& gradients, int threads) {
+  const Scan& scan = gradients.scan;
+  const int64_t blocks = blocks_of(scan.channels), states = scan.states;
+  const int64_t runs = at_most(64, scan.batch);  // of sequences that share one set of sums
+  const int64_t parts = at_most((blocks + 1) / 2, (7 + runs * scan.groups) / (runs * scan.groups));
+  const int64_t bc_floats = scan.batch * scan.groups * states * scan.length;
+  const int64_t run_vectors = scan.groups * blocks * (states + 2);
+  Memory memory(runs * run_vectors + (parts > 1 ? 2 * parts * vectors(bc_floats) : 0));
+
+  for (int64_t i = 0; i < scan.streams; i++) {
+    const auto& out = gradients.stream[i];
+    memory.used = 0;
+    Vec* all_sums = memory.zeros(runs * run_vectors);
+    const auto sums_of = [&](int64_t run, int64_t group, int64_t block) {
+      Vec* p = all_sums + run * run_vectors + group * blocks * (states + 2);
+      return Sums{p + block * states, p + blocks * states + block, p + blocks * (states + 1) + block};
+    };
+    // With several parts, each has its own dB and dC, laid out as (B, groups, L, N).
+    float* partial = parts > 1 ? (float*)memory.take(2 * parts * vectors(bc_floats)) : nullptr;
+    const auto partial_of = [&](int64_t part, int which) {
+      return States{partial + (part * 2 + which) * vectors(bc_floats) * W, scan.groups * states * scan.length,
+                    states * scan.length, 1, states};
+    };
+
+    parallel_for(runs * scan.groups * parts, threads, [&](int64_t item) {
+      const int64_t part = item % parts, group = item / parts % scan.groups, run = item / parts / scan.groups;
+      const int64_t first = blocks_before(part, parts, blocks), last = blocks_before(part + 1, parts, blocks);
+      for (int64_t batch = scan.batch * run / runs; batch < scan.batch * (run + 1) / runs; batch++)
+        backward_item({scan, scan.stream[i], batch, group}, out.u, out.delta, parts > 1 ? partial_of(part, 0) : out.B,
+                      parts > 1 ? partial_of(part, 1) : out.C, first, last, sums_of(run, group, first));
+    });
+
+    parallel_for(scan.groups * blocks, threads, [&](int64_t item) {
+      const int64_t group = item / blocks, block = item % blocks, channel = group * scan.channels + block * W;
+      const int lanes = lanes_of(scan.channels, block);
+      const Sums sums = sums_of(0, group, block);
+      write_sums(sums.A, runs, run_vectors, lanes, states, out.A + channel * states);
+      write_sums(sums.D, runs, run_vectors, lanes, 1, out.D + channel);
+      write_sums(sums.delta_bias, runs, run_vectors, lanes, 1, out.delta_bias + channel);
+    });
+    if (parts == 1) continue;
+    constexpr int chunk = 256;
+    const int64_t chunks = (scan.length + chunk - 1) / chunk;
+    parallel_for(scan.batch * scan.groups * chunks, threads, [&](int64_t item) {
+      const int64_t t0 = item % chunks * chunk, group = item / chunks % scan.groups, batch = item / chunks / scan.groups;
+      const int steps = at_most(chunk, scan.length - t0);
+      const Sequence s{scan, scan.stream[i], batch, group};
+      for (int which = 0; which < 2; which++)
+        for (int64_t n = 0; n < states; n += W) {
+          Vec total[chunk], term[chunk];
+          s.states(partial_of(0, which), n).read(t0, steps, total);
+          for (int64_t part = 1; part < parts; part++) {
+            s.states(partial_of(part, which), n).read(t0, steps, term);
+            for (int t = 0; t < steps; t++) total[t] += term[t];
+          }
+          s.states(which ? out.C : out.B, n).write(t0, steps, total);
+        }
+    });
+  }
+}
+
+}  // namespace

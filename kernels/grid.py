@@ -1,0 +1,29 @@
+"""PoseMamba's and Pose3DM's scan of the (T, J) grid in K directions, composed from `selective_scan`: the plain path."""
+
+import torch
+
+from .orders import LIMB_PARENTS
+
+
+def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient, selective_scan):
+    """Sum over directions of the scans of one channels-last grid; see `kernels.grid_scan` for the contract."""
+    batch, frames, joints, channels = x.shape
+    directions, rank, states = len(orders), dt_weight.shape[-1], A.shape[-1]
+    orders = orders.to(x.device)
+
+    plain = x.flatten(1, 2)
+    neighbour = x[:, :, list(LIMB_PARENTS)] if any(limb) else None
+    if neighbour is not None and limb_gradient == "published":
+        neighbour = neighbour.detach()
+    summed = (x + neighbour).flatten(1, 2) if neighbour is not None else None
+    sequences = torch.stack([(summed if limb[k] else plain)[:, orders[k]] for k in range(directions)], dim=1)
+
+    projected = torch.einsum("bkld,kcd->bkcl", sequences, x_proj_weight)
+    low_rank, B, C = projected.split([rank, states, states], dim=2)
+    delta = torch.einsum("bkrl,kdr->bkdl", low_rank, dt_weight)
+    y = selective_scan(sequences.transpose(2, 3).flatten(1, 2), delta.flatten(1, 2), A, B, C, D, dt_bias.flatten())
+
+    y = y.unflatten(1, (directions, channels))
+    back = orders.argsort(dim=1)
+    merged = sum(y[:, k][:, :, back[k]] for k in range(directions))
+    return merged.transpose(1, 2).unflatten(1, (frames, joints))

@@ -1,0 +1,34 @@
+"""Scan orders over the (T, J) grid as tables: one row of grid cells per direction, and which rows read the limb term.
+
+Cell (t, j) has number t * J + j. Frame-major reads frame by frame (joints fastest), joint-major joint by joint (frames
+fastest). Names of the ablations as in the PoseMamba paper: f/b = forward/backward, s/t = space/time.
+"""
+
+import functools
+
+import torch
+
+# PoseMamba's limb term adds the joint that precedes each joint on its limb (in the mixer's channels: x + x[order]).
+LIMB_PARENTS = (0, 0, 1, 2, 3, 0, 4, 5, 6, 8, 11, 12, 13, 8, 14, 15, 16)
+
+PATTERNS = ("posemamba", "global", "fs_ft", "fs_bt", "bs_ft", "bs_bt")
+
+
+@functools.lru_cache(maxsize=64)
+def scan_orders(pattern, frames, joints=17):
+    """Order tables of a named pattern: (orders (4, L) int64 with L = frames * joints, limb: tuple of 4 bool).
+
+    Step t of direction k reads and writes grid cell orders[k, t]; limb[k] says that it reads x + x[LIMB_PARENTS].
+    Raises ValueError for an unknown pattern.
+    """
+    if pattern not in PATTERNS:
+        raise ValueError(f"unknown scan pattern {pattern!r}; choose one of {', '.join(PATTERNS)}")
+    grid = torch.arange(frames * joints).view(frames, joints)
+    if pattern in ("posemamba", "global"):
+        pair = torch.stack([grid.flatten(), grid.T.flatten()])
+        orders = torch.cat([pair, pair.flip(1)])
+    else:  # the ablations: one pair, repeated as it is where PoseMamba reverses it
+        space = grid.flip(1) if pattern.startswith("bs") else grid
+        time = grid.flip(0) if pattern.endswith("bt") else grid
+        orders = torch.stack([space.flatten(), time.T.flatten()]).repeat(2, 1)
+    return orders, (pattern == "posemamba", False) * 2

@@ -1,0 +1,3 @@
+from .model import LSTM, MLP, Transformer
+
+__all__ = ["LSTM", "MLP", "Transformer"]

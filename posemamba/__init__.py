@@ -1,0 +1,3 @@
+from .model import PoseMamba
+
+__all__ = ["PoseMamba"]

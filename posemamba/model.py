@@ -1,0 +1,152 @@
+"""PoseMamba: monocular 3D human pose estimation with bidirectional global-local spatio-temporal state space models
+(Huang et al., AAAI 2025, arXiv:2408.03540).
+
+Axes: B clips, T frames, J = 17 joints, C model channels, D = 2C inner channels, N = 16 states, R = ceil(C / 16) rank of
+delta, K = 4 scan directions, L = T * J scan length. Parameter names are those of the official checkpoints.
+
+Departures from the official code, with reasons:
+- The gradient through the limb term of the scan is exact by default; the official autograd function drops it.
+  `limb_gradient="published"` reproduces that, and with it published training.
+- Weights that the official code initialises by its own helper keep PyTorch's default here where that is the same
+  distribution; what differs from the default is written out below.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kernels import grid_scan, scan_orders
+
+JOINTS = 17
+STATES = 16
+DIRECTIONS = 4
+DROP_PATH = 0.2
+MLP_RATIO = 2
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops a residual branch per clip with probability p in training, and scales the others up."""
+
+    def __init__(self, p):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x):
+        if not self.training or self.p == 0:
+            return x
+        keep = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype) >= self.p
+        return x * keep / (1 - self.p)
+
+    def extra_repr(self):
+        return f"p={self.p:.3f}"
+
+
+class Mlp(nn.Module):
+    """fc1 C -> 2C, GELU, fc2 2C -> C."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.fc1 = nn.Linear(channels, MLP_RATIO * channels)
+        self.fc2 = nn.Linear(MLP_RATIO * channels, channels)
+
+    def forward(self, x):
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class GridMixer(nn.Module):
+    """The bidirectional global-local spatio-temporal SSM block (paper, section "PoseMamba block"; VMamba's SS2D).
+
+    x: (B, T, J, C) -> (B, T, J, C). `scan` names one of `kernels.PATTERNS`.
+    """
+
+    def __init__(self, channels, scan, limb_gradient, scan_implementation):
+        super().__init__()
+        inner, rank = 2 * channels, math.ceil(channels / 16)
+        self.scan, self.limb_gradient, self.scan_implementation = scan, limb_gradient, scan_implementation
+        self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
+        self.conv2d = nn.Conv2d(inner, inner, kernel_size=3, padding=1, groups=inner)
+        self.x_proj_weight = nn.Parameter(torch.empty(DIRECTIONS, rank + 2 * STATES, inner))
+        self.dt_projs_weight = nn.Parameter(torch.empty(DIRECTIONS, inner, rank))
+        self.dt_projs_bias = nn.Parameter(torch.empty(DIRECTIONS, inner))
+        self.A_logs = nn.Parameter(torch.empty(DIRECTIONS * inner, STATES))
+        self.Ds = nn.Parameter(torch.empty(DIRECTIONS * inner))
+        self.out_norm = nn.LayerNorm(inner, eps=1e-5)
+        self.out_proj = nn.Linear(inner, channels, bias=False)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self):
+        """The scan's own parameters as in Mamba: A = -(1..N), D = 1, softplus(dt bias) log-uniform in [1e-3, 1e-1]."""
+        inner, rank = self.dt_projs_weight.shape[1:]
+        self.x_proj_weight.uniform_(-(inner**-0.5), inner**-0.5)
+        self.dt_projs_weight.uniform_(-(rank**-0.5), rank**-0.5)
+        delta = torch.empty_like(self.dt_projs_bias).uniform_(math.log(1e-3), math.log(1e-1)).exp().clamp(min=1e-4)
+        self.dt_projs_bias.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
+        self.A_logs.copy_(torch.arange(1, STATES + 1).log().expand_as(self.A_logs))
+        self.Ds.fill_(1)
+
+    def forward(self, x):
+        frames, joints = x.shape[1:3]
+        x, z = self.in_proj(x).chunk(2, dim=-1)
+        x = F.silu(self.conv2d(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        y = grid_scan(
+            x, self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias, -torch.exp(self.A_logs), self.Ds,
+            *scan_orders(self.scan, frames, joints), self.limb_gradient, self.scan_implementation,
+        )  # fmt: skip
+        return self.out_proj(self.out_norm(y) * F.silu(z))
+
+
+class Block(nn.Module):
+    """x + op(norm(x)), then x + mlp(norm2(x)); x: (B, T, J, C)."""
+
+    def __init__(self, channels, drop_path, scan, limb_gradient, scan_implementation):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.op = GridMixer(channels, scan, limb_gradient, scan_implementation)
+        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
+        self.mlp = Mlp(channels)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x):
+        x = x + self.drop_path(self.op(self.norm(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class PoseMamba(nn.Module):
+    """keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, T, 17, 3), normalised as the training targets are.
+
+    A clip may be shorter than `frames`: the first T temporal embeddings are used. scan: one of `kernels.PATTERNS`;
+    limb_gradient: "exact" or "published"; scan_implementation: "auto" or one of `kernels.IMPLEMENTATIONS`.
+    Raises ValueError when a clip is longer than `frames`.
+    """
+
+    def __init__(
+        self, frames, embed_dim, depth, scan="posemamba", limb_gradient="exact", scan_implementation="auto"
+    ):  # fmt: skip
+        super().__init__()
+        self.frames = frames
+        self.Spatial_patch_to_embedding = nn.Linear(2, embed_dim)
+        self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, JOINTS, embed_dim))
+        self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, embed_dim))
+        rates = torch.linspace(0, DROP_PATH, depth).tolist()
+        self.STEblocks, self.TTEblocks = (
+            nn.ModuleList(Block(embed_dim, rate, scan, limb_gradient, scan_implementation) for rate in rates)
+            for _ in range(2)
+        )
+        self.Spatial_norm = nn.LayerNorm(embed_dim, eps=1e-6)  # the two norms are shared by all depths
+        self.Temporal_norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.head = nn.Sequential(nn.LayerNorm(embed_dim, eps=1e-5), nn.Linear(embed_dim, 3))
+
+    def forward(self, keypoints):
+        frames = keypoints.shape[1]
+        if frames > self.frames:
+            raise ValueError(f"the clip has {frames} frames but this model was built for at most {self.frames}")
+        x = self.Spatial_patch_to_embedding(keypoints) + self.Spatial_pos_embed
+        for i, (spatial, temporal) in enumerate(zip(self.STEblocks, self.TTEblocks, strict=True)):
+            x = self.Spatial_norm(spatial(x))
+            if i == 0:
+                x = x + self.Temporal_pos_embed[:, :frames, None]
+            x = self.Temporal_norm(temporal(x))
+        return self.head(x)
