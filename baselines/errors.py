@@ -1,4 +1,4 @@
-"""The one exception that means "your input is wrong": the command line prints it as a sentence and exits with code 2."""
+"""The one exception that means "your input is wrong": the command line prints it and exits with code 2."""
 
 
 class InputError(ValueError):

@@ -140,7 +140,7 @@ def predict(model, dataset, index, channels, batch_size=64, device="cpu", flip=T
     """Normalised predictions of the test clips `index` (clips, T): their own and, with flip, the mirrored average too.
 
     Returns (own, averaged), each (clips, T, 17, 3) float32, or (clips, 1, 17, 3) from a centre-frame model; averaged is
-    None without flip. progress(n) is called with the number of clips just done.
+    None without flip. progress(done, of) is called after every batch, in clips.
     """
     model.eval()
     own, averaged = [], []
@@ -152,7 +152,7 @@ def predict(model, dataset, index, channels, batch_size=64, device="cpu", flip=T
         if flip:
             averaged.append(((pose + mirror(model(mirror(keypoints)))) / 2).cpu().numpy())
         if progress:
-            progress(len(keypoints))
+            progress(min(start + batch_size, len(index)), len(index))
     return np.concatenate(own), np.concatenate(averaged) if flip else None
 
 

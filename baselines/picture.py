@@ -7,11 +7,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from baselines.files import replacing
+from baselines.normalization import denormalize
 from baselines.skeleton import LEFT, PARENTS, RIGHT
 
 # Wong's colour-blind safe palette.
 LEFT_COLOUR, RIGHT_COLOUR, MIDDLE_COLOUR = "#0072B2", "#D55E00", "#444444"
-IMAGE = 1000  # pixels, the side of Human3.6M's images
 
 
 def colour(joint: int) -> str:
@@ -34,12 +34,13 @@ def draw(
     """
     columns = len(titles)
     half = 0.51 * np.ptp(joints_3d, axis=1).max()  # one scale for all
+    half_image = 0.6 * np.ptp(joint_2d, axis=1).max()
     figure = Figure(figsize=(2.3 * columns, 5.6))
     FigureCanvasAgg(figure)
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.07, top=0.92, wspace=0.03, hspace=0.03)
     for column in range(columns):
         flat = figure.add_subplot(2, columns, column + 1)
-        draw_2d(flat, joint_2d[column], confidence[column])
+        draw_2d(flat, joint_2d[column], confidence[column], half_image)
         flat.set_title(titles[column], fontsize=9)
         draw_3d(figure.add_subplot(2, columns, columns + column + 1, projection="3d"), joints_3d[column], half)
     handles = [
@@ -52,14 +53,34 @@ def draw(
     return Path(path)
 
 
-def draw_2d(axes, pixels: np.ndarray, confidence: np.ndarray) -> None:
+def draw_dataset(dataset, path: str | Path, columns: int = 8) -> Path:
+    """Draw one test pose of each of `columns` actions, from every camera in turn; see `draw`."""
+    actions, names = dataset.actions("test")
+    cameras, camera_names = dataset.cameras("test")
+    index = []
+    for number, code in enumerate(
+        np.unique(actions)[np.linspace(0, len(names) - 1, min(columns, len(names))).astype(int)]
+    ):
+        seen_by = np.flatnonzero((actions == code) & (cameras == number % len(camera_names)))
+        frames = seen_by if len(seen_by) else np.flatnonzero(actions == code)
+        index.append(frames[len(frames) // 2])
+    index = np.array(index)
+    titles = [f"{names[actions[frame]]}\n{camera_names[cameras[frame]]}, frame {frame}" for frame in index.tolist()]
+    pixels = denormalize(dataset.inputs("test", index), dataset.camera_resolution("test", index))[..., :2]
+    return draw(pixels, dataset.inputs("test", index)[..., 2], dataset.ground_truth_mm("test", index), titles, path)
+
+
+def draw_2d(axes, pixels: np.ndarray, confidence: np.ndarray, half: float) -> None:
+    """pixels: (17, 2), shown in a part of the image that reaches half pixels around the person's middle."""
     for joint in range(1, 17):
         bone = pixels[[PARENTS[joint], joint]]
         sure = confidence[[PARENTS[joint], joint]].min()
         axes.plot(*bone.T, color=colour(joint), lw=2, alpha=0.25 + 0.75 * sure, solid_capstyle="round")
     shades = [colour(joint) for joint in range(17)]
     axes.scatter(*pixels.T, s=9, c=shades, alpha=0.25 + 0.75 * confidence, zorder=3, linewidths=0)
-    axes.set(xlim=(0, IMAGE), ylim=(IMAGE, 0), aspect="equal", xticks=[], yticks=[], facecolor="#f4f4f4")
+    x, y = (pixels.min(axis=0) + pixels.max(axis=0)) / 2
+    limits = {"xlim": (x - half, x + half), "ylim": (y + half, y - half)}
+    axes.set(**limits, aspect="equal", xticks=[], yticks=[], facecolor="#f4f4f4")
 
 
 def draw_3d(axes, joints: np.ndarray, half: float) -> None:

@@ -52,7 +52,8 @@ class Examples(torch.utils.data.Dataset):
 
 
 def train(recipe, dataset, folder, device="auto", resume=False, on_epoch=None, on_step=None):
-    """Train by `recipe` on `dataset` into the run folder; returns the history, a list of one dict per epoch.
+    """Train by `recipe` on `dataset` into the run folder; returns (history, trained): one dict per epoch, and whether
+    any of them was trained by this call.
 
     The folder receives recipe.yaml, log.csv, TensorBoard events, last.ckpt (everything needed to resume) and
     last.safetensors and best.safetensors; "best" has the lowest test MPJPE, as the papers choose. on_epoch(row) and
@@ -72,6 +73,8 @@ def train(recipe, dataset, folder, device="auto", resume=False, on_epoch=None, o
     history, best = [], None
     if checkpoint.exists():
         history, best = _restore(checkpoint, recipe, dataset, model, optimizer)
+    if len(history) >= recipe.epochs:
+        return history, False
     model, optimizer = fabric.setup(model, optimizer)
     examples = Examples(dataset, recipe)
     with replacing(folder / "recipe.yaml") as temporary:
@@ -98,7 +101,7 @@ def train(recipe, dataset, folder, device="auto", resume=False, on_epoch=None, o
                 pd.DataFrame(history).to_csv(temporary, index=False)
             if on_epoch:
                 on_epoch(row)
-    return history
+    return history, True
 
 
 def _epoch(fabric, model, optimizer, examples, recipe, epoch, on_step):

@@ -68,7 +68,8 @@ def read_state(path):
     for key, value in checkpoint.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise InputError(
-                f"{path} holds no weights: expected a dict of tensors, but entry {str(key)!r} is {type(value).__name__}."
+                f"{path} holds no weights: expected a dict of tensors, "
+                f"but entry {str(key)!r} is {type(value).__name__}."
             )
     return {key.removeprefix("module."): value for key, value in checkpoint.items()}
 

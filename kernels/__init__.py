@@ -31,7 +31,7 @@ def _module(name):
 
 
 def unusable(name, device_type="cpu", dtype=torch.float32):
-    """Why implementation `name` cannot run on a device type ("cpu", "cuda") and dtype, in a sentence; None if it can."""
+    """Why implementation `name` cannot run on a device type ("cpu", "cuda") and dtype, or None if it can."""
     if dtype == torch.float64 and name not in FLOAT64:
         return f"it computes in float32, and the tensors are float64; use {' or '.join(FLOAT64)}"
     return _module(name).unusable(device_type)

@@ -14,7 +14,7 @@ def unusable(device_type):
 
 
 def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
-    """y of h_t = exp(delta_t A) h_(t-1) + delta_t u_t B_t;  y_t = C_t . h_t + D u_t, with delta = softplus(delta + bias).
+    """y of h_t = exp(delta_t A) h_(t-1) + delta_t u_t B_t;  y_t = C_t . h_t + D u_t, delta = softplus(delta + bias).
 
     u, delta: (B, channels, L); A: (channels, N); B, C: (B, groups, N, L), channel c reads group c // (channels/groups);
     D, delta_bias: (channels,) or None. Returns y: (B, channels, L) in u's dtype. float64 inputs are computed in

@@ -1,0 +1,125 @@
+"""Training and evaluation as records."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from baselines import create_model, evaluation, load_weights
+from baselines.errors import InputError
+from baselines.registry import entry
+
+from . import environment, records
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model with its weights, and what is known about them."""
+
+    model: torch.nn.Module
+    model_name: str
+    frames: int
+    numbers: dict
+    input: str
+    path: Path
+    epoch: int | None
+    chosen_by: str | None
+
+
+def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
+    """Build and load the model of a run folder or a weights file -> Weights.
+
+    Our own files say what they are; for others `model_name` is needed, and `frames` unless it is the published one.
+    Raises InputError where something is missing, or contradicts the file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / ("best.safetensors" if best else "last.safetensors")
+        if not path.is_file():
+            raise InputError(f"{path.parent} holds no finished epoch ({path.name} is missing); train it first.")
+    known = _metadata(path)
+    for key, value in (("model", model_name), ("frames", frames), ("input", input_2d)):
+        if value is not None and known.get(key, value) != value:
+            raise InputError(f"{path} was made with {key} {known[key]}, not {value}; leave that option away.")
+    model_name = known.get("model", model_name)
+    if model_name is None:
+        raise InputError(f"{path} does not say which model it belongs to; name it with --model.")
+    frames = known.get("frames", frames or entry(model_name).frames)
+    numbers = known.get("numbers", {})
+    model = load_weights(create_model(model_name, frames=frames, **numbers), path)
+    epoch, chosen_by = known.get("epoch"), known.get("chosen_by")
+    return Weights(model, model_name, frames, numbers, known.get("input", input_2d or "sh"), path, epoch, chosen_by)
+
+
+def _metadata(path):
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            found = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "format"}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a readable safetensors file ({error}); copy it again.") from error
+    return found
+
+
+def evaluate(weights, dataset, device, scan_implementation, progress=None):
+    """Evaluate on the test split -> AccuracyRecord. progress(done, of) counts poses or clips."""
+    model = weights.model.to(device)
+    result = evaluation.evaluate(model, weights.model_name, dataset, weights.frames, device=device, progress=progress)
+    return records.AccuracyRecord(
+        environment=environment.describe(device, _scan_of(model, scan_implementation)),
+        model=weights.model_name,
+        frames=weights.frames,
+        numbers=weights.numbers,
+        data=_data(dataset, result.pop("test_frames"), result.pop("test_clips")),
+        checkpoint=records.Checkpoint(
+            file=weights.path.name,
+            sha256=hashlib.sha256(weights.path.read_bytes()).hexdigest(),
+            epoch=weights.epoch,
+            chosen_by=weights.chosen_by,
+        ),
+        **result,
+    )
+
+
+def record_training(folder, recipe, dataset, history, device, scan_implementation):
+    """Append the TrainingRecord of a finished run."""
+    clips = dataset.clips("test", recipe.frames)
+    columns = {key: [row[key] for row in history] for key in history[0]}
+    model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
+    record = records.TrainingRecord(
+        environment=environment.describe(device, _scan_of(model, scan_implementation)),
+        model=recipe.model,
+        frames=recipe.frames,
+        numbers=recipe.numbers,
+        data=_data(dataset, int(np.unique(clips).size), len(clips)),
+        recipe=recipe.model_dump(),
+        epochs=columns["epoch"],
+        loss=columns["loss"],
+        test_mpjpe_mm=columns["test_mpjpe_mm"],
+        learning_rate=columns["learning_rate"],
+        epoch_s=columns["epoch_s"],
+        clips_per_s=float(np.median(columns["clips_per_s"])),
+    )
+    records.append(Path(folder) / "training.jsonl", record)
+
+
+def append(folder, record):
+    """Append an AccuracyRecord."""
+    records.append(Path(folder) / "accuracy.jsonl", record)
+
+
+def _scan_of(model, implementation):
+    """The scan that ran, None for a model without one."""
+    return implementation if any(hasattr(module, "scan_implementation") for module in model.modules()) else None
+
+
+def _data(dataset, test_frames, test_clips):
+    return records.Data(
+        name=dataset.path.name, sha256=dataset.digest, origin=dataset.origin, input=dataset.input,
+        test_frames=test_frames, test_clips=test_clips,
+    )  # fmt: skip

@@ -1,0 +1,138 @@
+"""Records and published numbers arranged for rendering: the newest record of each thing measured, with its labels."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from baselines.errors import InputError
+from baselines.registry import MODELS
+
+PUBLISHED_DATA = "Human3.6M"
+_PUBLISHED_COLUMNS = {
+    "model", "variant", "dataset", "detector", "frames", "params_m", "macs_per_frame_m", "mpjpe_mm", "p_mpjpe_mm",
+    "mpjpe_gt2d_mm", "source",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A number that is not there, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """What was measured: a registered model, its clip length and its overridden numbers as JSON."""
+
+    model: str
+    frames: int
+    numbers: str
+
+    @property
+    def name(self):
+        """The registered name and the overridden numbers: `posemamba_s, depth=2`."""
+        return ", ".join([self.model, *(f"{key}={value}" for key, value in json.loads(self.numbers).items())])
+
+    @property
+    def label(self):
+        """The name, with the frames where they are not those of the registry: `posemamba_s, 27 frames`."""
+        usual = self.model in MODELS and self.frames == MODELS[self.model].frames
+        return self.name if usual else f"{self.name}, {self.frames} frames"
+
+
+class Results:
+    """The newest record of every (kind, model, frames, numbers; data; machine), and the published rows.
+
+    cost: Key -> CostRecord; speed: machine -> Key -> SpeedRecord; accuracy and training: data label -> Key -> record.
+    keys: every Key measured, in the registry's order. real: labels of data that are Human3.6M itself.
+    published: the rows of results/published.csv about Human3.6M.
+
+    Raises InputError for a table of published numbers that cannot be read.
+    """
+
+    def __init__(self, records, published_csv):
+        newest = sorted(records, key=lambda record: record.created_utc)
+        self.published = _read_published(published_csv)
+        self.cost = {_key(record): record for record in newest if record.kind == "cost"}
+        self.speed = _grouped((_machine(record), record) for record in newest if record.kind == "speed")
+        with_data = [record for record in newest if record.kind in ("accuracy", "training")]
+        labels = _data_labels(record.data for record in with_data)
+        self.accuracy, self.training = (
+            _grouped((labels[_identity(record.data)], record) for record in with_data if record.kind == kind)
+            for kind in ("accuracy", "training")
+        )
+        self.real = {labels[_identity(record.data)] for record in with_data if not record.data.origin}
+        order = list(MODELS)
+        self.keys = sorted(
+            {_key(record) for record in newest},
+            key=lambda key: (
+                order.index(key.model) if key.model in order else len(order), key.model, key.frames, key.numbers
+            ),
+        )  # fmt: skip
+
+    def published_row(self, key):
+        """The published numbers of exactly this model and clip length, as a Series; or Missing."""
+        entry = MODELS.get(key.model)
+        if entry is None or entry.published is None:
+            return Missing("no numbers are published for this model")
+        if key.numbers != "{}":
+            return Missing("published without these settings")
+        model, variant, detector = entry.published
+        table = self.published
+        rows = table[(table.model == model) & (table.variant == variant) & (table.detector == detector)]
+        if rows.empty:
+            return Missing("no numbers are published for this model")
+        if rows.iloc[0].frames != key.frames:
+            return Missing(f"published for clips of {rows.iloc[0].frames} frames only")
+        return rows.iloc[0]
+
+
+def _key(record):
+    return Key(record.model, record.frames, json.dumps(record.numbers, sort_keys=True))
+
+
+def _grouped(pairs):
+    groups = {}
+    for label, record in pairs:
+        groups.setdefault(label, {})[_key(record)] = record
+    return dict(sorted(groups.items()))
+
+
+def _machine(record):
+    environment = record.environment
+    return environment.gpu or f"{environment.cpu}, {environment.threads} thread{'s' * (environment.threads > 1)}"
+
+
+def _identity(data):
+    return data.sha256, data.input
+
+
+def _data_labels(data):
+    """(sha256, input) -> what to call these data: never Human3.6M unless the file's origin is the release itself."""
+    distinct = {_identity(item): item for item in data}
+    labels = {}
+    for identity, item in distinct.items():
+        name = PUBLISHED_DATA if not item.origin else f"{item.origin.get('kind', 'other')} data"
+        if any(_kind(other) == _kind(item) and other.sha256 != item.sha256 for other in distinct.values()):
+            name += f" {item.sha256[:7]}"
+        labels[identity] = name + (", 2D ground truth" if item.input == "gt" else "")
+    return labels
+
+
+def _kind(data):
+    return data.origin.get("kind") if data.origin else PUBLISHED_DATA
+
+
+def _read_published(path):
+    path = Path(path)
+    try:
+        table = pd.read_csv(path, dtype={"model": str, "variant": str, "detector": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read the published numbers {path} ({error.__class__.__name__}).") from error
+    if absent := sorted(_PUBLISHED_COLUMNS - set(table.columns)):
+        raise InputError(f"The published numbers {path} have no column {absent[0]}.")
+    table["variant"] = table["variant"].fillna("")
+    return table[table.dataset == PUBLISHED_DATA].reset_index(drop=True)

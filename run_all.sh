@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# The whole benchmark, from data to tables and plots: a list of liftbench commands that can also be typed one by one.
+#
+#   ./run_all.sh                          toy size on the embedded synthetic data, minutes on a laptop
+#   ./run_all.sh --data FILE              the same on a real Human3.6M file in the MotionBERT format
+#   ./run_all.sh --data FILE --profile paper      the published settings (hours to days, on a GPU)
+#
+# It may be interrupted and run again: finished steps are not repeated. Everything it makes stands in runs/ and results/.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+data=data/synthetic.pkl profile=toy
+while [ $# -gt 0 ]; do
+  case $1 in
+    --data) data=${2:?--data needs a file}; shift 2 ;;
+    --profile) profile=${2:?--profile needs toy or paper}; shift 2 ;;
+    *) sed -n '2,8p' "$0"; exit 2 ;;
+  esac
+done
+case $profile in
+  toy) configs=configs/toy models="posemamba_toy lstm transformer mlp" frames="--frames 27" ;;
+  paper) configs=configs models="posemamba_s posemamba_b posemamba_l lstm transformer transformer_published mlp" frames= ;;
+  *) echo "error: there is no profile '$profile'; choose toy or paper" >&2; exit 2 ;;
+esac
+runs=runs/$profile-$(basename "$data" .pkl)
+
+[ -x .venv/bin/python ] || python3 -m venv .venv
+[ -x .venv/bin/liftbench ] ||
+  .venv/bin/pip install --quiet --disable-pip-version-check --editable . --constraint constraints.txt
+PATH=$PWD/.venv/bin:$PATH
+
+# step NAME COMMAND...: run a command once; a later run of this script skips it.
+step() {
+  local done=$runs/.done/$1
+  shift
+  if [ -e "$done" ]; then echo "(done before) $*"; return; fi
+  echo "\$ $*"
+  "$@"
+  mkdir -p "${done%/*}" && touch "$done"
+}
+
+liftbench doctor
+[ -e "$data" ] || [ "$data" != data/synthetic.pkl ] || liftbench data synthetic --out "$data"
+step check liftbench data check "$data"
+step info liftbench data info "$data" --plot results/plots/data.png
+
+for model in $models; do
+  step "train-$model" liftbench train "$configs/$model.yaml" --data "$data" --run "$runs/$model" --resume
+  step "evaluate-$model" liftbench evaluate "$runs/$model" --data "$data"
+done
+
+step cost liftbench measure cost $models $frames
+step cost-published liftbench measure cost posemamba_s posemamba_b posemamba_l posemamba_x lstm transformer mlp
+step speed liftbench measure speed $models $frames
+step speed-published liftbench measure speed posemamba_s posemamba_b lstm transformer mlp
+liftbench render
+
+echo
+echo "Tables: results/tables/comparison.md and others beside it (also as CSV and LaTeX)"
+echo "Plots:  results/plots/*.png (and SVG)"
+echo "Runs:   $runs (weights, logs; curves with: .venv/bin/tensorboard --logdir $runs)"

@@ -1,0 +1,159 @@
+"""The command line as a person types it: help with examples, a whole small run, one sentence and exit code 2 for errors."""
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import cli
+
+PROJECT = Path(__file__).parent.parent
+COMMANDS = [
+    "models", "doctor", "train", "evaluate", "render", "data synthetic", "data mocap", "data check", "data info",
+    "measure cost", "measure speed",
+]  # fmt: skip
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command line in an empty folder -> (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["liftbench", *map(str, words)])
+        monkeypatch.delenv("LIFTBENCH_SCAN", raising=False)
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_every_command_is_covered_here():
+    names = [command.callback.__name__ for command in cli.app.registered_commands]
+    for group in cli.app.registered_groups:
+        names += [f"{group.name} {command.callback.__name__}" for command in group.typer_instance.registered_commands]
+    assert sorted(names) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(run, command):
+    code, out, _ = run(*command.split(), "--help")
+    assert code == 0
+    assert f"Example: liftbench {command}" in " ".join(out.replace("│", " ").split())
+
+
+def test_models_and_doctor(run):
+    code, out, _ = run("models")
+    assert code == 0 and "posemamba_s" in out and "1,470,211" in out
+    code, out, _ = run("doctor")
+    assert code == 0 and "torch" in out and "reference" in out and "runs when --scan is auto" in out
+
+
+def test_doctor_says_why_an_implementation_is_not_usable(run, monkeypatch):
+    from kernels import cpu
+
+    monkeypatch.setattr(cpu, "unusable", lambda device_type="cpu": "no compiler was found")
+    code, out, _ = run("doctor")
+    assert code == 0 and "no compiler was found" in out
+    assert [line for line in out.splitlines() if "chunked" in line and "runs when --scan is auto" in line]
+
+
+def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
+    """The whole spine, small: check, info, train, resume, evaluate, measure, render."""
+    code, out, err = run("data", "check", synthetic_file)
+    assert code == 0 and "synthetic data" in out and "good: " in out, err
+    code, out, _ = run("data", "info", synthetic_file, "--plot", "data.png")
+    assert code == 0 and "S9, S11" in out and Path("data.png").read_bytes()[:4] == b"\x89PNG"
+
+    recipe = tmp_path / "mlp.yaml"
+    text = (PROJECT / "configs/toy/mlp.yaml").read_text()
+    recipe.write_text(text.replace("frames: 27", "frames: 9").replace("stride: 3", "stride: 20"))
+    train = ("train", recipe, "--data", synthetic_file, "--epochs", "2", "--device", "cpu")
+    code, out, err = run(*train)
+    assert code == 0 and "training mlp on cpu" in out and "epoch 1: loss" in err, err
+    code, out, err = run(*train)
+    assert code == 2 and "already holds a run; resume it with --resume" in err
+    code, out, _ = run(*train, "--resume")
+    assert code == 0 and "finished: 2 epochs" in out
+    lines = Path("results/records/training.jsonl").read_text().splitlines()
+    assert len(lines) == 1, "a run that was finished before is not recorded again"
+
+    code, out, err = run("evaluate", "runs/mlp", "--data", synthetic_file)
+    assert code == 0 and "without flip" in out and "every frame" in out, err
+    record = json.loads(Path("results/records/accuracy.jsonl").read_text())
+    assert record["data"]["origin"]["kind"] == "synthetic" and record["checkpoint"]["chosen_by"] == "last epoch"
+    assert record["environment"]["scan_implementation"] is None, "an MLP scans nothing"
+
+    assert run("measure", "cost", "mlp", "--frames", "9")[0] == 0
+    assert run("measure", "speed", "mlp", "--frames", "9", "--seconds", "0.2")[0] == 0
+    code, out, err = run("render", "--published", PROJECT / "results/published.csv")
+    assert code == 0, err
+    assert Path("results/tables/comparison.md").is_file() and Path("results/plots/training.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train none.yaml", "Cannot read the recipe none.yaml"),
+        ("evaluate none.bin --model mlp", "There is no weights file none.bin"),
+        ("evaluate .", "holds no finished epoch"),
+        ("measure cost posemamba", "no model named 'posemamba'; did you mean"),
+        ("measure cost mlp --frames 0", "positive whole number of frames"),
+        ("measure speed mlp --device tpu", "Unknown device 'tpu'; choose auto, cpu or cuda"),
+        ("measure speed mlp --scan magic", "unknown scan implementation 'magic'"),
+        ("data check none.pkl", "none.pkl"),
+        ("data mocap none.npz", "none.npz"),
+        ("data synthetic --frames 5", "frames"),
+        ("render --records none", "There is no records folder none"),
+        ("frobnicate", "No such command"),
+        ("measure speed mlp --seconds many", "Invalid value"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, words, message):
+    code, out, err = run(*words.split())
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("*.jsonl")), "nothing half-written"
+
+
+def test_weights_that_do_not_say_what_they_are(run, synthetic_file):
+    import torch
+
+    from baselines import create_model
+
+    torch.save({"model_pos": create_model("mlp", frames=9).state_dict()}, "bare.bin")
+    code, _, err = run("evaluate", "bare.bin", "--data", synthetic_file)
+    assert code == 2 and "name it with --model" in err
+    code, out, err = run("evaluate", "bare.bin", "--data", synthetic_file, "--model", "mlp", "--frames", "9")
+    assert code == 0 and "official" in out, err
+    code, _, err = run("evaluate", "bare.bin", "--data", synthetic_file, "--model", "mlp")
+    assert code == 2 and "fc1.weight is (1024, 306) but the model has (1024, 2754)" in err
+
+
+def test_hostile_data_file(run, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "made_by_the_attack"), "w"))
+
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"train": Hostile(), "test": {}}))
+    code, _, err = run("data", "check", "evil.pkl")
+    assert code == 2 and "refused" in err
+    assert not (tmp_path / "made_by_the_attack").exists()
+
+
+def test_installed_command():
+    """The console script itself."""
+    command = shutil.which("liftbench", path=str(Path(sys.executable).parent))
+    assert command, "the package is installed with its command"
+    done = subprocess.run([command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "measure" in done.stdout

@@ -1,0 +1,336 @@
+import io
+import itertools
+import re
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import matplotlib.pyplot
+import numpy as np
+import pandas as pd
+import pytest
+
+from baselines.errors import InputError
+from bench import environment, plots, records, tables
+from bench.render import render
+from bench.results import Missing, Results
+from bench.tables import Table
+
+PUBLISHED = Path(__file__).parent.parent / "results" / "published.csv"
+SYNTHETIC = {"kind": "synthetic", "seed": 0}
+ACTIONS = (
+    "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases", "Sitting",
+    "SittingDown", "Smoking", "Waiting", "WalkDog", "WalkTogether", "Walking",
+)  # fmt: skip
+MACHINE = environment.describe().model_dump() | {"cpu": "Test CPU", "threads": 2, "gpu": None}
+TIME = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+# model, frames, parameters, contraction and scan MACs, thop's, output frames, MPJPE, latency in ms
+MODELS = [
+    ("posemamba_s", 243, 1_470_211, 5_172_672_960, 6_133_708_800, (859_651, 3_587_426_496), 243, 61.0, 810.0),
+    ("posemamba_b", 243, 4_742_659, 17_790_399_360, 12_267_417_600, (3_357_699, 13_943_083_392), 243, 58.0, 1900.0),
+    ("posemamba_l", 243, 9_450_499, 35_578_154_880, 24_534_835_200, (6_713_859, 27_881_407_872), 243, 56.5, 3900.0),
+    ("posemamba_toy", 27, 152_131, 55_241_568, 102_228_480, (67_779, 31_682_016), 27, 74.0, 14.0),
+    ("lstm", 27, 1_148_467, 30_217_728, 0, (1_148_467, 30_421_504), 1, 118.0, 3.1),
+    ("transformer", 27, 1_603_379, 43_840_000, 0, (813_875, 21_647_616), 1, 97.0, 2.4),
+    ("transformer_published", 27, 1_603_379, 42_757_376, 0, (813_875, 21_647_616), 1, 131.0, 2.5),
+    ("mlp", 27, 993_331, 992_256, 0, (993_331, 992_256), 1, 109.0, 0.22),
+]
+
+
+def of(model, minutes=0, **fields):
+    """The fields that all records share."""
+    time = TIME + timedelta(minutes=minutes)
+    return {"environment": MACHINE, "created_utc": time, "model": model, "frames": 243} | fields
+
+
+def data(origin=SYNTHETIC, sha="a", input="sh"):
+    return {
+        "name": "h36m.pkl", "sha256": sha * 64, "origin": origin, "input": input,
+        "test_frames": 8100, "test_clips": 300,
+    }  # fmt: skip
+
+
+def cost(model, parameters=10, contraction=100, scan=0, thop=(10, 100), output_frames=243, **fields):
+    fields = of(model, **fields)
+    return records.CostRecord(
+        **fields, output_frames=output_frames, parameters=parameters, parameters_with_gradient=parameters,
+        parameter_names_without_gradient=[], buffer_elements=0, thop={"parameters": thop[0], "macs": thop[1]},
+        contraction_macs=contraction, contraction_macs_by_operator={"linear": contraction}, scan_macs=scan, scans=[],
+        macs_per_clip=contraction + scan, macs_per_output_frame=(contraction + scan) / output_frames,
+        uncounted_operator_calls={"native_layer_norm": 81, "silu": 40},
+    )  # fmt: skip
+
+
+def timing(batch, ms):
+    samples = [ms * factor for factor in (0.9, 1.0, 1.3)]
+    p20, median, p80 = np.percentile(samples, [20, 50, 80])
+    return {
+        "batch": batch, "samples_ms": samples, "p20_ms": p20, "median_ms": median, "p80_ms": p80,
+        "peak_memory_mib": None,
+    }  # fmt: skip
+
+
+def speed(model, ms=10.0, output_frames=243, **fields):
+    best = timing(8, 6 * ms)
+    clips_per_s = 8 / best["median_ms"] * 1e3
+    return records.SpeedRecord(
+        **of(model, **fields), device="cpu", output_frames=output_frames, latency=timing(1, ms), throughput=best,
+        throughput_clips_per_s=clips_per_s, throughput_output_frames_per_s=clips_per_s * output_frames,
+        sweep=[timing(1, ms), best], sweep_ended_by="time limit", peak_memory_method="not measured: a test",
+    )  # fmt: skip
+
+
+def accuracy(model, mpjpe=60.0, on=None, **fields):
+    by_action = {action: mpjpe * (0.8 + 0.03 * i + len(model) % 7 * (i % 3) / 50) for i, action in enumerate(ACTIONS)}
+    row = {"mpjpe_mm": mpjpe, "p_mpjpe_mm": 0.8 * mpjpe, "n_mpjpe_mm": 0.95 * mpjpe, "mpjve_mm_per_frame": 2.5}
+    row["acceleration_error_mm_per_frame2"] = None
+    return records.AccuracyRecord(
+        **of(model, **fields), data=on or data(), mpjpe_mm=mpjpe, p_mpjpe_mm=0.8 * mpjpe, mpjpe_mm_per_action=by_action,
+        p_mpjpe_mm_per_action=by_action, mpjpe_mm_per_joint={"pelvis": 0.0, "head": mpjpe},
+        variants={"official": row, "frame-wise": row, "without flip": row}, mean_pose_mpjpe_mm=260.0,
+        checkpoint={"file": "best.safetensors", "sha256": "b" * 64, "epoch": 9, "chosen_by": "lowest test MPJPE"},
+    )  # fmt: skip
+
+
+def training(model, mpjpe=60.0, epochs=12, **fields):
+    decay = [2 ** (-epoch / 4) for epoch in range(epochs)]
+    return records.TrainingRecord(
+        **of(model, **fields), data=data(), recipe={}, epochs=list(range(epochs)),
+        loss=[0.05 + mpjpe / 1000 + 0.4 * x for x in decay], test_mpjpe_mm=[mpjpe + 200 * x for x in decay],
+        learning_rate=[1e-3] * epochs, epoch_s=[3.0] * epochs, clips_per_s=200.0,
+    )  # fmt: skip
+
+
+def write(folder, *written):
+    for record in written:
+        records.append(folder / "test.jsonl", record)
+    return folder
+
+
+def everything(folder):
+    """A folder of records as a whole run leaves it, for all of MODELS."""
+    for model, frames, parameters, contraction, scan, thop, output_frames, mpjpe, ms in MODELS:
+        write(
+            folder,
+            cost(model, parameters, contraction, scan, thop, output_frames, frames=frames),
+            speed(model, ms, output_frames, frames=frames),
+            accuracy(model, mpjpe, frames=frames),
+            training(model, mpjpe, frames=frames),
+        )
+    return folder
+
+
+def comparison(*written):
+    """The comparison table as users of its CSV read it, by model."""
+    text = tables.comparison(Results(written, PUBLISHED)).csv()
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).set_index("model")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(folder, Rendered) of a whole run's records."""
+    folder = tmp_path_factory.mktemp("run")
+    return folder, render(everything(folder / "records"), PUBLISHED, folder / "out")
+
+
+def test_a_whole_run_gives_every_table_and_plot(run):
+    folder, result = run
+    plots = ("error_against_macs", "speed_test_cpu_2_threads", "per_action_synthetic_data", "training_synthetic_data")
+    expected = [
+        f"tables/{name}.{end}" for name in ("comparison", "accuracy", "cost", "speed") for end in ("md", "csv", "tex")
+    ]
+    expected += [f"plots/{name}.{end}" for name in plots for end in ("png", "svg")]
+    assert [str(path.relative_to(folder / "out")) for path in result.written] == expected
+    assert sorted(path for path in (folder / "out").rglob("*") if path.is_file()) == sorted(result.written)
+    assert result.skipped == []
+
+
+def test_rendering_twice_gives_the_same_bytes_and_leaves_no_state(run, tmp_path):
+    folder, first = run
+    settings = dict(matplotlib.rcParams)
+    second = render(folder / "records", PUBLISHED, tmp_path)
+    for one, other in zip(first.written, second.written, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+    assert dict(matplotlib.rcParams) == settings
+    assert not matplotlib.pyplot.get_fignums()
+
+
+def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
+    result = render(write(tmp_path / "records", cost("posemamba_s")), PUBLISHED, tmp_path / "out")
+    assert [sentence for sentence in result.skipped if "there are no" in sentence] == [
+        "Plot speed was not made: there are no speed records.",
+        "Plot per_action was not made: there are no accuracy records.",
+        "Plot training was not made: there are no training records.",
+    ]
+    assert {path.stem for path in result.written} == {"comparison", "cost", "error_against_macs"}
+
+
+def test_an_interrupted_write_leaves_the_file_before(tmp_path, monkeypatch):
+    def crash(*arguments):
+        raise KeyboardInterrupt
+
+    folder = write(tmp_path / "records", cost("posemamba_s"))
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/comparison.md").write_text("before")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("os.replace", crash)
+        render(folder, PUBLISHED, tmp_path)
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["comparison.md"]
+    assert (tmp_path / "tables/comparison.md").read_text() == "before"
+
+
+def test_thops_count_reproduces_the_published_one():
+    row = comparison(cost("posemamba_s", 1_470_211, 5_172_672_960, 6_133_708_800, (859_651, 3_587_426_496)))
+    row = row.loc["posemamba_s"]
+    assert float(row["MACs per frame by thop, M"]) == pytest.approx(3587.426496 / 243)
+    assert float(row["MACs per frame by thop - published, M"]) == pytest.approx(3587.426496 / 243 - 15)
+    assert float(row["parameters by thop - published, M"]) == pytest.approx(0.859651 - 0.9)
+    assert float(row["MACs per frame, M"]) == pytest.approx((5172.672960 + 6133.708800) / 243)
+
+
+def test_synthetic_errors_never_look_like_human36m():
+    table = comparison(accuracy("posemamba_s", 61.0))
+    row = table.loc["posemamba_s"]
+    assert row["MPJPE, mm (synthetic data)"] == "61.0"
+    assert row["MPJPE published, mm (Human3.6M)"] == "41.8"
+    assert row["MPJPE measured - published, mm"] == ""
+    assert "MPJPE measured - published, mm: not evaluated on Human3.6M, so not comparable" in row["missing"]
+    assert not [header for header in table.columns if "Human3.6M" in header and "published" not in header]
+
+
+def test_errors_on_human36m_are_compared_with_the_published_ones():
+    real = data(origin={}, sha="r")
+    table = comparison(
+        accuracy("posemamba_s", 43.0, on=real),
+        accuracy("posemamba_b", 17.0, on=real | {"input": "gt"}),
+        accuracy("posemamba_l", 60.0),
+        accuracy("lstm", 56.0, on=real, frames=81),
+    )
+    difference = table["MPJPE measured - published, mm"]
+    assert float(difference["posemamba_s"]) == pytest.approx(43.0 - 41.8)
+    assert float(difference["posemamba_b"]) == pytest.approx(17.0 - 16.8)
+    assert difference["posemamba_l"] == difference["lstm"] == ""
+    assert "published with CPN detections, evaluated with SH" in table.loc["lstm", "missing"]
+    assert table.loc["posemamba_b", "MPJPE, mm (Human3.6M, 2D ground truth)"] == "17.0"
+
+
+def test_published_rows_need_the_published_frames_and_settings():
+    written = [
+        cost("posemamba_s", frames=27), cost("posemamba_b", numbers={"depth": 2}), cost("posemamba_toy", frames=27),
+    ]  # fmt: skip
+    results = Results(written, PUBLISHED)
+    assert [results.published_row(key) for key in results.keys] == [
+        Missing("published for clips of 243 frames only"),
+        Missing("published without these settings"),
+        Missing("no numbers are published for this model"),
+    ]
+    assert [key.label for key in results.keys] == ["posemamba_s, 27 frames", "posemamba_b, depth=2", "posemamba_toy"]
+
+
+def test_published_models_that_were_not_measured_are_marked():
+    table = comparison(cost("posemamba_s"))
+    assert table.loc["MixSTE (published)", "MPJPE published, mm (Human3.6M)"] == "40.9"
+    assert table.loc["MixSTE (published)", "parameters, M"] == ""
+    assert "PoseMamba B (published)" in table.index
+    assert "PoseMamba S (published)" not in table.index
+
+
+def test_the_newest_record_wins_whatever_the_order_of_the_lines():
+    table = comparison(
+        accuracy("mlp", 90.0, minutes=5),
+        accuracy("mlp", 99.0, minutes=1),
+        accuracy("mlp", 50.0, minutes=2, on=data(sha="c")),
+        speed("mlp", 3.0, minutes=1),
+        speed("mlp", 2.0, minutes=2),
+    )
+    row = table.loc["mlp"]
+    assert row["MPJPE, mm (synthetic data aaaaaaa)"] == "90.0"
+    assert row["MPJPE, mm (synthetic data ccccccc)"] == "50.0"
+    assert row["latency, ms (Test CPU, 2 threads)"] == "2.0"
+
+
+def test_other_machines_are_other_columns():
+    table = comparison(speed("mlp"), speed("mlp", environment=MACHINE | {"gpu": "Test GPU"}))
+    assert {"latency, ms (Test CPU, 2 threads)", "latency, ms (Test GPU)"} < set(table.columns)
+
+
+TABLE = Table(
+    "t",
+    "A & B",
+    {"model": "s", "x_y, mm": ".1f", "z": "d"},
+    [
+        {"model": "a_b|c", "x_y, mm": 1.25, "z": Missing("too slow")},
+        {"model": "d", "x_y, mm": Missing("50 % done"), "z": 7},
+    ],
+    ["A note."],
+)
+
+
+def test_markdown_marks_missing_numbers_with_a_footnote():
+    assert TABLE.markdown() == (
+        "## A & B\n\n"
+        "| model | x_y, mm | z |\n| --- | ---: | ---: |\n"
+        "| a_b\\|c | 1.2 | —<sup>1</sup> |\n| d | —<sup>2</sup> | 7 |\n\n"
+        "1. too slow\n2. 50 % done\n\nA note.\n"
+    )
+
+
+def test_csv_keeps_all_digits_and_says_what_is_missing():
+    assert TABLE.csv() == 'model,"x_y, mm",z,missing\na_b|c,1.25,,z: too slow\nd,,7,"x_y, mm: 50 % done"\n'
+
+
+def test_latex_is_escaped_and_uses_booktabs():
+    text = TABLE.latex()
+    assert r"\caption{A \& B}" in text
+    assert r"model & x\_y, mm & z \\" in text
+    assert r"a\_b|c & 1.2 & ---\textsuperscript{1} \\" in text
+    assert r"\textsuperscript{2}~50 \% done." in text
+    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+
+
+def test_all_latex_is_balanced_and_without_bare_special_characters(run):
+    for path in (run[0] / "out/tables").glob("*.tex"):
+        text = path.read_text()
+        assert text.count("{") == text.count("}") and text.isascii()
+        assert not re.search(r"(?<!\\)[_%#$]", text), path.name
+
+
+def test_the_accuracy_table_has_a_row_a_variant_and_the_mean_pose():
+    table = tables.accuracy(Results([accuracy("mlp", 90.0, frames=27)], PUBLISHED))
+    assert [(row["model"], row["protocol"]) for row in table.rows] == [
+        ("mlp", "official"), ("mlp", "frame-wise"), ("mlp", "without flip"), ("constant mean pose", "official"),
+    ]  # fmt: skip
+    assert table.rows[0]["acceleration error, mm/frame^2"].reason.startswith("not defined")
+    assert table.rows[-1]["MPJPE, mm"] == 260.0
+
+
+def test_the_cost_table_names_what_was_not_counted():
+    table = tables.cost(Results([cost("mlp", contraction=2_000_000)], PUBLISHED))
+    assert table.rows[0]["operators not counted, and their calls"] == "native_layer_norm 81, silu 40"
+    assert table.rows[0]["linear, M MACs"] == 2.0
+
+
+def test_labels_of_bubbles_do_not_overlap():
+    crowd = [
+        (model, 240 + 3 * i) for i, model in enumerate(["posemamba_s", "posemamba_b", "posemamba_l", "mlp", "lstm"])
+    ]
+    written = [cost(model, 10**6, frames=27) for model, _ in crowd]
+    written += [accuracy(model, error / 4, frames=27) for model, error in crowd]
+    with plots.styled():
+        figure = plots.error_against_macs(Results(written, PUBLISHED))
+        renderer = figure.canvas.get_renderer()
+        for ax in figure.axes:
+            boxes = [text.get_window_extent(renderer) for text in ax.texts if text.get_text()]
+            assert len(boxes) >= 5
+            assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+            frame = ax.get_window_extent(renderer)
+            assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+
+def test_published_numbers_that_cannot_be_read_are_input_errors(tmp_path):
+    folder = write(tmp_path / "records", cost("mlp"))
+    with pytest.raises(InputError, match="Cannot read the published numbers"):
+        render(folder, tmp_path / "nowhere.csv", tmp_path / "out")
+    (tmp_path / "other.csv").write_text("model,variant\n")
+    with pytest.raises(InputError, match="have no column dataset"):
+        render(folder, tmp_path / "other.csv", tmp_path / "out")
