@@ -193,13 +193,14 @@ def training(results, label):
     for ax, field in ((axes[0, 0], "loss"), (axes[0, 1], "test_mpjpe_mm")):
         for line, key in zip(itertools.cycle(_LINES), keys):
             epochs, values = np.array(group[key].epochs) + 1, np.array(getattr(group[key], field), dtype=float)
-            (curve,) = ax.plot(epochs, values, color=style(key.model)[0], linestyle=line, linewidth=1.6)
+            marker = "o" if len(epochs) == 1 else ""
+            (curve,) = ax.plot(epochs, values, marker, color=style(key.model)[0], linestyle=line, linewidth=1.6)
             if np.isfinite(values).any():
                 last = np.flatnonzero(np.isfinite(values))[-1]
                 text = f"{key.label}  {values[last]:.3g}"
                 ends[ax].append(labels.at_end(ax, text, epochs[last], values[last], curve.get_color()))
         ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
     for set_formatter in (axes[0, 0].yaxis.set_major_formatter, axes[0, 0].yaxis.set_minor_formatter):
         set_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     labels.settle(figure)

@@ -9,13 +9,12 @@ import os
 
 import torch
 
-from . import grid
 from .macs import scan_macs
 from .orders import LIMB_PARENTS, PATTERNS, scan_orders
 
 __all__ = [
-    "IMPLEMENTATIONS", "LIMB_PARENTS", "PATTERNS", "ScanUnavailable", "choose", "grid_scan", "scan_macs", "scan_orders",
-    "selective_scan", "unusable",
+    "IMPLEMENTATIONS", "LIMB_PARENTS", "PATTERNS", "ScanUnavailable", "bidirectional_scan", "choose", "grid_scan",
+    "scan_macs", "scan_orders", "selective_scan", "unusable",
 ]  # fmt: skip
 
 IMPLEMENTATIONS = ("cpu", "chunked", "reference")  # in order of preference
@@ -74,9 +73,20 @@ def grid_scan(
     """
     if limb_gradient not in ("exact", "published"):
         raise ValueError(f"limb_gradient is 'exact' or 'published', not {limb_gradient!r}")
-    name = choose(x.device.type, implementation, x.dtype)
-    scan = _module(name).selective_scan
-    return grid.grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient, scan)
+    scan = _module(choose(x.device.type, implementation, x.dtype)).grid_scan
+    return scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient)
+
+
+def bidirectional_scan(forward_stream, reversed_stream, implementation="auto"):
+    """The sum of a scan from 0 to L - 1 and of another one from L - 1 to 0, as MDTF's mixer runs them.
+
+    Both streams are (u, delta, A, B, C, D, delta_bias) as for `selective_scan`, in their natural order of time and of
+    the same shapes. Returns y: (B, channels, L), in the dtype of the first u. Raises as `selective_scan`.
+    """
+    for stream in (forward_stream, reversed_stream):
+        _check(*stream)
+    u = forward_stream[0]
+    return _module(choose(u.device.type, implementation, u.dtype)).bidirectional_scan(forward_stream, reversed_stream)
 
 
 def _check(u, delta, A, B, C, D, delta_bias):

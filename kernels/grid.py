@@ -1,12 +1,12 @@
-"""PoseMamba's and Pose3DM's scan of the (T, J) grid in K directions, composed from `selective_scan`: the plain path."""
+"""The fused scans composed from a `selective_scan`: the plain path of the implementations that have no fused kernel."""
 
 import torch
 
 from .orders import LIMB_PARENTS
 
 
-def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient, selective_scan):
-    """Sum over directions of the scans of one channels-last grid; see `kernels.grid_scan` for the contract."""
+def grid_scan(selective_scan, x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient):
+    """`kernels.grid_scan`, one step after the other."""
     batch, frames, joints, channels = x.shape
     directions, rank, states = len(orders), dt_weight.shape[-1], A.shape[-1]
     orders = orders.to(x.device)
@@ -27,3 +27,10 @@ def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gra
     back = orders.argsort(dim=1)
     merged = sum(y[:, k][:, :, back[k]] for k in range(directions))
     return merged.transpose(1, 2).unflatten(1, (frames, joints))
+
+
+def bidirectional_scan(selective_scan, forward_stream, reversed_stream):
+    """`kernels.bidirectional_scan`, on flipped copies."""
+    u, delta, A, B, C, D, delta_bias = reversed_stream
+    flipped = selective_scan(u.flip(-1), delta.flip(-1), A, B.flip(-1), C.flip(-1), D, delta_bias).flip(-1)
+    return selective_scan(*forward_stream) + flipped

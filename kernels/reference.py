@@ -7,6 +7,8 @@ Source: Mamba (Gu and Dao 2023), equations 2a, 2b and 4, in the "selective_scan_
 import torch
 import torch.nn.functional as F
 
+from . import grid
+
 
 def unusable(device_type):
     """None: this implementation runs on every device type."""
@@ -38,3 +40,13 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
     if D is not None:
         y = y + D.to(dtype)[:, None] * u
     return y.to(dtype_in)
+
+
+def grid_scan(*arguments):
+    """Same contract as `kernels.grid_scan`."""
+    return grid.grid_scan(selective_scan, *arguments)
+
+
+def bidirectional_scan(forward_stream, reversed_stream):
+    """Same contract as `kernels.bidirectional_scan`."""
+    return grid.bidirectional_scan(selective_scan, forward_stream, reversed_stream)
