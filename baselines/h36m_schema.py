@@ -17,6 +17,7 @@ import numpy as np
 
 from baselines.errors import InputError
 
+RELEASE_FRAMES = {"train": 1_559_752, "test": 566_920}  # of the licensed file
 SPLITS = ("train", "test")
 JOINT_SHAPES = {
     "joint_2d": (17, 2),

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from baselines import create_model, evaluation, load_weights
 from baselines.errors import InputError
+from baselines.h36m_schema import RELEASE_FRAMES
 from baselines.registry import entry
 
 from . import environment, records
@@ -49,7 +50,7 @@ def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
     if model_name is None:
         raise InputError(f"{path} does not say which model it belongs to; name it with --model.")
     frames = known.get("frames", frames or entry(model_name).frames)
-    numbers = known.get("numbers", {})
+    numbers = _of_forward_pass(known.get("numbers", {}))
     model = load_weights(create_model(model_name, frames=frames, **numbers), path)
     epoch, chosen_by = known.get("epoch"), known.get("chosen_by")
     return Weights(model, model_name, frames, numbers, known.get("input", input_2d or "sh"), path, epoch, chosen_by)
@@ -95,7 +96,7 @@ def record_training(folder, recipe, dataset, history, device, scan_implementatio
         environment=environment.describe(device, _scan_of(model, scan_implementation)),
         model=recipe.model,
         frames=recipe.frames,
-        numbers=recipe.numbers,
+        numbers=_of_forward_pass(recipe.numbers),
         data=_data(dataset, int(np.unique(clips).size), len(clips)),
         recipe=recipe.model_dump(),
         epochs=columns["epoch"],
@@ -106,6 +107,11 @@ def record_training(folder, recipe, dataset, history, device, scan_implementatio
         clips_per_s=float(np.median(columns["clips_per_s"])),
     )
     records.append(Path(folder) / "training.jsonl", record)
+
+
+def _of_forward_pass(numbers):
+    """Without the settings that change the training or the speed of a model, but not what it computes."""
+    return {key: value for key, value in numbers.items() if key not in ("limb_gradient", "scan_implementation")}
 
 
 def append(folder, record):
@@ -119,7 +125,10 @@ def _scan_of(model, implementation):
 
 
 def _data(dataset, test_frames, test_clips):
+    """The data of a record. A file that does not say what it is counts as Human3.6M only if it is as long."""
+    frames = {split: dataset.frames(split) for split in RELEASE_FRAMES}
+    origin = dataset.origin or ({} if frames == RELEASE_FRAMES else {"kind": "unidentified"})
     return records.Data(
-        name=dataset.path.name, sha256=dataset.digest, origin=dataset.origin, input=dataset.input,
+        name=dataset.path.name, sha256=dataset.digest, origin=origin, input=dataset.input,
         test_frames=test_frames, test_clips=test_clips,
     )  # fmt: skip

@@ -40,7 +40,7 @@ def describe(device="cpu", scan_implementation=None):
         threads=torch.get_num_threads(),
         gpu=torch.cuda.get_device_name(device) if on_gpu else None,
         gpu_driver=_output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if on_gpu else None,
-        os=platform.platform(),
+        os=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         torch=torch.__version__,
         liftbench=importlib.metadata.version("liftbench"),

@@ -21,9 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from baselines.clips import split_clips
-from baselines.h36m_schema import CAMERA_RESOLUTION, JOINT_SHAPES
+from baselines.h36m_schema import CAMERA_RESOLUTION, JOINT_SHAPES, RELEASE_FRAMES
 
-TRAIN_FRAMES, TEST_FRAMES = 1_559_752, 566_920  # of the licensed file
 FRAMES_PER_SOURCE = 2_500
 CLIP_FRAMES, TRAIN_STRIDE, CLIPS_READ = 243, 81, 2_000
 POLL_SECONDS = 0.02
@@ -196,8 +195,8 @@ def main():
         print(json.dumps(STEPS[arguments.step](arguments.data, arguments.share)))
         return
 
-    test_frames = TEST_FRAMES if arguments.frames is None else arguments.frames // 4
-    train_frames = TRAIN_FRAMES if arguments.frames is None else arguments.frames - test_frames
+    test_frames = RELEASE_FRAMES["test"] if arguments.frames is None else arguments.frames // 4
+    train_frames = RELEASE_FRAMES["train"] if arguments.frames is None else arguments.frames - test_frames
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         path = Path(folder) / "h36m_random.pkl"
         write_full_size_file(path, train_frames, test_frames)

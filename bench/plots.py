@@ -194,7 +194,7 @@ def training(results, label):
         for line, key in zip(itertools.cycle(_LINES), keys):
             epochs, values = np.array(group[key].epochs) + 1, np.array(getattr(group[key], field), dtype=float)
             marker = "o" if len(epochs) == 1 else ""
-            (curve,) = ax.plot(epochs, values, marker, color=style(key.model)[0], linestyle=line, linewidth=1.6)
+            (curve,) = ax.plot(epochs, values, marker=marker, color=style(key.model)[0], linestyle=line, linewidth=1.6)
             if np.isfinite(values).any():
                 last = np.flatnonzero(np.isfinite(values))[-1]
                 text = f"{key.label}  {values[last]:.3g}"

@@ -1,4 +1,4 @@
-"""Metrics by hand, the batched alignment against the official values, and the whole protocol against the official run."""
+"""Metrics by hand, the batched alignment against official values, and the whole protocol against the official run."""
 
 from pathlib import Path
 
@@ -78,7 +78,8 @@ def perfect(dataset, frames):
 def test_the_truth_scores_zero(dataset):
     frames = dataset.clips("test", 27)
     result = score(dataset, perfect(dataset, frames), frames)
-    assert result["mpjpe_mm"] < 1e-2 and result["variants"]["official"]["mpjve_mm_per_frame"] < 1e-2  # float32 in the file
+    rounding = 1e-2  # mm, of float32 in the file
+    assert result["mpjpe_mm"] < rounding and result["variants"]["official"]["mpjve_mm_per_frame"] < rounding
 
 
 def shift_of(dataset, frames, millimetres):
