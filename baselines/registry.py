@@ -47,7 +47,7 @@ MODELS = {
     "posemamba_s_fs_bt": _posemamba(None, 64, 10, scan="fs_bt"),
     "posemamba_s_bs_ft": _posemamba(None, 64, 10, scan="bs_ft"),
     "posemamba_s_bs_bt": _posemamba(None, 64, 10, scan="bs_bt"),
-    "posemamba_toy": _posemamba(None, 32, 3, frames=27),  # ours: trains on a laptop in minutes
+    "posemamba_toy": _posemamba(None, 32, 2, frames=27),  # ours: trains on a laptop in minutes
     "lstm": _centre_frame(LSTM, "LSTM_PoseNet"),
     "transformer": _centre_frame(Transformer, None),
     "transformer_published": _centre_frame(Transformer, "Transformer", across_clips=True),

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason=str(cpu.unusa
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
 # Largest difference over the largest reference value. float32: rounding of 1e-7 per step, carried along by decays
-# near 1, and for gradients sums over thousands of steps. bfloat16: the oracle reads the same rounded inputs, so what remains is
-# the rounding of outputs and gradients to 8 bits.
+# near 1, and for gradients sums over thousands of steps. bfloat16: the oracle reads the same rounded inputs, so what
+# remains is the rounding of outputs and gradients to 8 bits.
 TOLERANCES = {torch.float32: {"y": 2e-6, "gradient": 2e-5}, torch.bfloat16: {"y": 2**-8, "gradient": 2**-8}}
 
 
@@ -195,20 +195,25 @@ def both_streams(forward_stream, reversed_stream):
     return reference.selective_scan(*forward_stream) + flipped.flip(-1)
 
 
-@pytest.mark.parametrize("layout", [None, "channels last"])
-@pytest.mark.parametrize("batch, channels, length", [(3, 24, 17), (2, 5, 300), (1, 16, 1)])
-def test_bidirectional_scan_matches_oracle(batch, channels, length, layout, instruction_set, poisoned):
-    tensors = {}
-    for seed, suffix in enumerate(("", "_b")):
-        for name, tensor in scan_inputs(batch, 1, channels, length, seed=seed).items():
-            tensors[name + suffix] = LAYOUTS[layout](tensor) if layout and tensor.dim() > 2 else tensor
+def on_both_streams(scan):
+    """A scan of two streams as a function of named tensors, those of the second with the suffix _b."""
+    return lambda **t: scan([t[name] for name in NAMES], [t[name + "_b"] for name in NAMES])
 
-    def split(scan):
-        return lambda **t: scan([t[name] for name in NAMES], [t[name + "_b"] for name in NAMES])
 
+@functools.cache
+def bidirectional_oracle(*shape):
+    tensors = scan_inputs(*shape) | {name + "_b": t for name, t in scan_inputs(*shape, seed=1).items()}
     dy = torch.randn_like(tensors["u"])
-    own = run(split(cpu.bidirectional_scan), tensors, dy)
-    assert_close(own, run(split(both_streams), tensors, dy, torch.float64))
+    return tensors, dy, run(on_both_streams(both_streams), tensors, dy, torch.float64)
+
+
+@pytest.mark.parametrize("layout", [None, "channels last"])
+@pytest.mark.parametrize("shape", [(3, 1, 24, 17), (2, 1, 5, 300), (1, 1, 16, 1)])
+def test_bidirectional_scan_matches_oracle(shape, layout, instruction_set, poisoned):
+    tensors, dy, expected = bidirectional_oracle(*shape)
+    if layout:
+        tensors = {name: LAYOUTS[layout](tensor) if tensor.dim() > 2 else tensor for name, tensor in tensors.items()}
+    assert_close(run(on_both_streams(cpu.bidirectional_scan), tensors, dy), expected)
 
 
 def grid_inputs(batch, frames, channels, rank, states=16, directions=4):
@@ -386,6 +391,13 @@ def test_errors_name_the_argument(name):
         cpu.selective_scan(**{**tensors, name: tensors[name].double()})
     with pytest.raises(ValueError, match=f"^{name} is on meta"):
         cpu.selective_scan(**{**tensors, name: tensors[name].to("meta")})
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_shapes_that_do_not_fit_are_errors(name):
+    tensors = scan_inputs(1, 1, 16, 4)
+    with pytest.raises(ValueError, match=f"^({name}|u) must"):
+        cpu.selective_scan(**{**tensors, name: tensors[name][:3] if name == "A" else tensors[name][..., :3]})
 
 
 def test_unknown_instruction_set_is_an_error():

@@ -1,6 +1,7 @@
-"""The Triton scan against the float64 oracle, outputs and every gradient by name: on a GPU where there is one, and else
-in Triton's interpreter, which one test starts in a process of its own; and its registers, compiled for GPUs not here."""
+"""The Triton scan against the float64 oracle, outputs and every gradient by name: on a GPU where there is one, else in
+Triton's interpreter, which one test starts in a process of its own. And registers, compiled for GPUs not here."""
 
+import functools
 import os
 import re
 import subprocess
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels import PATTERNS, gpu, grid, reference, scan_orders
+from kernels import gpu, grid, reference, scan_orders
+from kernels.chunked import selective_scan as chunked
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
@@ -23,8 +25,8 @@ on_a_gpu = pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reas
 
 # Largest difference over the largest reference value. float32: rounding of 1e-7 per step, and 2 ulp of the GPU's exp2,
 # carried along by decays near 1, and for gradients sums over steps. bfloat16: the oracle reads the same rounded inputs,
-# so what remains is the rounding of outputs and gradients to 8 bits.
-TOLERANCES = {torch.float32: {"y": 5e-6, "gradient": 2e-5}, torch.bfloat16: {"y": 2**-8, "gradient": 2**-8}}
+# so what remains is the rounding of outputs to 8 bits, and that of the gradient of y on top of it for gradients.
+TOLERANCES = {torch.float32: {"y": 5e-6, "gradient": 2e-5}, torch.bfloat16: {"y": 2**-8, "gradient": 2**-7}}
 ONE_PASS, CHUNKED = {"FULL_WARPS": 0}, {"FULL_WARPS": float("inf"), "CHUNKED_WARPS": 10**6}  # chunks of one interval
 
 
@@ -62,7 +64,7 @@ def scan_inputs(batch, groups, channels, length, states=3, dtype=torch.float32, 
     return {name: tensor.to(DEVICE, dtype) for name, tensor in tensors.items()}
 
 
-def grid_inputs(frames, channels, directions=4, rank=3, states=3, batch=1):
+def grid_inputs(frames, channels, directions=2, rank=3, states=3, batch=1):
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape):
@@ -107,7 +109,7 @@ def test_in_the_interpreter():
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     result = subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 30, result.stdout
+    assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 25, result.stdout
 
 
 @runs
@@ -117,8 +119,15 @@ def test_scan_matches_oracle(length, passes):
 
 
 @runs
-def test_scan_of_several_blocks_groups_and_clips(passes):
-    assert_as_oracle(scan_inputs(2, 2, 19, 18, states=2))
+def test_scan_of_several_blocks_groups_and_clips():
+    assert_as_oracle(scan_inputs(2, 2, 19, 3, states=2))
+
+
+@runs
+def test_scan_of_several_blocks_in_chunks(monkeypatch):
+    for name, value in CHUNKED.items():
+        monkeypatch.setattr(gpu, name, value)
+    assert_as_oracle(scan_inputs(1, 1, 17, 18, states=2))
 
 
 @runs
@@ -130,7 +139,9 @@ def test_scan_of_half_precision():
 
 @runs
 def test_scan_without_optional_inputs():
-    assert_as_oracle({name: value for name, value in scan_inputs(1, 1, 3, 4).items() if name not in ("D", "delta_bias")})
+    assert_as_oracle(
+        {name: value for name, value in scan_inputs(1, 1, 3, 4).items() if name not in ("D", "delta_bias")}
+    )
 
 
 @runs
@@ -145,7 +156,7 @@ def test_scan_at_extremes(delta, A):
 
 @runs
 def test_softplus_over_its_range():
-    """One step of one state is y = softplus(delta); the bound is that of a product of exp2 and polynomial, in float32."""
+    """One step of one state is y = softplus(delta)."""
     delta = torch.cat([torch.linspace(-80, 80, 81), torch.linspace(-1, 1, 80)]).to(DEVICE)[None, :, None]
     ones = torch.ones(1, 1, 1, 1, device=DEVICE)
     y = gpu.selective_scan(torch.ones_like(delta), delta, -torch.ones_like(delta[0]), ones, ones)
@@ -185,33 +196,41 @@ def test_bidirectional_scan_matches_oracle(length, dtype):
     assert_close(run(own, both), run(oracle, both, torch.float64), dtype)
 
 
-def grid_pair(frames, pattern="posemamba", limb_gradient="exact"):
+def grid_pair(
+    frames, pattern="posemamba", limb_gradient="exact", directions=slice(0, 2), scan=reference.selective_scan
+):
+    """(own, oracle made of `scan`), by default of the first two directions, one of them with limb term."""
     orders, limb = scan_orders(pattern, frames)
-    orders = orders.to(DEVICE)
+    orders, limb = orders[directions].to(DEVICE), limb[directions]
 
     def own(**tensors):
         return gpu.grid_scan(**tensors, orders=orders, limb=limb, limb_gradient=limb_gradient)
 
     def oracle(**tensors):
-        scan = reference.selective_scan
         return grid.grid_scan(**tensors, orders=orders, limb=limb, limb_gradient=limb_gradient, selective_scan=scan)
 
     return own, oracle
 
 
 @runs
-@pytest.mark.parametrize("limb_gradient", ["exact", "published"])
-def test_grid_scan_matches_oracle(limb_gradient, passes):
-    own, oracle = grid_pair(2, limb_gradient=limb_gradient)
+def test_grid_scan_matches_oracle(passes):
+    own, oracle = grid_pair(2)
     tensors = grid_inputs(2, channels=5)
     assert_close(run(own, tensors), run(oracle, tensors, torch.float64))
 
 
 @runs
-@pytest.mark.parametrize("pattern", PATTERNS)
-def test_grid_scan_of_every_pattern(pattern):
-    own, oracle = grid_pair(2, pattern)
-    tensors = grid_inputs(2, channels=2, rank=1, states=1)
+def test_grid_scan_with_the_published_limb_gradient():
+    own, oracle = grid_pair(1, limb_gradient="published")
+    tensors = grid_inputs(1, channels=3)
+    assert_close(run(own, tensors), run(oracle, tensors, torch.float64))
+
+
+@runs
+@pytest.mark.parametrize("pattern", ["posemamba", "bs_bt"])
+def test_grid_scan_of_four_directions(pattern):
+    own, oracle = grid_pair(2, pattern, directions=slice(0, 4))
+    tensors = grid_inputs(2, channels=2, directions=4, rank=1, states=1)
     expected = oracle(**{name: tensor.double() for name, tensor in tensors.items()})
     assert_close({"y": own(**tensors)}, {"y": expected})
 
@@ -247,10 +266,10 @@ def test_carry_over_more_chunks_than_a_tile(back):
 def test_operators_are_registered_right():
     tensors = [tensor.requires_grad_() for tensor in scan_inputs(1, 1, 2, 2).values()]
     torch.library.opcheck(torch.ops.liftbench.scan_gpu, (tensors, True))
-    x, x_proj_weight, *parameters = (tensor.requires_grad_() for tensor in grid_inputs(1, 2, rank=1, states=1).values())
-    orders, limb = scan_orders("posemamba", 1)
-    rows = gpu._project(x, x_proj_weight, limb, False).detach().requires_grad_()
-    arguments = (x, rows, *parameters, orders.to(DEVICE), 0b0101, False, True)
+    tensors = [tensor.requires_grad_() for tensor in grid_inputs(1, 2, directions=1, rank=1, states=1).values()]
+    x, x_proj_weight, *parameters = tensors
+    rows = gpu._project(x, x_proj_weight, (True,), False).detach().requires_grad_()
+    arguments = (x, rows, *parameters, torch.arange(17, device=DEVICE)[None], 1, False, True)
     torch.library.opcheck(torch.ops.liftbench.grid_scan_gpu, arguments)
 
 
@@ -259,8 +278,8 @@ def test_wrong_inputs():
     tensors = scan_inputs(1, 1, 2, 2)
     with pytest.raises(ValueError, match="delta is float64, but the Triton scan computes in float32"):
         gpu.selective_scan(**tensors | {"delta": tensors["delta"].double()})
-    with pytest.raises(ValueError, match="orders and limb need 4 directions over 1 x 17 cells"):
-        gpu.grid_scan(**grid_inputs(1, 2), orders=torch.zeros(4, 16), limb=(True,) * 4)
+    with pytest.raises(ValueError, match="orders and limb need 2 directions over 1 x 17 cells"):
+        gpu.grid_scan(**grid_inputs(1, 2), orders=torch.zeros(2, 16), limb=(True, True))
 
 
 def test_unusable_says_why(monkeypatch):
@@ -272,20 +291,62 @@ def test_unusable_says_why(monkeypatch):
     assert gpu.unusable("cuda").startswith("triton is not installed")
 
 
+# PoseMamba-B: 256 channels, 4 directions, 243 frames of 17 joints, rank 8.
+FULL_SIZE = {"frames": 243, "channels": 256, "directions": 4, "rank": 8, "states": 16}
+
+
+@on_a_gpu
+@pytest.mark.parametrize("batch", [1, 16])
+def test_full_size_matches_chunked(batch):
+    """Against PyTorch in float32, which a test of its own holds against the oracle: rounding on both sides."""
+    tensors = grid_inputs(**FULL_SIZE, batch=batch)
+    own, expected = (run(scan, tensors) for scan in grid_pair(243, directions=slice(0, 4), scan=chunked))
+    for name, value in expected.items():
+        difference = float((own[name] - value).abs().max() / value.abs().max())
+        assert difference < 1e-4, (name, difference)
+
+
+def milliseconds(function):
+    return triton.testing.do_bench(function, warmup=200, rep=1000, return_mode="median")
+
+
+@on_a_gpu
+@pytest.mark.parametrize("batch", [1, 16])
+def test_faster_than_mamba_ssm(batch):
+    """grid_scan against the copies, projections, selective_scan_fn and merge that it replaces, in one run."""
+    peer = pytest.importorskip("mamba_ssm.ops.selective_scan_interface", reason="mamba-ssm is not installed")
+    tensors = {name: tensor.requires_grad_() for name, tensor in grid_inputs(**FULL_SIZE, batch=batch).items()}
+    orders, limb = scan_orders("posemamba", 243)
+    orders = orders.to(DEVICE)
+
+    def mamba_scan(u, delta, A, B, C, D, bias):
+        return peer.selective_scan_fn(u, delta, A, B, C, D, delta_bias=bias, delta_softplus=True)
+
+    def forward(scan):
+        return scan(**tensors, orders=orders, limb=limb)
+
+    def both(scan):
+        torch.autograd.grad(forward(scan).sum(), list(tensors.values()))
+
+    theirs = functools.partial(grid.grid_scan, limb_gradient="exact", selective_scan=mamba_scan)
+    for part, goal in ((forward, 2), (both, 1.5)):
+        with torch.set_grad_enabled(part is both):
+            ratio = milliseconds(lambda: part(theirs)) / milliseconds(lambda: part(gpu.grid_scan))  # noqa: B023
+        assert ratio >= goal, f"{part.__name__}: {ratio:.2f} times as fast as mamba-ssm, the goal is {goal}"
+
+
 INTEGERS = re.compile(r"directions|channels|length|chunks?|lane|.*_[bkt]")
 TABLES = {"order", "parents"}
 
 
 def compiled(name, configuration, capability, constants):
-    """Program `name` for an NVIDIA GPU that need not be here: (registers, bytes of stack) per thread."""
+    """Machine code of program `name` for an NVIDIA GPU that need not be here."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     program = getattr(gpu._programs(), name)
-    constants = constants | configuration
-    while not hasattr(program, "arg_names") or hasattr(program, "configs"):
-        program = program.fn
-    constants = {name: value for name, value in constants.items() if name in program.arg_names}
+    program = program.fn if hasattr(program, "configs") else program  # without the tuner
+    constants = {key: value for key, value in (constants | configuration).items() if key in program.arg_names}
     signature, attributes = {}, {}
     for i, argument in enumerate(program.arg_names):
         if argument in constants:
@@ -296,11 +357,12 @@ def compiled(name, configuration, capability, constants):
         if not integer or argument in ("channels", "chunk"):
             attributes[(i,)] = [["tt.divisibility", 16]]
     source = ASTSource(program, signature, constants, attributes)
-    kernel = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 1})
-    return kernel.asm["cubin"]
+    target = GPUTarget("cuda", capability, 32)
+    return triton.compile(source, target=target, options={"num_warps": 1}).asm["cubin"]
 
 
 def resources(cubin, folder):
+    """(registers, bytes of stack) per thread: Triton's own n_regs and n_spills * 4, which it reads on a GPU only."""
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     file = folder / "program.cubin"
     file.write_bytes(cubin)

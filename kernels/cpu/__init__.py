@@ -100,7 +100,7 @@ def use_instruction_set(name):
 def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
     """Same contract as `kernels.reference.selective_scan`, in float32; any layout, channels-last ones without a copy.
 
-    Raises ValueError for tensors that are not on the CPU or are float64.
+    Raises ValueError for tensors that are not on the CPU, are float64 or do not fit.
     """
     return _scan_streams([_prepare(u, delta, A, B, C, D, delta_bias)]).to(u.dtype)
 
@@ -118,16 +118,27 @@ def bidirectional_scan(forward_stream, reversed_stream):
 def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient="exact"):
     """Same contract as `kernels.grid_scan`, in float32: one product for all projections, one kernel for the rest.
 
-    Raises ValueError for tensors that are not on the CPU or are float64, or tables that do not fit the grid.
+    Raises ValueError for tensors that are not on the CPU, are float64 or do not fit, and for wrong order tables.
     """
-    named = {"x": x, "x_proj_weight": x_proj_weight, "dt_weight": dt_weight, "dt_bias": dt_bias, "A": A, "D": D}
-    for name, tensor in named.items():
-        _check(name, tensor)
-    frames, joints = x.shape[1:3]
-    if orders.shape != (len(dt_weight), frames * joints) or len(limb) != len(dt_weight):
-        raise ValueError(f"orders and limb need {len(dt_weight)} directions over {frames} x {joints} cells")
+    if x.dim() != 4 or dt_weight.dim() != 3 or A.dim() != 2:
+        raise ValueError("x must be (B, T, J, channels), dt_weight (K, channels, R) and A (K * channels, N)")
+    batch, frames, joints, channels = x.shape
+    directions, _, rank = dt_weight.shape
+    states, total = A.shape[1], directions * channels
+    tensors = [
+        _checked("x", x, (batch, frames, joints, channels)),
+        _checked("x_proj_weight", x_proj_weight, (directions, rank + 2 * states, channels)),
+        _checked("dt_weight", dt_weight, (directions, channels, rank)),
+        _checked("dt_bias", dt_bias, (directions, channels)),
+        _checked("A", A, (total, states)),
+        _checked("D", D, (total,)),
+    ]
+    if orders.shape != (directions, frames * joints) or len(limb) != directions:
+        raise ValueError(f"orders and limb must be for {directions} directions over {frames} x {joints} cells")
+    if any(limb) and joints != len(LIMB_PARENTS):
+        raise ValueError(f"x has {joints} joints, but the limb term is defined for {len(LIMB_PARENTS)}")
     orders, parents, limb = _tables(orders, tuple(map(bool, limb)), frames, joints)
-    tensors = [tensor.float() for tensor in named.values()]
+    tensors = [tensor.float() for tensor in tensors]
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     y, *_ = torch.ops.liftbench.grid_scan_cpu(*tensors, orders, parents, limb, limb_gradient == "published", keep)
     return y.to(x.dtype)
@@ -148,19 +159,32 @@ def _scan_streams(streams):
 
 def _prepare(u, delta, A, B, C, D=None, delta_bias=None):
     """The seven tensors in float32, zeros for what is absent."""
-    zeros = None if D is not None and delta_bias is not None else torch.zeros(u.shape[1])
-    named = {"u": u, "delta": delta, "A": A, "B": B, "C": C}
-    named |= {"D": zeros if D is None else D, "delta_bias": zeros if delta_bias is None else delta_bias}
-    for name, tensor in named.items():
-        _check(name, tensor)
-    return [tensor.float() for tensor in named.values()]
+    if u.dim() != 3 or A.dim() != 2 or B.dim() != 4 or u.shape[1] % max(B.shape[1], 1):
+        raise ValueError(
+            "u must be (B, channels, L), A (channels, N) and B (B, groups, N, L), groups dividing channels"
+        )
+    batch, channels, length = u.shape
+    groups, states = B.shape[1], A.shape[1]
+    zeros = None if D is not None and delta_bias is not None else torch.zeros(channels)
+    D, delta_bias = zeros if D is None else D, zeros if delta_bias is None else delta_bias
+    shapes = (batch, channels, length), (channels, states), (batch, groups, states, length), (channels,)
+    return [
+        _checked(name, tensor, shapes[i]).float()
+        for name, tensor, i in (
+            ("u", u, 0), ("delta", delta, 0), ("A", A, 1), ("B", B, 2), ("C", C, 2), ("D", D, 3),
+            ("delta_bias", delta_bias, 3),
+        )
+    ]  # fmt: skip
 
 
-def _check(name, tensor):
+def _checked(name, tensor, shape):
     if tensor.device.type != "cpu":
         raise ValueError(f"{name} is on {tensor.device}, but the C++ scan runs on the cpu")
     if tensor.dtype == torch.float64:
         raise ValueError(f"{name} is float64, but the C++ scan computes in float32; use 'reference' or 'chunked'")
+    if tuple(tensor.shape) != tuple(shape) or 0 in shape:
+        raise ValueError(f"{name} must have shape {tuple(shape)} without zeros, got {tuple(tensor.shape)}")
+    return tensor
 
 
 def _readable(tensor):

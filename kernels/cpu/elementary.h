@@ -86,17 +86,21 @@ struct Softplus {
   static constexpr float coefficients[9] = {0.99999996988f, -0.49999493140f, 0.33319096805f, -0.24842982197f,
       0.19106006697f, -0.13663245660f, 0.07822595029f, -0.02950523780f, 0.00523269402f};
   Exp exp;
+  Vec coefficient[9], lowest = in_register(Exp::lowest), minus_scale = in_register(-Exp::scale);
 
+  ALWAYS_INLINE Softplus() {
+    for (int i = 0; i < 9; i++) coefficient[i] = in_register(coefficients[i]);
+  }
   ALWAYS_INLINE Vec w(Vec x) const {
     Vec magnitude = (Vec)((IVec)x & 0x7fffffff);
-    return exp.of<true>(magnitude * splat(-Exp::scale));
+    return exp.of<false>(max(lowest, magnitude * minus_scale));
   }
   ALWAYS_INLINE Vec of(Vec x, Vec w) const {
-    const float* c = coefficients;
+    const Vec* c = coefficient;
     Vec w2 = w * w, w4 = w2 * w2;
-    Vec low = fma(fma(splat(c[3]), w, splat(c[2])), w2, fma(splat(c[1]), w, splat(c[0])));
-    Vec high = fma(fma(splat(c[7]), w, splat(c[6])), w2, fma(splat(c[5]), w, splat(c[4])));
-    return fma(fma(fma(splat(c[8]), w4, high), w4, low), w, max(x, splat(0)));
+    Vec low = fma(fma(c[3], w, c[2]), w2, fma(c[1], w, c[0]));
+    Vec high = fma(fma(c[7], w, c[6]), w2, fma(c[5], w, c[4]));
+    return fma(fma(fma(c[8], w4, high), w4, low), w, max(x, splat(0)));
   }
   ALWAYS_INLINE Vec derivative(Vec x, Vec w) const {
     Vec one = splat(1);

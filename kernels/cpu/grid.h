@@ -4,7 +4,7 @@
 //
 // A row is what the projections give for one step: low-rank delta (R), B (N), C (N).
 #pragma once
-#include "memory.h"
+#include "panel.h"
 #include "recurrence.h"
 #include "scan.h"
 
@@ -36,8 +36,8 @@ struct Direction {
   void load_parameters(int64_t block, Vec* A, Vec* dt_weight) const {
     const int64_t channel = k * grid.channels + block * W;
     const int lanes = lanes_of(grid.channels, block);
-    gather_columns(grid.A + channel * grid.states, lanes, grid.states, Exp::scale, A);
-    gather_columns(grid.dt_weight + channel * grid.rank, lanes, grid.rank, 1, dt_weight);
+    load_columns(grid.A + channel * grid.states, lanes, grid.states, Exp::scale, A);
+    load_columns(grid.dt_weight + channel * grid.rank, lanes, grid.rank, 1, dt_weight);
   }
 
   // The limb term is linear: the projections of x and of its parent add up as well.
@@ -61,23 +61,63 @@ struct Direction {
     }
   }
 
-  void expand(int steps, const float* rows, const Vec* dt_weight, Vec* delta) const {
-    for (int t = 0; t < steps; t++, rows += row_floats()) {
-      Vec even = splat(0), odd = splat(0);
-      int64_t r = 0;
-      for (; r + 1 < grid.rank; r += 2) {
-        even = fma(dt_weight[r], splat(rows[r]), even);
-        odd = fma(dt_weight[r + 1], splat(rows[r + 1]), odd);
-      }
-      if (r < grid.rank) even = fma(dt_weight[r], splat(rows[r]), even);
-      delta[t] = even + odd;
-    }
+  // Into the second-level cache: one block of the cells of `count` steps from t, as far as there are any.
+  void prefetch(const float* p, int64_t t, int64_t count, int64_t block) const {
+    for (int64_t i = t < 0 ? 0 : t; i < t + count && i < grid.cells; i++)
+      __builtin_prefetch(channels(p, cells()[i], block), 0, 2);
   }
 };
 
+// delta += dt_weight . low rank, for N ranks at once.
+template <int N>
+inline void expand_some(int steps, const float* rows, int64_t row_floats, const Vec* dt_weight, Vec* delta) {
+  Vec w[N];
+  for (int r = 0; r < N; r++) w[r] = dt_weight[r];
+  for (int t = 0; t < steps; t++, rows += row_floats) {
+    Vec even = delta[t], odd = splat(0);
+#pragma GCC unroll 8
+    for (int r = 0; r < N; r++) {
+      Vec& sum = r % 2 ? odd : even;
+      sum = fma(w[r], splat(rows[r]), sum);
+    }
+    delta[t] = even + odd;
+  }
+}
+
+inline void expand(int steps, int64_t rank, const float* rows, int64_t row_floats, const Vec* dt_weight, Vec* delta) {
+  for (int t = 0; t < steps; t++) delta[t] = splat(0);
+  int64_t r = 0;
+  for (; r + 8 <= rank; r += 8) expand_some<8>(steps, rows + r, row_floats, dt_weight + r, delta);
+  for (; r + 4 <= rank; r += 4) expand_some<4>(steps, rows + r, row_floats, dt_weight + r, delta);
+  for (; r < rank; r++) expand_some<1>(steps, rows + r, row_floats, dt_weight + r, delta);
+}
+
+// The reverse: what the gradient of delta adds to those of the low rank (per lane) and of dt_weight, for N ranks at once.
+template <int N>
+inline void contract_some(int steps, const float* rows, int64_t row_floats, const Vec* dt_weight, const Vec* d_delta,
+                          Vec* d_rows, Vec* d_weight) {
+  Vec w[N], sum[N];
+  for (int r = 0; r < N; r++) w[r] = dt_weight[r], sum[r] = d_weight[r];
+  for (int t = 0; t < steps; t++, rows += row_floats, d_rows += row_floats)
+#pragma GCC unroll 8
+    for (int r = 0; r < N; r++) {
+      d_rows[r] = fma(d_delta[t], w[r], d_rows[r]);
+      sum[r] = fma(d_delta[t], splat(rows[r]), sum[r]);
+    }
+  for (int r = 0; r < N; r++) d_weight[r] = sum[r];
+}
+
+inline void contract(int steps, int64_t rank, const float* rows, int64_t row_floats, const Vec* dt_weight,
+                     const Vec* d_delta, Vec* d_rows, Vec* d_weight) {
+  int64_t r = 0;
+  for (; r + 4 <= rank; r += 4)
+    contract_some<4>(steps, rows + r, row_floats, dt_weight + r, d_delta, d_rows + r, d_weight + r);
+  for (; r < rank; r++)
+    contract_some<1>(steps, rows + r, row_floats, dt_weight + r, d_delta, d_rows + r, d_weight + r);
+}
+
 void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int64_t last_block) {
   constexpr int chunk = 64;
-  const Softplus softplus;
   const int64_t states = grid.states, blocks = last_block - first_block, row_floats = grid.rank + 2 * states;
   Memory memory(blocks * (2 * states + grid.rank) + vectors(chunk * row_floats));
   Vec *A = memory.take(blocks * states), *dt_weight = memory.take(blocks * grid.rank), *h = memory.take(blocks * states);
@@ -94,21 +134,23 @@ void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int
       for (int64_t b = 0; b < blocks; b++) {
         const int64_t block = first_block + b;
         d.gather(t0, steps, block, y);
-        d.expand(steps, rows, dt_weight + b * grid.rank, delta);
+        expand(steps, grid.rank, rows, row_floats, dt_weight + b * grid.rank, delta);
         const Vec largest =
-            discretise(steps, d.per_channel(grid.dt_bias, block), d.per_channel(grid.D, block), softplus, delta, x, y);
+            discretise(steps, d.per_channel(grid.dt_bias, block), d.per_channel(grid.D, block), delta, x, y);
         const auto run = needs_clamp(largest, A + b * states, states) ? advance_all<true> : advance_all<false>;
         const int64_t step = grid.checkpoints ? interval : chunk;
         for (int t = 0; t < steps; t += step) {
-          if (grid.checkpoints) copy(d.checkpoint(t0 + t, block), h + b * states, states);
+          if (grid.checkpoints) stream_out(d.checkpoint(t0 + t, block), h + b * states, states);
           run(at_most(step, steps - t), states, delta + t, x + t, rows + t * row_floats + grid.rank, row_floats,
-              A + b * states, h + b * states, y + t);
+              A + b * states, h + b * states, y + t, Upcoming());
         }
         const int lanes = lanes_of(grid.channels, block);
         for (int t = 0; t < steps; t++) {
           float* out = d.channels(grid.y, d.cells()[t0 + t], block);
           store_lanes(out, k == 0 ? y[t] : load_lanes(out, lanes) + y[t], lanes);
         }
+        d.prefetch(grid.x, t0 + chunk, chunk, block);
+        d.prefetch(grid.y, t0 + chunk, chunk, block);
       }
     }
   }
@@ -134,7 +176,6 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
                         float* d_projected, const SumsOf& sums_of) {
   constexpr int Q = 2;
   const Grid& grid = gradients.grid;
-  const Softplus softplus;
   const int64_t states = grid.states, rank = grid.rank, blocks = last_block - first_block;
   const int64_t row_floats = rank + 2 * states;
   Memory memory(blocks * (2 * states + rank) + interval * row_floats + W + vectors(interval * row_floats));
@@ -163,26 +204,23 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
           const int64_t block = first_block + b + q;
           const int lanes = lanes_of(grid.channels, block);
           d.gather(t0, steps, block, part[q].u);
-          d.expand(steps, rows, dt_weight + (b + q) * rank, part[q].delta);
+          expand(steps, rank, rows, row_floats, dt_weight + (b + q) * rank, part[q].delta);
           for (int t = 0; t < steps; t++) part[q].dy[t] = load_lanes(d.channels(grid.y, cells[t0 + t], block), lanes);
-          const Vec largest = part[q].enter(steps, d.per_channel(grid.dt_bias, block), softplus);
+          const Vec largest = part[q].enter(steps, d.per_channel(grid.dt_bias, block));
           clamp |= needs_clamp(largest, A + (b + q) * states, states);
         }
         const auto run = together == Q ? (clamp ? retreat_all<Q, true> : retreat_all<Q, false>)
                                        : (clamp ? retreat_all<1, true> : retreat_all<1, false>);
         run(steps, states, part, rows + rank, row_floats, A + b * states, d.checkpoint(t0, first_block + b),
-            carry + b * states, sums_of(k, first_block + b).A, d_rows + rank);
+            carry + b * states, sums_of(k, first_block + b).A, d_rows + rank, Upcoming());
         for (int q = 0; q < together; q++) {
           const int64_t block = first_block + b + q;
           const int lanes = lanes_of(grid.channels, block);
           const GridSums sums = sums_of(k, block);
           part[q].leave(steps, d.per_channel(grid.D, block), *sums.D, *sums.dt_bias);
-          const Vec *du = part[q].g_B, *d_delta = part[q].g_A, *w = dt_weight + (b + q) * rank;
+          contract(steps, rank, rows, row_floats, dt_weight + (b + q) * rank, part[q].g_A, d_rows, sums.dt_weight);
+          const Vec* du = part[q].g_B;
           for (int t = 0; t < steps; t++) {
-            for (int64_t r = 0; r < rank; r++) {
-              d_rows[t * row_floats + r] = fma(d_delta[t], w[r], d_rows[t * row_floats + r]);
-              sums.dt_weight[r] = fma(d_delta[t], splat(rows[t * row_floats + r]), sums.dt_weight[r]);
-            }
             const int32_t cell = cells[t0 + t];
             float *own = d.channels(gradients.x, cell, block);
             store_lanes(own, load_lanes(own, lanes) + du[t], lanes);
@@ -190,6 +228,8 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
             float* parent = d.channels(gradients.x, grid.parents[cell], block);
             store_lanes(parent, load_lanes(parent, lanes) + du[t], lanes);
           }
+          for (const float* p : {grid.x, (const float*)grid.y, (const float*)gradients.x})
+            d.prefetch(p, t0 - interval, interval, block);
         }
       }
       for (int t = 0; t < steps; t++) {

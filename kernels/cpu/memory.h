@@ -27,19 +27,27 @@ struct Memory {
   }
 };
 
+// Cache lines, one for every step of a recurrence, which prefetches them for the block after: so their latency hides
+// behind its arithmetic. Line t lies t % W rows and t / W columns from the first.
+struct Lines {
+  const float* first;
+  int64_t row, column;  // in floats
+  ALWAYS_INLINE const float* at(int t) const { return first + t % W * row + t / W * column; }
+};
+
+// What to prefetch during one block, handed out piece by piece.
+struct Upcoming {
+  Lines lines[16];  // as many as there are calls of retreat() with 16 states, times 2
+  int count = 0, taken = 0;
+  void add(Lines l) { lines[count++] = l; }
+  Lines take() { return taken < count ? lines[taken++] : Lines{(const float*)this, 0, 0}; }
+};
+
 inline int64_t vectors(int64_t floats) { return (floats + W - 1) / W; }
 inline int64_t at_most(int64_t limit, int64_t x) { return x < limit ? x : limit; }
-inline void copy(Vec* to, const Vec* from, int64_t count) {
-  for (int64_t i = 0; i < count; i++) to[i] = from[i];
-}
-
-// (lanes, count) floats -> one vector per column, times `factor`; absent lanes are 0.
-inline void gather_columns(const float* p, int lanes, int64_t count, float factor, Vec* out) {
-  for (int64_t n = 0; n < count; n++) {
-    Vec v = splat(0);
-    for (int i = 0; i < lanes; i++) v[i] = p[i * count + n] * factor;
-    out[n] = v;
-  }
+// Past the caches, for what is not read soon.
+inline void stream_out(Vec* to, const Vec* from, int64_t count) {
+  for (int64_t i = 0; i < count; i++) stream((float*)(to + i), from[i]);
 }
 
 inline int64_t padded(int64_t channels) { return (channels + 15) / 16 * 16; }

@@ -5,18 +5,23 @@
 // A is prescaled by Exp::scale. `clamp` allows any delta * A, not only those within the range of Exp.
 #pragma once
 #include "elementary.h"
+#include "memory.h"
 
 namespace {
 
 // h = exp(delta A) h + x B;  y += C . h, for S states. x = delta u.
 template <int S, bool clamp>
 __attribute__((noinline)) void advance(int steps, int states, const Vec* delta, const Vec* x, const float* bc,
-                                       int64_t stride, const Vec* A, Vec* state, Vec* y) {
+                                       int64_t stride, const Vec* A, Vec* state, Vec* y, Lines first,
+                                       Lines second, Lines third) {
   const Exp exp;
   Vec h[S];
 #pragma GCC unroll 16
   for (int n = 0; n < S; n++) h[n] = state[n];
   for (int t = 0; t < steps; t++, bc += stride) {
+    __builtin_prefetch(first.at(t));
+    __builtin_prefetch(second.at(t));
+    __builtin_prefetch(third.at(t), 1);
     Vec even = y[t], odd = splat(0);
 #pragma GCC unroll 16
     for (int n = 0; n < S; n++) {
@@ -31,7 +36,8 @@ __attribute__((noinline)) void advance(int steps, int states, const Vec* delta, 
 }
 
 // delta becomes softplus(delta + bias), x = delta u, and y, which holds u, becomes D u. Returns the largest delta.
-inline Vec discretise(int steps, Vec bias, Vec D, const Softplus& softplus, Vec* delta, Vec* x, Vec* y) {
+__attribute__((noinline)) Vec discretise(int steps, Vec bias, Vec D, Vec* delta, Vec* x, Vec* y) {
+  const Softplus softplus;
   Vec largest = splat(0);
   for (int t = 0; t < steps; t++) {
     const Vec raw = delta[t] + bias;
@@ -48,34 +54,40 @@ constexpr int states_at_once = W == 16 ? 16 : 4;
 
 template <bool clamp>
 void advance_all(int steps, int states, const Vec* delta, const Vec* x, const float* bc, int64_t stride, const Vec* A,
-                 Vec* state, Vec* y) {
+                 Vec* state, Vec* y, Upcoming ahead) {
   int n = 0;
   for (; n + states_at_once <= states; n += states_at_once)
-    advance<states_at_once, clamp>(steps, states, delta, x, bc + n, stride, A + n, state + n, y);
-  for (; n < states; n++) advance<1, clamp>(steps, states, delta, x, bc + n, stride, A + n, state + n, y);
+    advance<states_at_once, clamp>(steps, states, delta, x, bc + n, stride, A + n, state + n, y, ahead.take(),
+                                   ahead.take(), ahead.take());
+  for (; n < states; n++)
+    advance<1, clamp>(steps, states, delta, x, bc + n, stride, A + n, state + n, y, ahead.take(), ahead.take(),
+                      ahead.take());
 }
 
 // Whether delta * A can leave the range of Exp for deltas up to `largest`, lane by lane; also if any is NaN.
 inline bool needs_clamp(Vec largest, const Vec* A, int states) {
-  bool inside = true;
+  IVec inside = ~IVec{};
   for (int n = 0; n < states; n++) {
-    Vec z = largest * A[n];
-    for (int i = 0; i < W; i++) inside &= z[i] >= Exp::lowest && z[i] <= Exp::highest;
+    const Vec z = largest * A[n];
+    inside &= (z >= splat(Exp::lowest)) & (z <= splat(Exp::highest));
   }
-  return !inside;
+  int outside = 0;
+  for (int i = 0; i < W; i++) outside |= ~inside[i];
+  return outside;
 }
 
-// One checkpoint interval of up to Q blocks of channels, backwards.
 constexpr int interval = 32;
 struct BlockGradient {
-  Vec u[interval], delta[interval], dy[interval];  // per step; delta before softplus at first
-  Vec slope[interval];                             // of softplus
-  Vec x[interval];                                 // delta u
-  Vec g_B[interval];                               // sum over states of g B = dL/dx, where g = dL/dh; then dL/du
-  Vec g_A[interval];  // sum of Exp::scale times what comes through exp(delta A); then dL/ddelta before softplus
+  static constexpr int apart = interval + 9;  // not a divisor of a page: a load waits for a store at its offset in a page
+  Vec u[apart], delta[apart], dy[apart];      // per step; delta before softplus at first
+  Vec slope[apart];                           // of softplus
+  Vec x[apart];                               // delta u
+  Vec g_B[apart];                             // sum over states of g B = dL/dx, where g = dL/dh; then dL/du
+  Vec g_A[apart];  // sum of Exp::scale times what comes through exp(delta A); then dL/ddelta before softplus
 
   // Everything that retreat() needs, from u, delta and dy; returns the largest delta.
-  Vec enter(int steps, Vec bias, const Softplus& softplus) {
+  __attribute__((noinline)) Vec enter(int steps, Vec bias) {
+    const Softplus softplus;
     Vec largest = splat(0);
     for (int t = 0; t < steps; t++) {
       const Vec raw = delta[t] + bias, w = softplus.w(raw);
@@ -87,14 +99,17 @@ struct BlockGradient {
     }
     return largest;
   }
-  void leave(int steps, Vec D, Vec& dD, Vec& dbias) {
+  __attribute__((noinline)) void leave(int steps, Vec D, Vec& dD, Vec& dbias) {
     const Vec unscale = splat(1 / Exp::scale);
+    Vec D_sum = dD, bias_sum = dbias;
     for (int t = 0; t < steps; t++) {
       g_A[t] = fma(g_A[t], unscale, u[t] * g_B[t]) * slope[t];
       g_B[t] = fma(delta[t], g_B[t], D * dy[t]);
-      dD = fma(dy[t], u[t], dD);
-      dbias += g_A[t];
+      D_sum = fma(dy[t], u[t], D_sum);
+      bias_sum += g_A[t];
     }
+    dD = D_sum;
+    dbias = bias_sum;
   }
 };
 
@@ -102,7 +117,8 @@ struct BlockGradient {
 // d_bc has one vector for every float of bc, to be summed over lanes when all blocks have been added.
 template <int Q, int S, bool clamp>
 __attribute__((noinline)) void retreat(int steps, int states, BlockGradient* blocks, const float* bc, int64_t stride,
-                                       const Vec* A, const Vec* checkpoint, Vec* carry, Vec* dA, Vec* d_bc) {
+                                       const Vec* A, const Vec* checkpoint, Vec* carry, Vec* dA, Vec* d_bc,
+                                       Lines first, Lines second) {
   constexpr int M = Q * S;
   Vec decay[interval][M], before[interval][M];
   Vec h[M];
@@ -111,6 +127,7 @@ __attribute__((noinline)) void retreat(int steps, int states, BlockGradient* blo
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++) h[m] = checkpoint[m / S * states + m % S];
     for (int t = 0; t < steps; t++) {
+      __builtin_prefetch(first.at(t), 0, 2);
 #pragma GCC unroll 16
       for (int m = 0; m < M; m++) {
         const BlockGradient& block = blocks[m / S];
@@ -129,9 +146,13 @@ __attribute__((noinline)) void retreat(int steps, int states, BlockGradient* blo
     scaled_A[m] = A[m / S * states + m % S];
   }
   for (int t = steps - 1; t >= 0; t--) {
-    Vec g_B[Q], g_A[Q];
+    __builtin_prefetch(second.at(t), 0, 2);
+    Vec g_B[Q], g_A[Q], dy[Q], x[Q], delta[Q];
 #pragma GCC unroll 4
-    for (int q = 0; q < Q; q++) g_B[q] = blocks[q].g_B[t], g_A[q] = blocks[q].g_A[t];
+    for (int q = 0; q < Q; q++) {
+      dy[q] = blocks[q].dy[t], x[q] = blocks[q].x[t], delta[q] = blocks[q].delta[t];
+      g_B[q] = blocks[q].g_B[t], g_A[q] = blocks[q].g_A[t];
+    }
 #pragma GCC unroll 4
     for (int s = 0; s < S; s++) {
       Vec b_sum = d_bc[t * stride + s], c_sum = d_bc[t * stride + states + s];
@@ -139,15 +160,15 @@ __attribute__((noinline)) void retreat(int steps, int states, BlockGradient* blo
 #pragma GCC unroll 4
       for (int q = 0; q < Q; q++) {
         int m = q * S + s;
-        Vec g = fma(C, blocks[q].dy[t], c[m]);
-        c_sum = fma(blocks[q].dy[t], h[m], c_sum);
-        b_sum = fma(g, blocks[q].x[t], b_sum);
+        Vec g = fma(C, dy[q], c[m]);
+        c_sum = fma(dy[q], h[m], c_sum);
+        b_sum = fma(g, x[q], b_sum);
         g_B[q] = fma(g, B, g_B[q]);
         c[m] = g * decay[t][m];
         h[m] = before[t][m];
         Vec gh = c[m] * h[m];
         g_A[q] = fma(gh, scaled_A[m], g_A[q]);
-        a_sum[m] = fma(gh, blocks[q].delta[t], a_sum[m]);
+        a_sum[m] = fma(gh, delta[q], a_sum[m]);
       }
       d_bc[t * stride + s] = b_sum;
       d_bc[t * stride + states + s] = c_sum;
@@ -164,13 +185,14 @@ __attribute__((noinline)) void retreat(int steps, int states, BlockGradient* blo
 
 template <int Q, bool clamp>
 void retreat_all(int steps, int states, BlockGradient* blocks, const float* bc, int64_t stride, const Vec* A,
-                 const Vec* checkpoint, Vec* carry, Vec* dA, Vec* d_bc) {
+                 const Vec* checkpoint, Vec* carry, Vec* dA, Vec* d_bc,
+                 Upcoming ahead) {
   constexpr int S = 2;
   int n = 0;
   for (; n + S <= states; n += S)
-    retreat<Q, S, clamp>(steps, states, blocks, bc + n, stride, A + n, checkpoint + n, carry + n, dA + n, d_bc + n);
+    retreat<Q, S, clamp>(steps, states, blocks, bc + n, stride, A + n, checkpoint + n, carry + n, dA + n, d_bc + n, ahead.take(), ahead.take());
   for (; n < states; n++)
-    retreat<Q, 1, clamp>(steps, states, blocks, bc + n, stride, A + n, checkpoint + n, carry + n, dA + n, d_bc + n);
+    retreat<Q, 1, clamp>(steps, states, blocks, bc + n, stride, A + n, checkpoint + n, carry + n, dA + n, d_bc + n, ahead.take(), ahead.take());
 }
 
 }  // namespace

@@ -4,6 +4,10 @@
 #include <stdint.h>
 #include <utility>
 #if defined(__x86_64__)
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // in GCC's own intrinsics
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 #endif
 #if defined(__ARM_FEATURE_FMA)
@@ -28,18 +32,22 @@ typedef float UnalignedVec __attribute__((vector_size(4 * W), aligned(4), may_al
 
 ALWAYS_INLINE Vec load(const float* p) { return *(const UnalignedVec*)p; }
 ALWAYS_INLINE void store(float* p, Vec v) { *(UnalignedVec*)p = v; }
-ALWAYS_INLINE Vec max(Vec a, Vec b) { return a > b ? a : b; }  // b if either is NaN
-ALWAYS_INLINE Vec min(Vec a, Vec b) { return a < b ? a : b; }
 
+// max and min return b if either is NaN.
 #if defined(__AVX512F__)
 
+ALWAYS_INLINE Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+ALWAYS_INLINE Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 ALWAYS_INLINE Vec splat(float x) { return _mm512_set1_ps(x); }
 ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 ALWAYS_INLINE Vec load(const float* p, int n) { return _mm512_maskz_loadu_ps((1u << n) - 1, p); }
 ALWAYS_INLINE void store(float* p, Vec v, int n) { _mm512_mask_storeu_ps(p, (1u << n) - 1, v); }
+ALWAYS_INLINE void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
 
 #elif defined(__AVX2__)
 
+ALWAYS_INLINE Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+ALWAYS_INLINE Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 ALWAYS_INLINE Vec splat(float x) { return _mm256_set1_ps(x); }
 ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 ALWAYS_INLINE __m256i first(int n) {
@@ -47,9 +55,12 @@ ALWAYS_INLINE __m256i first(int n) {
 }
 ALWAYS_INLINE Vec load(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
 ALWAYS_INLINE void store(float* p, Vec v, int n) { _mm256_maskstore_ps(p, first(n), v); }
+ALWAYS_INLINE void stream(float* p, Vec v) { _mm256_stream_ps(p, v); }
 
 #else
 
+ALWAYS_INLINE Vec max(Vec a, Vec b) { return a > b ? a : b; }
+ALWAYS_INLINE Vec min(Vec a, Vec b) { return a < b ? a : b; }
 ALWAYS_INLINE Vec splat(float x) { return Vec{x, x, x, x}; }
 #if defined(__ARM_FEATURE_FMA)
 ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return (Vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
@@ -64,6 +75,7 @@ ALWAYS_INLINE Vec load(const float* p, int n) {
 ALWAYS_INLINE void store(float* p, Vec v, int n) {
   for (int i = 0; i < n; i++) p[i] = v[i];
 }
+ALWAYS_INLINE void stream(float* p, Vec v) { store(p, v); }
 
 #endif
 
@@ -71,23 +83,24 @@ ALWAYS_INLINE void store(float* p, Vec v, int n) {
 ALWAYS_INLINE Vec load_lanes(const float* p, int n) { return n == W ? load(p) : load(p, n); }
 ALWAYS_INLINE void store_lanes(float* p, Vec v, int n) { n == W ? store(p, v) : store(p, v, n); }
 
+// A constant that the compiler keeps in a register instead of reading it from memory at every use.
+ALWAYS_INLINE Vec in_register(float x) {
+  Vec v = splat(x);
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
+
 using Lanes = std::make_integer_sequence<int, W>;
 
-// Butterfly steps at distance S: lane i of the result takes lane i or i +- S of a or b.
+// Butterfly steps at distance S: of two vectors, the lanes that stay where they are, and those that move by S.
 template <int S, int... I>
-ALWAYS_INLINE Vec low_halves(Vec a, Vec b, std::integer_sequence<int, I...>) {
-  return __builtin_shufflevector(a, b, (I & S ? W + I - S : I)...);
-}
-template <int S, int... I>
-ALWAYS_INLINE Vec high_halves(Vec a, Vec b, std::integer_sequence<int, I...>) {
-  return __builtin_shufflevector(a, b, (I & S ? W + I : I + S)...);
-}
-template <int S, int... I>
-ALWAYS_INLINE Vec outer_halves(Vec a, Vec b, std::integer_sequence<int, I...>) {
+ALWAYS_INLINE Vec staying(Vec a, Vec b, std::integer_sequence<int, I...>) {
   return __builtin_shufflevector(a, b, (I & S ? W + I : I)...);
 }
 template <int S, int... I>
-ALWAYS_INLINE Vec inner_halves(Vec a, Vec b, std::integer_sequence<int, I...>) {
+ALWAYS_INLINE Vec moved(Vec a, Vec b, std::integer_sequence<int, I...>) {
   return __builtin_shufflevector(a, b, (I & S ? W + I - S : I + S)...);
 }
 
@@ -97,9 +110,9 @@ ALWAYS_INLINE void transpose(Vec* r) {
 #pragma GCC unroll 16
   for (int i = 0; i < W; i++) {
     if (i & S) continue;
-    Vec a = r[i], b = r[i + S];
-    r[i] = low_halves<S>(a, b, Lanes{});
-    r[i + S] = high_halves<S>(a, b, Lanes{});
+    Vec moving = moved<S>(r[i], r[i + S], Lanes{});
+    r[i] = staying<S>(r[i], moving, Lanes{});
+    r[i + S] = staying<S>(moving, r[i + S], Lanes{});
   }
   if constexpr (S > 1) transpose<S / 2>(r);
 }
@@ -111,7 +124,7 @@ ALWAYS_INLINE Vec lane_sums(const Vec* p, int stride) {
 #pragma GCC unroll 16
   for (int i = 0; i < S; i++) {
     Vec a = p[i * stride], b = p[(i + S) * stride];
-    r[i] = outer_halves<S>(a, b, Lanes{}) + inner_halves<S>(a, b, Lanes{});
+    r[i] = staying<S>(a, b, Lanes{}) + moved<S>(a, b, Lanes{});
   }
   if constexpr (S > 1) return lane_sums<S / 2>(r, 1);
   return r[0];

@@ -1,72 +1,11 @@
 // The selective scan of (B, channels, L) tensors. A work item is a run of channel blocks of one group; it walks the
 // sequence in chunks, packs B and C once per chunk and then takes the blocks one after the other.
 #pragma once
-#include "memory.h"
+#include "panel.h"
 #include "recurrence.h"
 #include "scan.h"
 
 namespace {
-
-// One block of rows, or all states of a group, along time: stride 1 over either lanes (rows) or time.
-struct Panel {
-  float* data;
-  int64_t lane, time;
-  int lanes;
-
-  // `count` steps from t, as one vector over lanes per step; out has room for a multiple of W.
-  void read(int64_t t, int count, Vec* out) const {
-    if (lane == 1) {
-      const float* p = data + t * time;
-      for (int i = 0; i < count; i++, p += time) out[i] = load_lanes(p, lanes);
-      return;
-    }
-    for (int i = 0; i < count; i += W) read_tile(t + i, at_most(W, count - i), out + i);
-  }
-
-  void write(int64_t t, int count, const Vec* in, bool add = false) const {
-    if (lane == 1) {
-      float* p = data + t * time;
-      for (int i = 0; i < count; i++, p += time) store_lanes(p, add ? in[i] + load_lanes(p, lanes) : in[i], lanes);
-      return;
-    }
-    for (int i = 0; i < count; i += W) write_tile(t + i, at_most(W, count - i), in + i, add);
-  }
-
- private:
-  // Time runs along memory, forwards or (time == -1) backwards.
-  const float* tile(int64_t t, int count) const { return time < 0 ? data - t - (count - 1) : data + t; }
-
-  void read_tile(int64_t t, int count, Vec* out) const {
-    const float* p = tile(t, count);
-    Vec r[W];
-    if (lanes == W && count == W) {
-#pragma GCC unroll 16
-      for (int i = 0; i < W; i++) r[i] = load(p + i * lane);
-    } else {
-      for (int i = 0; i < W; i++) r[i] = i < lanes ? load(p + i * lane, count) : splat(0);
-    }
-    transpose(r);
-    if (time < 0) {
-      for (int i = 0; i < count; i++) out[i] = r[count - 1 - i];
-    } else {
-#pragma GCC unroll 16
-      for (int i = 0; i < W; i++) out[i] = r[i];
-    }
-  }
-
-  void write_tile(int64_t t, int count, const Vec* in, bool add) const {
-    float* p = (float*)tile(t, count);
-    Vec r[W];
-    for (int i = 0; i < W; i++) r[i] = time < 0 ? (i < count ? in[count - 1 - i] : splat(0)) : in[i];
-    transpose(r);
-    if (lanes == W && count == W && !add) {
-#pragma GCC unroll 16
-      for (int i = 0; i < W; i++) store(p + i * lane, r[i]);
-    } else {
-      for (int i = 0; i < lanes; i++) store(p + i * lane, add ? r[i] + load(p + i * lane, count) : r[i], count);
-    }
-  }
-};
 
 // One stream of one sequence and group.
 
@@ -109,19 +48,18 @@ struct Sequence {
   }
 
   // Lane sums of B's or C's part of d_bc.
-  void write_states(const States& to, int64_t t, int count, const Vec* sums) const {
+  void write_states(const States& to, int64_t t, int count, const Vec* d_bc) const {
     for (int64_t n = 0; n < scan.states; n += W) {
-      Panel panel = states(to, n);
       Vec row[interval];
-      for (int i = 0; i < count; i++) row[i] = lane_sums(sums + i * 2 * scan.states + n, 1);
-      panel.write(t, count, row);
+      for (int i = 0; i < count; i++) row[i] = lane_sums(d_bc + i * 2 * scan.states + n, 1);
+      states(to, n).write(t, count, row);
     }
   }
 
   // Per channel of a block: A prescaled, one vector per state.
   void load_A(int64_t block, Vec* A) const {
     int64_t channel = group * scan.channels + block * W;
-    gather_columns(stream.A + channel * scan.states, lanes_of(scan.channels, block), scan.states, Exp::scale, A);
+    load_columns(stream.A + channel * scan.states, lanes_of(scan.channels, block), scan.states, Exp::scale, A);
   }
   Vec per_channel(const float* p, int64_t block) const {
     return load(p + group * scan.channels + block * W, lanes_of(scan.channels, block));
@@ -130,11 +68,12 @@ struct Sequence {
 
 void forward_item(const Sequence& s, int64_t first_block, int64_t last_block, bool add) {
   constexpr int chunk = 256;
-  const Softplus softplus;
   const int64_t states = s.scan.states, blocks = last_block - first_block;
-  Memory memory(2 * blocks * states + 3 * chunk + vectors(2 * chunk * states));
+  // The buffers lie apart by a third of a page, not by whole pages: a load waits for a store at the same offset in a page.
+  constexpr int apart = chunk + 4096 / sizeof(Vec) / 3;
+  Memory memory(2 * blocks * states + 3 * apart + vectors(2 * chunk * states));
   Vec *A = memory.take(blocks * states), *h = memory.take(blocks * states);
-  Vec *delta = memory.take(chunk), *x = memory.take(chunk), *y = memory.take(chunk);
+  Vec *delta = memory.take(apart), *x = memory.take(apart), *y = memory.take(apart);
   float* bc = (float*)memory.take(vectors(2 * chunk * states));
   for (int64_t b = 0; b < blocks; b++) s.load_A(first_block + b, A + b * states);
   for (int64_t i = 0; i < blocks * states; i++) h[i] = splat(0);
@@ -145,15 +84,24 @@ void forward_item(const Sequence& s, int64_t first_block, int64_t last_block, bo
     for (int64_t b = 0; b < blocks; b++) {
       const int64_t block = first_block + b;
       const Vec bias = s.per_channel(s.stream.delta_bias, block), D = s.per_channel(s.stream.D, block);
-      s.rows(s.stream.u, block).read(t0, steps, y);
-      s.rows(s.stream.delta, block).read(t0, steps, delta);
-      const Vec largest = discretise(steps, bias, D, softplus, delta, x, y);
+      const Panel u = s.rows(s.stream.u, block), raw = s.rows(s.stream.delta, block);
+      Vec largest = splat(0);
+      for (int t = 0; t < steps; t += W) {
+        const int some = at_most(W, steps - t);
+        u.read(t0 + t, some, y + t);
+        raw.read(t0 + t, some, delta + t);
+        largest = max(largest, discretise(some, bias, D, delta + t, x + t, y + t));
+      }
       const auto run = needs_clamp(largest, A + b * states, states) ? advance_all<true> : advance_all<false>;
+      const bool last = b + 1 == blocks;
+      const int64_t next_block = last ? first_block : block + 1, next = last ? t0 + chunk : t0;
       const int64_t step = s.stream.checkpoints ? interval : chunk;
       for (int t = 0; t < steps; t += step) {
-        if (s.stream.checkpoints) copy(s.checkpoint(t0 + t, block), h + b * states, states);
+        Upcoming ahead;
+        for (const Rows& rows : {s.stream.u, s.stream.delta, s.scan.y}) ahead.add(s.rows(rows, next_block).lines(next + t));
+        if (s.stream.checkpoints) stream_out(s.checkpoint(t0 + t, block), h + b * states, states);
         run(at_most(step, steps - t), states, delta + t, x + t, bc + 2 * states * t, 2 * states,
-            A + b * states, h + b * states, y + t);
+            A + b * states, h + b * states, y + t, ahead);
       }
       s.rows(s.scan.y, block).write(t0, steps, y, add);
     }
@@ -167,7 +115,6 @@ struct Sums {  // over time and sequences, one vector per block (D, delta_bias) 
 void backward_item(const Sequence& s, const Rows& u_gradient, const Rows& delta_gradient, const States& B_gradient,
                    const States& C_gradient, int64_t first_block, int64_t last_block, const Sums& sums) {
   constexpr int Q = 2;
-  const Softplus softplus;
   const int64_t states = s.scan.states, blocks = last_block - first_block;
   Memory memory(2 * blocks * states + 2 * interval * states + W + vectors(2 * interval * states));
   Vec *A = memory.take(blocks * states), *carry = memory.zeros(blocks * states);
@@ -189,13 +136,21 @@ void backward_item(const Sequence& s, const Rows& u_gradient, const Rows& delta_
         s.rows(s.stream.u, block).read(t0, steps, g.u);
         s.rows(s.stream.delta, block).read(t0, steps, g.delta);
         s.rows(s.scan.y, block).read(t0, steps, g.dy);
-        const Vec largest = g.enter(steps, s.per_channel(s.stream.delta_bias, block), softplus);
+        const Vec largest = g.enter(steps, s.per_channel(s.stream.delta_bias, block));
         clamp |= needs_clamp(largest, A + (b + q) * states, states);
       }
       const auto run = together == Q ? (clamp ? retreat_all<Q, true> : retreat_all<Q, false>)
                                      : (clamp ? retreat_all<1, true> : retreat_all<1, false>);
+      Upcoming ahead;
+      {
+        const bool same_interval = b + Q < blocks;
+        const int64_t t = same_interval || t0 == 0 ? t0 : t0 - interval, next = first_block + (same_interval ? b + Q : 0);
+        for (const Rows& rows : {s.stream.u, s.stream.delta, s.scan.y, u_gradient, delta_gradient})
+          for (int third = 0; third < 3; third++) ahead.add(s.rows(rows, next).lines(t, third));
+        ahead.add({(float*)s.checkpoint(t, next), W, W * W});
+      }
       run(steps, states, part, bc, 2 * states, A + b * states, s.checkpoint(t0, first_block + b), carry + b * states,
-          sums.A + b * states, d_bc);
+          sums.A + b * states, d_bc, ahead);
       for (int q = 0; q < together; q++) {
         const int64_t block = first_block + b + q;
         BlockGradient& g = part[q];
@@ -225,7 +180,7 @@ void scan_backward(const ScanGradients& gradients, int threads) {
   const Scan& scan = gradients.scan;
   const int64_t blocks = blocks_of(scan.channels), states = scan.states;
   const int64_t runs = at_most(64, scan.batch);  // of sequences that share one set of sums
-  const int64_t parts = at_most((blocks + 1) / 2, (7 + runs * scan.groups) / (runs * scan.groups));
+  const int64_t parts = at_most((blocks + 1) / 2, (3 + runs * scan.groups) / (runs * scan.groups));
   const int64_t bc_floats = scan.batch * scan.groups * states * scan.length;
   const int64_t run_vectors = scan.groups * blocks * (states + 2);
   Memory memory(runs * run_vectors + (parts > 1 ? 2 * parts * vectors(bc_floats) : 0));

@@ -1,0 +1,92 @@
+// Blocks of W channels in memory, turned into one vector per step and back.
+#pragma once
+#include "memory.h"
+
+namespace {
+
+// One block of rows, or all states of a group, along time: stride 1 over either lanes (rows) or time.
+struct Panel {
+  float* data;
+  int64_t lane, time;
+  int lanes;
+
+  // `count` steps from t, as one vector over lanes per step; out has room for a multiple of W.
+  void read(int64_t t, int count, Vec* out) const {
+    if (lane == 1) {
+      const float* p = data + t * time;
+      for (int i = 0; i < count; i++, p += time) out[i] = load_lanes(p, lanes);
+      return;
+    }
+    for (int i = 0; i < count; i += W) read_tile(t + i, at_most(W, count - i), out + i);
+  }
+
+  void write(int64_t t, int count, const Vec* in, bool add = false) const {
+    if (lane == 1) {
+      float* p = data + t * time;
+      for (int i = 0; i < count; i++, p += time) store_lanes(p, add ? in[i] + load_lanes(p, lanes) : in[i], lanes);
+      return;
+    }
+    for (int i = 0; i < count; i += W) write_tile(t + i, at_most(W, count - i), in + i, add);
+  }
+
+  // What read() and write() of many steps touch. Rows along time: the last line of each in place of the first, half of
+  // which was in use a chunk ago.
+  Lines lines(int64_t t) const {
+    if (lane == 1) return {data + t * time, time, W * time};
+    return {data + (t + W - 1) * time, lane, W * time};
+  }
+  // What they touch within 32 steps of 32 lanes, one of at most three lines per row.
+  Lines lines(int64_t t, int third) const {
+    const int offsets[] = {0, 16, 31};
+    const int64_t row = lane == 1 ? time : lane;
+    return {data + t * time + offsets[third] * (lane == 1 ? 1 : time), row, W * row};
+  }
+
+ private:
+  // Time runs along memory, forwards or (time == -1) backwards.
+  const float* tile(int64_t t, int count) const { return time < 0 ? data - t - (count - 1) : data + t; }
+
+  void read_tile(int64_t t, int count, Vec* out) const {
+    const float* p = tile(t, count);
+    Vec r[W];
+    if (lanes == W && count == W) {
+#pragma GCC unroll 16
+      for (int i = 0; i < W; i++) r[i] = load(p + i * lane);
+    } else {
+      for (int i = lanes; i < W; i++) r[i] = splat(0);
+      for (int i = 0; i < lanes; i++) r[i] = load(p + i * lane, count);
+    }
+    transpose(r);
+    if (time < 0) {
+      for (int i = 0; i < count; i++) out[i] = r[count - 1 - i];
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < W; i++) out[i] = r[i];
+    }
+  }
+
+  void write_tile(int64_t t, int count, const Vec* in, bool add) const {
+    float* p = (float*)tile(t, count);
+    Vec r[W];
+    for (int i = 0; i < W; i++) r[i] = time < 0 ? (i < count ? in[count - 1 - i] : splat(0)) : in[i];
+    transpose(r);
+    if (lanes == W && count == W && !add) {
+#pragma GCC unroll 16
+      for (int i = 0; i < W; i++) store(p + i * lane, r[i]);
+    } else {
+      for (int i = 0; i < lanes; i++) store(p + i * lane, add ? r[i] + load(p + i * lane, count) : r[i], count);
+    }
+  }
+};
+
+// (lanes, count) floats -> one vector per column, times `factor`; absent lanes are 0.
+inline void load_columns(const float* p, int lanes, int64_t count, float factor, Vec* out) {
+  Vec tile[W];
+  for (int64_t n = 0; n < count; n += W) {
+    const int some = at_most(W, count - n);
+    Panel{(float*)p + n, count, 1, lanes}.read(0, some, tile);
+    for (int i = 0; i < some; i++) out[n + i] = tile[i] * splat(factor);
+  }
+}
+
+}  // namespace

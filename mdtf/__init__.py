@@ -1,0 +1,5 @@
+from .model import MDTF, BoneAware, Refinement, bone_class_loss, bone_class_scores, bone_features, polar_classes
+
+__all__ = [
+    "MDTF", "BoneAware", "Refinement", "bone_class_loss", "bone_class_scores", "bone_features", "polar_classes",
+]  # fmt: skip

@@ -1,0 +1,366 @@
+"""MDTF: Mamba-driven topology fusion for monocular 3D human pose estimation (Zheng et al., arXiv:2505.20611).
+
+Axes: B clips, T frames, J = 17 joints, C model channels, N = 16 states, R = ceil(C / 16) rank of delta; a mixer reads S
+sequences of length L: the 17 joints of each frame (S = B * T), or the T frames of each joint (S = B * J).
+
+Two stages: the first tells how steeply every bone points away from the camera, in 6 classes; the bones then join the
+keypoints as spherical coordinates; the second estimates the pose. Parameter names are those of the official checkpoints,
+one per stage, with the prefixes `bone_aware.` and `refinement.` here.
+
+Departures from the official code, with reasons:
+- The official second stage stops with an AttributeError: it calls `gcn_b` and `norm_gcn_b`, the graph convolution of the
+  reversed stream, which are commented out where the module is built. They are built here; with them the parameter
+  counts are those of the paper.
+- A bone that points exactly along -z has an angle of 180 degrees and would get class 6 of 0..5; it gets class 5.
+- A clip may be shorter than the configuration's T, as in PoseMamba.
+- Both streams of a mixer start alike, by Mamba's rule for the parameters of its scan.
+
+The mixers hold linear and convolution modules but pass their weights to functions, as the official code passes them
+to one fused kernel. thop counts modules that are called, so it sees none of a mixer, there and here.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kernels import bidirectional_scan
+from posemamba.model import JOINTS, DropPath, Mlp
+
+STATES = 16
+CONV_WIDTH = 4
+DROP_PATH = 0.1
+POLAR_CLASSES = 6  # of 30 degrees each
+BONE_AWARE_CHANNELS, BONE_AWARE_DEPTH = 64, 4  # the first stage is the same in Tiny and Large
+
+# Parent and child of every bone, in the order of the classes and features.
+BONES = (
+    (0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6), (0, 7), (7, 8), (8, 9), (9, 10), (8, 11), (11, 12), (12, 13),
+    (8, 14), (14, 15), (15, 16),
+)  # fmt: skip
+
+
+# --- The bidirectional mixer, plain and with graph convolutions ---
+
+
+class Mixer(nn.Module):
+    """Mamba over a sequence and over its reversal, averaged; x: (S, L, C) -> (S, L, C)."""
+
+    def __init__(self, channels, scan_implementation):
+        super().__init__()
+        self.scan_implementation = scan_implementation
+        self.in_proj = nn.Linear(channels, 2 * channels, bias=False)
+        self.conv1d, self.conv1d_b = (nn.Conv1d(channels, channels, CONV_WIDTH, groups=channels) for _ in range(2))
+        rank = math.ceil(channels / 16)
+        self.x_proj, self.x_proj_b = (nn.Linear(channels, rank + 2 * STATES, bias=False) for _ in range(2))
+        self.dt_proj, self.dt_proj_b = (nn.Linear(rank, channels) for _ in range(2))
+        self.A_log, self.A_b_log = (nn.Parameter(torch.empty(channels, STATES)) for _ in range(2))
+        self.D, self.D_b = (nn.Parameter(torch.empty(channels)) for _ in range(2))
+        self.out_proj = nn.Linear(channels, channels, bias=False)
+        self.reset_scan_parameters()
+
+    @torch.no_grad()
+    def reset_scan_parameters(self):
+        """As in Mamba: A = -(1..N), D = 1, softplus(dt bias) log-uniform in [1e-3, 1e-1]."""
+        for A_log, D, dt_proj in ((self.A_log, self.D, self.dt_proj), (self.A_b_log, self.D_b, self.dt_proj_b)):
+            A_log.copy_(torch.arange(1, STATES + 1).log().expand_as(A_log))
+            D.fill_(1)
+            dt_proj.weight.uniform_(-(dt_proj.in_features**-0.5), dt_proj.in_features**-0.5)
+            delta = torch.empty_like(dt_proj.bias).uniform_(math.log(1e-3), math.log(1e-1)).exp().clamp(min=1e-4)
+            dt_proj.bias.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
+
+    def forward(self, x):
+        x, z = F.linear(x, self.in_proj.weight).chunk(2, dim=-1)
+        x, x_b = self.inputs(x)
+        y = bidirectional_scan(
+            _stream(x, (CONV_WIDTH - 1, 0), self.conv1d.weight, self.conv1d.bias, self.x_proj, self.dt_proj,
+                    self.A_log, self.D),
+            _stream(x_b, (0, CONV_WIDTH - 1), self.conv1d_b.weight.flip(-1), self.conv1d_b.bias, self.x_proj_b,
+                    self.dt_proj_b, self.A_b_log, self.D_b),
+            self.scan_implementation,
+        )  # fmt: skip
+        return F.linear(y.transpose(1, 2) * F.silu(z) / 2, self.out_proj.weight)
+
+    def inputs(self, x):
+        """What the two streams read, both in the order of the sequence; x: (S, L, C)."""
+        return x, x
+
+
+def _stream(x, padding, conv_weight, conv_bias, x_proj, dt_proj, A_log, D):
+    """The arguments of one scan, in the order of the sequence; x: (S, L, C).
+
+    Padded on the left the convolution is causal. The reversed stream is padded on the right and its kernel turned
+    round, which is the causal convolution of the reversed sequence.
+    """
+    u = F.silu(F.conv1d(F.pad(x.transpose(1, 2), padding), conv_weight, conv_bias, groups=x.shape[-1]))
+    projected = F.linear(u.transpose(1, 2), x_proj.weight)
+    low_rank, B, C = projected.split([dt_proj.in_features, STATES, STATES], dim=-1)
+    delta = F.linear(low_rank, dt_proj.weight).transpose(1, 2)
+    return u, delta, -torch.exp(A_log), B.transpose(1, 2)[:, None], C.transpose(1, 2)[:, None], D, dt_proj.bias
+
+
+class GraphConvolution(nn.Module):
+    """ReLU(x + BatchNorm over the joints (A V(x) + U(x))), A the normalised adjacency; x: (S, 17, C) -> (S, 17, C).
+
+    reversed_joints: joint j of the skeleton stands at place 16 - j.
+    """
+
+    def __init__(self, channels, reversed_joints):
+        super().__init__()
+        self.U, self.V = (nn.Linear(channels, channels) for _ in range(2))
+        for linear in (self.U, self.V):
+            nn.init.normal_(linear.weight, std=math.sqrt(2 / channels))
+        self.batch_norm = nn.BatchNorm1d(JOINTS)
+        adjacency = torch.zeros(JOINTS, JOINTS, dtype=torch.float64)
+        for parent, child in BONES:
+            adjacency[parent, child] = adjacency[child, parent] = 1
+        scale = adjacency.sum(0) ** -0.5
+        adjacency = scale[:, None] * adjacency * scale  # D^-1/2 A D^-1/2, no self loops
+        self.register_buffer("adjacency", adjacency.flip(0, 1) if reversed_joints else adjacency, persistent=False)
+
+    def forward(self, x):
+        neighbours = self.adjacency.to(x.dtype) @ self.V(x)
+        return F.relu(x + self.batch_norm(neighbours + self.U(x)))
+
+
+class GraphMixer(Mixer):
+    """A mixer over the 17 joints whose two streams first pass a graph convolution each (paper, section III-C)."""
+
+    def __init__(self, channels, scan_implementation):
+        super().__init__(channels, scan_implementation)
+        self.norm_gcn, self.norm_gcn_b = (nn.LayerNorm(channels) for _ in range(2))
+        self.gcn = GraphConvolution(channels, reversed_joints=False)
+        self.gcn_b = GraphConvolution(channels, reversed_joints=True)
+
+    def inputs(self, x):
+        return self.gcn(self.norm_gcn(x)), self.gcn_b(self.norm_gcn_b(x.flip(1))).flip(1)
+
+
+# --- Blocks ---
+
+
+class Block(nn.Module):
+    """x + mamba(norm1(x)), then x + mlp(norm2(x)); x: (S, L, C)."""
+
+    def __init__(self, channels, drop_path, scan_implementation):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels, eps=1e-6)
+        self.mamba = Mixer(channels, scan_implementation)
+        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
+        self.mlp = Mlp(channels)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x):
+        x = x + self.drop_path(self.mamba(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class GraphBlock(nn.Module):
+    """`Block` with the graph mixer, under the official names; x: (S, 17, C)."""
+
+    def __init__(self, channels, drop_path, scan_implementation):
+        super().__init__()
+        self.mambanorm1 = nn.LayerNorm(channels, eps=1e-6)
+        self.gcnmamba = GraphMixer(channels, scan_implementation)
+        self.mambanorm2 = nn.LayerNorm(channels, eps=1e-6)
+        self.mlp = Mlp(channels)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x):
+        x = x + self.drop_path(self.gcnmamba(self.mambanorm1(x)))
+        return x + self.drop_path(self.mlp(self.mambanorm2(x)))
+
+
+def _over_joints(block, x):
+    """Run a block on the 17 joints of each frame; x: (B, T, J, C)."""
+    return block(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def _over_frames(block, x):
+    """Run a block on the T frames of each joint; x: (B, T, J, C)."""
+    return _over_joints(block, x.transpose(1, 2)).transpose(1, 2)
+
+
+# --- Stage 1: which way every bone points ---
+
+
+class BoneAware(nn.Module):
+    """The bone aware module (paper, section III-B).
+
+    keypoints: (B, T, 17, 3) image coordinates in [-1, 1] and confidence -> logits (B, T, 17, 6) of the classes of
+    `polar_classes`. Any number of frames. The channels are halved after every depth.
+    """
+
+    def __init__(self, channels=BONE_AWARE_CHANNELS, depth=BONE_AWARE_DEPTH, scan_implementation="auto"):
+        super().__init__()
+        widths = [channels // 2**i for i in range(depth)]
+        rates = torch.linspace(0, DROP_PATH, depth).tolist()
+        self.Spatial_patch_to_embedding = nn.Linear(3, channels)
+        self.STEblocks, self.TTEblocks = (
+            nn.ModuleList(Block(width, rate, scan_implementation) for width, rate in zip(widths, rates))
+            for _ in range(2)
+        )
+        self.Spatial_norm, self.Temporal_norm = (
+            nn.ModuleList(nn.LayerNorm(width, eps=1e-6) for width in widths) for _ in range(2)
+        )
+        self.mlp = nn.ModuleList(nn.Linear(*pair) for pair in zip(widths, widths[1:] + [POLAR_CLASSES]))
+
+    def forward(self, keypoints):
+        x = self.Spatial_patch_to_embedding(keypoints)
+        for spatial, spatial_norm, temporal, temporal_norm, narrow in zip(
+            self.STEblocks, self.Spatial_norm, self.TTEblocks, self.Temporal_norm, self.mlp
+        ):
+            x = spatial_norm(_over_joints(spatial, x))
+            x = narrow(temporal_norm(_over_frames(temporal, x)))
+        return x
+
+
+def polar_classes(pose):
+    """The target of stage 1: the angle between each bone and +z, in steps of 30 degrees.
+
+    pose: (B, T, 17, 3), any unit, camera frame (z away from the camera) -> (B, T, 17) int64; row 0 has class 0 and row
+    i + 1 the class, 0 .. 5, of bone i. A bone of length zero has class 0.
+    """
+    bones = _bones(pose)
+    angle = torch.rad2deg(torch.atan2(torch.linalg.vector_norm(bones[..., :2], dim=-1), bones[..., 2]))
+    classes = angle.div(180 / POLAR_CLASSES, rounding_mode="floor").long().clamp(max=POLAR_CLASSES - 1)
+    return F.pad(classes, (1, 0))
+
+
+def bone_class_loss(logits, pose):
+    """The loss of stage 1, cross entropy over all 17 rows; logits: (B, T, 17, 6), pose: (B, T, 17, 3)."""
+    return F.cross_entropy(logits.flatten(0, 2), polar_classes(pose).flatten())
+
+
+def bone_class_scores(logits, pose):
+    """Accuracy and, averaged over the classes that occur, precision, recall and F1 of the 16 bones' classes -> dict.
+
+    logits: (B, T, 17, 6), pose: (B, T, 17, 3). Row 0 has the same class always and is left out. A class occurs if it is
+    predicted or true; one that is only ever predicted, or never, scores zero.
+    """
+    predicted, true = logits[:, :, 1:].argmax(-1).flatten(), polar_classes(pose)[:, :, 1:].flatten()
+    confusion = torch.bincount(POLAR_CLASSES * true + predicted, minlength=POLAR_CLASSES**2).double()
+    confusion = confusion.view(POLAR_CLASSES, POLAR_CLASSES)  # rows: true; columns: predicted
+    right, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    occurs = true + predicted > 0
+    return {
+        "accuracy": (right.sum() / confusion.sum()).item(),
+        "precision": (right / predicted.clamp(min=1))[occurs].mean().item(),
+        "recall": (right / true.clamp(min=1))[occurs].mean().item(),
+        "f1": (2 * right / (true + predicted).clamp(min=1))[occurs].mean().item(),
+    }
+
+
+def _bones(joints):
+    """Child minus parent; joints: (B, T, 17, coordinates) -> (B, T, 16, coordinates)."""
+    parents, children = zip(*BONES)
+    return joints[:, :, list(children)] - joints[:, :, list(parents)]
+
+
+# --- Between the stages: bones in spherical coordinates ---
+
+
+def bone_features(logits, keypoints):
+    """The input of stage 2: the keypoints, and every bone in spherical coordinates.
+
+    logits: (B, T, 17, 6); keypoints: (B, T, 17, 3) -> (B, T, 17, 6): the keypoints, then azimuth and polar angle in
+    units of pi and the bone's length in the keypoints' unit, bone i in row i and zeros in row 16. The polar angle is the
+    middle of the likeliest class; the bone's length in the image and that angle give its depth. No gradient passes to
+    the logits. As in the official code the polar angle is float32 whatever the keypoints are.
+    """
+    polar = (2 * logits[:, :, 1:].argmax(-1) + 1).float() / (2 * POLAR_CLASSES)
+    bones = _bones(keypoints[..., :2])
+    depth = torch.linalg.vector_norm(bones, dim=-1) / torch.tan(polar * math.pi)
+    features = torch.stack(
+        [
+            torch.atan2(bones[..., 1], bones[..., 0]) / math.pi,
+            polar.to(bones.dtype),
+            torch.linalg.vector_norm(torch.cat([bones, depth[..., None]], dim=-1), dim=-1),
+        ],
+        dim=-1,
+    )
+    return torch.cat([keypoints, F.pad(features, (0, 0, 0, 1))], dim=-1)
+
+
+# --- Stage 2: the pose ---
+
+
+class Refinement(nn.Module):
+    """The spatiotemporal refinement module (paper, section III-D).
+
+    features: (B, T, 17, 6) of `bone_features` -> (B, T, 17, 3), normalised as the training targets are. A clip may be
+    shorter than `frames`: the first T temporal embeddings are used. Raises ValueError when it is longer.
+    """
+
+    def __init__(self, frames, embed_dim, depth, scan_implementation="auto"):
+        super().__init__()
+        self.frames = frames
+        self.Spatial_patch_to_embedding1 = nn.Linear(3, embed_dim)
+        self.Spatial_patch_to_embedding2 = nn.Linear(3, embed_dim)
+        self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, JOINTS, embed_dim))
+        self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, embed_dim))
+        rates = torch.linspace(0, DROP_PATH, depth).tolist()
+        self.STEblocks = nn.ModuleList(GraphBlock(embed_dim, rate, scan_implementation) for rate in rates)
+        self.TTEblocks = nn.ModuleList(Block(embed_dim, rate, scan_implementation) for rate in rates)
+        self.Spatial_norm = nn.LayerNorm(embed_dim, eps=1e-6)  # the two norms are shared by all depths
+        self.Temporal_norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.limbSpatialMamba, self.limbTemporalMamba = (
+            Block(embed_dim, rates[0], scan_implementation) for _ in range(2)
+        )
+        self.limbSpatialNorm, self.limbTemporalNorm = (nn.LayerNorm(embed_dim, eps=1e-6) for _ in range(2))
+        self.fusion = nn.Linear(2 * embed_dim, 2)
+        nn.init.zeros_(self.fusion.weight)
+        nn.init.constant_(self.fusion.bias, 0.5)
+        self.head = nn.Sequential(nn.LayerNorm(embed_dim, eps=1e-5), nn.Linear(embed_dim, 3))
+
+    def forward(self, features):
+        frames = features.shape[1]
+        if frames > self.frames:
+            raise ValueError(f"the clip has {frames} frames but this model was built for at most {self.frames}")
+        joints = self.Spatial_patch_to_embedding1(features[..., :3]) + self.Spatial_pos_embed
+        joints = self.Spatial_norm(_over_joints(self.STEblocks[0], joints))
+        joints = joints + self.Temporal_pos_embed[:, :frames, None]
+        joints = self.Temporal_norm(_over_frames(self.TTEblocks[0], joints))
+
+        bones = self.Spatial_patch_to_embedding2(features[..., 3:])
+        bones = self.limbSpatialNorm(_over_joints(self.limbSpatialMamba, bones))
+        bones = self.limbTemporalNorm(_over_frames(self.limbTemporalMamba, bones))
+
+        weights = self.fusion(torch.cat([joints, bones], dim=-1)).softmax(dim=-1)
+        x = weights[..., :1] * joints + weights[..., 1:] * bones
+        for spatial, temporal in zip(self.STEblocks[1:], self.TTEblocks[1:]):
+            x = self.Spatial_norm(_over_joints(spatial, x))
+            x = self.Temporal_norm(_over_frames(temporal, x))
+        return self.head(x)
+
+
+# --- The model ---
+
+
+class MDTF(nn.Module):
+    """keypoints: (B, T, 17, 3) image coordinates in [-1, 1] and confidence -> (B, T, 17, 3), normalised as the training
+    targets are.
+
+    `bone_aware` and `refinement` are its stages. No gradient passes from the second to the first, whose answer is a
+    class: here the first is only used, in evaluation mode; it is trained by itself, with `bone_class_loss`.
+    embed_dim and depth are those of the second stage; scan_implementation: "auto" or one of `kernels.IMPLEMENTATIONS`.
+    Raises ValueError when a clip is longer than `frames`.
+    """
+
+    def __init__(self, frames, embed_dim, depth, scan_implementation="auto"):
+        super().__init__()
+        self.frames = frames
+        self.bone_aware = BoneAware(scan_implementation=scan_implementation)
+        self.refinement = Refinement(frames, embed_dim, depth, scan_implementation)
+
+    def train(self, mode=True):
+        """Training mode for the second stage only."""
+        super().train(mode)
+        self.bone_aware.eval()
+        return self
+
+    def forward(self, keypoints):
+        with torch.no_grad():
+            logits = self.bone_aware(keypoints)
+        return self.refinement(bone_features(logits, keypoints))
