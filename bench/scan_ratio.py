@@ -142,9 +142,7 @@ def main():
     for batch in (1, 8):
         inputs = grid_inputs(batch)
         fused = functools.partial(cpu.grid_scan, orders=orders, limb=limb)
-        unfused = functools.partial(
-            grid.grid_scan, orders=orders, limb=limb, limb_gradient="exact", selective_scan=cpu.selective_scan
-        )
+        unfused = functools.partial(grid.grid_scan, cpu.selective_scan, orders=orders, limb=limb, limb_gradient="exact")
         for name, function in (("forward", forward), ("forward + backward", forward_backward)):
             tensors = [tensor.clone().requires_grad_(function is forward_backward) for tensor in inputs]
             calls = {

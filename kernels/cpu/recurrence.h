@@ -190,9 +190,11 @@ void retreat_all(int steps, int states, BlockGradient* blocks, const float* bc, 
   constexpr int S = 2;
   int n = 0;
   for (; n + S <= states; n += S)
-    retreat<Q, S, clamp>(steps, states, blocks, bc + n, stride, A + n, checkpoint + n, carry + n, dA + n, d_bc + n, ahead.take(), ahead.take());
+    retreat<Q, S, clamp>(steps, states, blocks, bc + n, stride, A + n, checkpoint + n, carry + n, dA + n, d_bc + n,
+                         ahead.take(), ahead.take());
   for (; n < states; n++)
-    retreat<Q, 1, clamp>(steps, states, blocks, bc + n, stride, A + n, checkpoint + n, carry + n, dA + n, d_bc + n, ahead.take(), ahead.take());
+    retreat<Q, 1, clamp>(steps, states, blocks, bc + n, stride, A + n, checkpoint + n, carry + n, dA + n, d_bc + n,
+                         ahead.take(), ahead.take());
 }
 
 }  // namespace
