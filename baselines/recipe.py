@@ -38,7 +38,8 @@ class Recipe(BaseModel):
     @field_validator("model")
     @classmethod
     def _known_model(cls, name):
-        entry(name)
+        if entry(name).stages > 1:
+            raise ValueError(f"{name} is trained in {entry(name).stages} stages, which recipes do not describe yet")
         return name
 
     @field_validator("loss")

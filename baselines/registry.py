@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lstm_transformer import LSTM, MLP, Transformer
+from mdtf import MDTF
+from pose3dm import Pose3DM
 from posemamba import PoseMamba
 
 from .errors import InputError
@@ -23,12 +25,27 @@ class Entry:
     channels: int  # per keypoint: x, y (and confidence)
     paper: str
     published: tuple | None = None  # (model, variant, detector) of its row in results/published.csv
+    stages: int = 1  # that are trained one after the other
 
 
 def _posemamba(variant, embed_dim, depth, frames=243, **numbers):
     return Entry(
         PoseMamba, {"embed_dim": embed_dim, "depth": depth} | numbers, frames, "sequence", 2,
         "PoseMamba (AAAI 2025)", ("PoseMamba", variant, "SH") if variant else None,
+    )  # fmt: skip
+
+
+def _pose3dm(variant, embed_dim, bottleneck, blocks, published=True):
+    return Entry(
+        Pose3DM, {"embed_dim": embed_dim, "bottleneck": bottleneck, "blocks": blocks}, 243, "sequence", 2,
+        "Pose3DM (Fractal and Fractional 2025)", ("Pose3DM", variant, "SH") if published else None,
+    )  # fmt: skip
+
+
+def _mdtf(variant, embed_dim, depth):
+    return Entry(
+        MDTF, {"embed_dim": embed_dim, "depth": depth}, 243, "sequence", 3,
+        "MDTF (arXiv:2505.20611)", ("MDTF", variant, "SH"), stages=2,
     )  # fmt: skip
 
 
@@ -48,6 +65,11 @@ MODELS = {
     "posemamba_s_bs_ft": _posemamba(None, 64, 10, scan="bs_ft"),
     "posemamba_s_bs_bt": _posemamba(None, 64, 10, scan="bs_bt"),
     "posemamba_toy": _posemamba(None, 32, 2, frames=27),  # ours: trains on a laptop in minutes
+    "pose3dm_s": _pose3dm("S", 16, 128, 1),
+    "pose3dm_b": _pose3dm("B", 32, 256, 1, published=False),
+    "pose3dm_l": _pose3dm("L", 64, 256, 2),
+    "mdtf_tiny": _mdtf("Tiny", 64, 8),
+    "mdtf_large": _mdtf("Large", 128, 12),
     "lstm": _centre_frame(LSTM, "LSTM_PoseNet"),
     "transformer": _centre_frame(Transformer, None),
     "transformer_published": _centre_frame(Transformer, "Transformer", across_clips=True),

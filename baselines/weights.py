@@ -26,9 +26,14 @@ def load_weights(model, path):
     Reads safetensors, and torch checkpoints (read without running code) whose weights stand under `model_pos` or
     `model` or at the top, with or without the prefix `module.`. Raises InputError naming every key or shape that does
     not fit. Returns the model.
+
+    What an official checkpoint holds but a model by design does not build (`unused_official_keys`, Pose3DM) is left out
+    with a warning that says how many parameters that is.
     """
     state = read_state(path)
     own = model.state_dict()
+    unused = getattr(model, "unused_official_keys", lambda keys: set())(state)
+    left_out = sum(state.pop(key).numel() for key in unused)
     missing = [key for key in own if key not in state]
     unexpected = [key for key in state if key not in own]
     misshapen = [
@@ -47,6 +52,9 @@ def load_weights(model, path):
             "Build the variant, clip length and settings that the file was made with."
         )
     model.load_state_dict(state)
+    if left_out:
+        message = f"left out {left_out:,} parameters of {path} that {type(model).__name__} never uses"
+        warnings.warn(message, stacklevel=2)
     return model
 
 

@@ -17,7 +17,9 @@ __all__ = [
     "scan_macs", "scan_orders", "selective_scan", "unusable",
 ]  # fmt: skip
 
-IMPLEMENTATIONS = ("cpu", "chunked", "reference")  # in order of preference
+# In order of preference. gpu (Triton) comes behind chunked, so it runs only where it is asked for: values are tested
+# in Triton's interpreter and its registers by the compiler, but it has not run on a GPU yet.
+IMPLEMENTATIONS = ("cpu", "chunked", "gpu", "reference")
 FLOAT64 = ("chunked", "reference")  # the others compute in float32 only
 
 

@@ -4,19 +4,18 @@ Axes: B clips, T frames, J = 17 joints, C model channels, N = 16 states, R = cei
 sequences of length L: the 17 joints of each frame (S = B * T), or the T frames of each joint (S = B * J).
 
 Two stages: the first tells how steeply every bone points away from the camera, in 6 classes; the bones then join the
-keypoints as spherical coordinates; the second estimates the pose. Parameter names are those of the official checkpoints,
-one per stage, with the prefixes `bone_aware.` and `refinement.` here.
+keypoints as spherical coordinates; the second estimates the pose. The parameters of `bone_aware` and `refinement` have
+the names of the official checkpoints, of which there is one per stage.
 
 Departures from the official code, with reasons:
-- The official second stage stops with an AttributeError: it calls `gcn_b` and `norm_gcn_b`, the graph convolution of the
-  reversed stream, which are commented out where the module is built. They are built here; with them the parameter
-  counts are those of the paper.
+- The official second stage stops with an AttributeError: it calls the graph convolution of the reversed stream, whose
+  two modules, `norm_gcn_b` and `gcn_b`, are commented out where the mixer is built. Here they are built; with them the
+  parameter counts are those of the paper.
 - A bone that points exactly along -z has an angle of 180 degrees and would get class 6 of 0..5; it gets class 5.
 - A clip may be shorter than the configuration's T, as in PoseMamba.
-- Both streams of a mixer start alike, by Mamba's rule for the parameters of its scan.
 
-The mixers hold linear and convolution modules but pass their weights to functions, as the official code passes them
-to one fused kernel. thop counts modules that are called, so it sees none of a mixer, there and here.
+The mixers hold linear and convolution modules but pass their weights to functions. thop counts the modules that are
+called, and its figures for the official code hold nothing of a mixer but its graph convolutions; so do ours.
 """
 
 import math
@@ -39,9 +38,6 @@ BONES = (
     (0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6), (0, 7), (7, 8), (8, 9), (9, 10), (8, 11), (11, 12), (12, 13),
     (8, 14), (14, 15), (15, 16),
 )  # fmt: skip
-
-
-# --- The bidirectional mixer, plain and with graph convolutions ---
 
 
 class Mixer(nn.Module):
@@ -112,7 +108,7 @@ class GraphConvolution(nn.Module):
         for linear in (self.U, self.V):
             nn.init.normal_(linear.weight, std=math.sqrt(2 / channels))
         self.batch_norm = nn.BatchNorm1d(JOINTS)
-        adjacency = torch.zeros(JOINTS, JOINTS, dtype=torch.float64)
+        adjacency = torch.zeros(JOINTS, JOINTS)
         for parent, child in BONES:
             adjacency[parent, child] = adjacency[child, parent] = 1
         scale = adjacency.sum(0) ** -0.5
@@ -120,12 +116,11 @@ class GraphConvolution(nn.Module):
         self.register_buffer("adjacency", adjacency.flip(0, 1) if reversed_joints else adjacency, persistent=False)
 
     def forward(self, x):
-        neighbours = self.adjacency.to(x.dtype) @ self.V(x)
-        return F.relu(x + self.batch_norm(neighbours + self.U(x)))
+        return F.relu(x + self.batch_norm(self.adjacency @ self.V(x) + self.U(x)))
 
 
 class GraphMixer(Mixer):
-    """A mixer over the 17 joints whose two streams first pass a graph convolution each (paper, section III-C)."""
+    """A mixer over the 17 joints whose two streams first pass a graph convolution each."""
 
     def __init__(self, channels, scan_implementation):
         super().__init__(channels, scan_implementation)
@@ -135,9 +130,6 @@ class GraphMixer(Mixer):
 
     def inputs(self, x):
         return self.gcn(self.norm_gcn(x)), self.gcn_b(self.norm_gcn_b(x.flip(1))).flip(1)
-
-
-# --- Blocks ---
 
 
 class Block(nn.Module):
@@ -182,11 +174,8 @@ def _over_frames(block, x):
     return _over_joints(block, x.transpose(1, 2)).transpose(1, 2)
 
 
-# --- Stage 1: which way every bone points ---
-
-
 class BoneAware(nn.Module):
-    """The bone aware module (paper, section III-B).
+    """Stage 1, the paper's bone aware module.
 
     keypoints: (B, T, 17, 3) image coordinates in [-1, 1] and confidence -> logits (B, T, 17, 6) of the classes of
     `polar_classes`. Any number of frames. The channels are halved after every depth.
@@ -233,13 +222,13 @@ def bone_class_loss(logits, pose):
     return F.cross_entropy(logits.flatten(0, 2), polar_classes(pose).flatten())
 
 
-def bone_class_scores(logits, pose):
+def bone_class_scores(predicted, true):
     """Accuracy and, averaged over the classes that occur, precision, recall and F1 of the 16 bones' classes -> dict.
 
-    logits: (B, T, 17, 6), pose: (B, T, 17, 3). Row 0 has the same class always and is left out. A class occurs if it is
-    predicted or true; one that is only ever predicted, or never, scores zero.
+    predicted, true: (B, T, 17) int64, as of `polar_classes`; row 0 belongs to no bone and is left out. A class occurs
+    if it is predicted or true; where nothing was predicted, or nothing is true, its score is zero.
     """
-    predicted, true = logits[:, :, 1:].argmax(-1).flatten(), polar_classes(pose)[:, :, 1:].flatten()
+    predicted, true = predicted[:, :, 1:].flatten(), true[:, :, 1:].flatten()
     confusion = torch.bincount(POLAR_CLASSES * true + predicted, minlength=POLAR_CLASSES**2).double()
     confusion = confusion.view(POLAR_CLASSES, POLAR_CLASSES)  # rows: true; columns: predicted
     right, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
@@ -258,16 +247,13 @@ def _bones(joints):
     return joints[:, :, list(children)] - joints[:, :, list(parents)]
 
 
-# --- Between the stages: bones in spherical coordinates ---
-
-
 def bone_features(logits, keypoints):
     """The input of stage 2: the keypoints, and every bone in spherical coordinates.
 
     logits: (B, T, 17, 6); keypoints: (B, T, 17, 3) -> (B, T, 17, 6): the keypoints, then azimuth and polar angle in
-    units of pi and the bone's length in the keypoints' unit, bone i in row i and zeros in row 16. The polar angle is the
-    middle of the likeliest class; the bone's length in the image and that angle give its depth. No gradient passes to
-    the logits. As in the official code the polar angle is float32 whatever the keypoints are.
+    units of pi and the length in the keypoints' unit, bone i in row i and zeros in row 16. The polar angle, the middle
+    of the likeliest class, and the bone's length in the image give its depth. No gradient passes to the logits. As in
+    the official code the polar angle is float32 whatever the keypoints are.
     """
     polar = (2 * logits[:, :, 1:].argmax(-1) + 1).float() / (2 * POLAR_CLASSES)
     bones = _bones(keypoints[..., :2])
@@ -283,11 +269,8 @@ def bone_features(logits, keypoints):
     return torch.cat([keypoints, F.pad(features, (0, 0, 0, 1))], dim=-1)
 
 
-# --- Stage 2: the pose ---
-
-
 class Refinement(nn.Module):
-    """The spatiotemporal refinement module (paper, section III-D).
+    """Stage 2, the paper's spatiotemporal refinement module.
 
     features: (B, T, 17, 6) of `bone_features` -> (B, T, 17, 3), normalised as the training targets are. A clip may be
     shorter than `frames`: the first T temporal embeddings are used. Raises ValueError when it is longer.
@@ -333,9 +316,6 @@ class Refinement(nn.Module):
             x = self.Spatial_norm(_over_joints(spatial, x))
             x = self.Temporal_norm(_over_frames(temporal, x))
         return self.head(x)
-
-
-# --- The model ---
 
 
 class MDTF(nn.Module):

@@ -127,9 +127,10 @@ class Pose3DM(nn.Module):
         return self.head(x)
 
     def unused_official_keys(self, keys):
-        """Those of `keys` that an official checkpoint holds for blocks and heads that never run and are not built here.
+        """Those of `keys` that belong to blocks and heads which never run and are not built here, as a set.
 
-        A checkpoint without them fits this model; with `official_depth` they belong to it and none is named.
+        An official checkpoint without them loads strictly: `load_state_dict({key: state[key] for key in state.keys() -
+        model.unused_official_keys(state)})`. With `official_depth` they are built, and the set is empty.
         """
         own = self.state_dict().keys()
         return {key for key in keys if key not in own and _NEVER_RUN.search(key)}

@@ -23,13 +23,13 @@ def fractional_total_variation(poses, order):
     at the first frame, where the weights kept do not add up to zero, so a pose at rest would be charged for where it
     is. We therefore let the clip be at rest in its first pose before it starts, which is Caputo's form: D acts on
     x_t - x_0. Static poses and translations then cost nothing, and the total variation is the mean of |(D x)_t| over
-    clips, joints and frames 1 .. T - 1 (at frame 0 it is zero). At order 1 it is the mean speed in units per frame; at
-    order 0 the mean distance to the first pose; at order 2 it charges acceleration. The paper's weight multiplies it.
+    clips, joints and frames 1 .. T - 1 (at frame 0 it is zero). At order 1 it is the mean speed in units per frame, at
+    order 2 it charges acceleration; towards order 0 it becomes the mean distance to the first pose.
 
-    order: 0 <= order <= 2; raises ValueError outside. Clips of one frame cost zero.
+    order: above 0, at most 2; raises ValueError outside. Clips of one frame cost zero.
     """
-    if not 0 <= order <= 2:
-        raise ValueError(f"the order of the total variation must be from 0 to 2, not {order}")
+    if not 0 < order <= 2:
+        raise ValueError(f"the order of the total variation must be above 0 and at most 2, not {order}")
     frames = poses.shape[1]
     if frames < 2:
         return poses.new_zeros(())

@@ -30,19 +30,21 @@ TOLERANCES = {torch.float32: {"y": 5e-6, "gradient": 2e-5}, torch.bfloat16: {"y"
 ONE_PASS, CHUNKED = {"FULL_WARPS": 0}, {"FULL_WARPS": float("inf"), "CHUNKED_WARPS": 10**6}  # chunks of one interval
 
 
-@pytest.fixture(params=[ONE_PASS, CHUNKED], ids=["one pass", "chunked"])
-def passes(request, monkeypatch):
-    for name, value in request.param.items():
-        monkeypatch.setattr(gpu, name, value)
-
-
 @pytest.fixture(autouse=True)
-def poisoned():
-    """Uninitialised memory is NaN."""
-    torch.use_deterministic_algorithms(True)
+def poisoned(monkeypatch):
+    """Uninitialised memory is NaN; and one pass in the interpreter, which is slow, unless a test asks for chunks."""
+    if INTERPRETED:
+        monkeypatch.setattr(gpu, "FULL_WARPS", 0)
+    torch.use_deterministic_algorithms(True, warn_only=True)  # cuBLAS would want a variable of the environment
     torch.utils.deterministic.fill_uninitialized_memory = True
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=[ONE_PASS, CHUNKED], ids=["one pass", "chunked"])
+def passes(request, monkeypatch, poisoned):
+    for name, value in request.param.items():
+        monkeypatch.setattr(gpu, name, value)
 
 
 def scan_inputs(batch, groups, channels, length, states=3, dtype=torch.float32, seed=0):
@@ -105,7 +107,7 @@ def assert_as_oracle(tensors, dtype=torch.float32):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the tests run on the GPU")
 def test_in_the_interpreter():
     """Every test marked `runs`, in a new process: Triton reads TRITON_INTERPRET when it is imported."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", __file__]
+    command = [sys.executable, "-m", "pytest", "-rs", __file__]
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     result = subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -128,6 +130,18 @@ def test_scan_of_several_blocks_in_chunks(monkeypatch):
     for name, value in CHUNKED.items():
         monkeypatch.setattr(gpu, name, value)
     assert_as_oracle(scan_inputs(1, 1, 17, 18, states=2))
+
+
+@runs
+@pytest.mark.parametrize("choice", range(4))
+def test_scan_of_every_configuration(choice, monkeypatch):
+    programs = gpu._programs()
+    for name, configurations in (("local", programs._STEP), ("forward", programs._STEP), ("backward", programs._TILE)):
+        configuration = triton.Config(configurations[choice % len(configurations)], num_warps=1)
+        monkeypatch.setattr(getattr(programs, name), "configs", [configuration])
+    for name, value in (CHUNKED | {"KEPT_STEPS": 2}).items():
+        monkeypatch.setattr(gpu, name, value)
+    assert_as_oracle(scan_inputs(1, 1, 35, 3))
 
 
 @runs
@@ -178,8 +192,7 @@ def test_scan_of_any_layout(layout):
 
 
 @runs
-@pytest.mark.parametrize("length", [1, 18])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("length, dtype", [(1, torch.float32), (18, torch.float32), (3, torch.bfloat16)])
 def test_bidirectional_scan_matches_oracle(length, dtype):
     streams = [scan_inputs(1, 1, 3, length, seed=seed, dtype=dtype) for seed in (0, 1)]
     both = {f"{name} {i}": tensor for i, stream in enumerate(streams) for name, tensor in stream.items()}

@@ -1,0 +1,392 @@
+"""The selective scan in Triton, for NVIDIA and AMD GPUs; on the CPU only through Triton's interpreter, for tests.
+
+One pass over the steps where the sequences fill the device. Where they do not, the steps are cut into chunks: each is
+scanned from zero, the states are carried across the chunks, and the pass starts every chunk from its own state. The
+backward pass starts from states that the forward pass keeps. All of it is deterministic: there are no atomics, programs
+write their share of a sum and torch adds the shares. kernels/README.md has the design.
+"""
+
+import functools
+import math
+import os
+
+import torch
+
+from ..orders import LIMB_PARENTS
+
+KEPT_STEPS = 16  # at most, between two states kept for the backward pass
+FULL_WARPS = 8  # per multiprocessor, with 4 states of a channel per lane: enough for one pass
+CHUNKED_WARPS = 32  # per multiprocessor, that chunks are made for where there are fewer
+
+
+@functools.cache
+def _programs():
+    from . import programs
+
+    return programs
+
+
+def _interpreted():
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@functools.cache
+def _has_triton():
+    try:
+        import triton  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def unusable(device_type="cpu"):
+    """Why this implementation cannot run on a device type, as one sentence; None if it can."""
+    if not _has_triton():
+        return "triton is not installed; install it, or a torch for CUDA or ROCm, which brings it along"
+    if _interpreted():
+        return None
+    if device_type == "cpu":
+        return "the Triton scan needs a GPU; on the cpu it runs only for tests, under TRITON_INTERPRET=1"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA or HIP device"
+    return None
+
+
+def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
+    """Same contract as `kernels.reference.selective_scan`, in float32; channels-last u and delta without a copy.
+
+    Raises ValueError for tensors that are float64 or not on a device that Triton runs on.
+    """
+    return _scan_streams([_prepare(u, delta, A, B, C, D, delta_bias)])
+
+
+def bidirectional_scan(forward_stream, reversed_stream):
+    """The sum of a scan from 0 to L - 1 and of another one from L - 1 to 0, without a flipped copy of anything.
+
+    Both streams are (u, delta, A, B, C, D, delta_bias) as for `selective_scan`, in their natural order of time and of
+    the same shapes. Returns y: (B, channels, L) in the dtype of the first u. Raises ValueError as `selective_scan`.
+    """
+    return _scan_streams([_prepare(*stream) for stream in (forward_stream, reversed_stream)])
+
+
+def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient="exact"):
+    """Same contract as `kernels.grid_scan`, in float32: one product for all projections, then one scan of all orders.
+
+    Raises ValueError for tensors that are float64 or not on a device that Triton runs on, or tables that do not fit.
+    """
+    named = {"x": x, "x_proj_weight": x_proj_weight, "dt_weight": dt_weight, "dt_bias": dt_bias, "A": A, "D": D}
+    for name, tensor in named.items():
+        _check(name, tensor)
+    frames, joints = x.shape[1:3]
+    directions, limb = len(dt_weight), tuple(map(bool, limb))
+    if orders.shape != (directions, frames * joints) or len(limb) != directions:
+        raise ValueError(f"orders and limb need {directions} directions over {frames} x {joints} cells")
+    published = limb_gradient == "published"
+    parameters = [tensor.float() for tensor in (dt_weight, dt_bias, A, D)]
+    with torch.autocast(x.device.type, enabled=False):
+        rows = _project(x.float(), x_proj_weight.float(), limb, published)
+        keep = _needs_gradient([x, rows, *parameters])
+        mask = sum(flag << k for k, flag in enumerate(limb))
+        return torch.ops.liftbench.grid_scan_gpu(x, rows, *parameters, orders, mask, published, keep)[0]
+
+
+def _project(x, weight, limb, published):
+    """Low-rank delta, B and C of every cell and direction, (B, T, J, K, R + 2N), the limb term's included.
+
+    The limb term is linear: what the parent's projections are added to are the projections, once for all directions.
+    """
+    directions, columns = weight.shape[:2]
+
+    def product(x):
+        return (x @ weight.flatten(0, 1).T).unflatten(-1, (directions, columns))
+
+    rows = product(x)
+    if any(limb):
+        of_parent = _parents(x) * torch.tensor(limb, device=x.device)[:, None, None]  # (K, J, J)
+        neighbour = product(x.detach()) if published else rows
+        rows = rows + torch.einsum("kpj,btjkc->btpkc", of_parent, neighbour)
+    return rows
+
+
+def _parents(x):
+    """(J, J) of 0 and 1 that takes each joint to its parent: a product, as the gradient of a gather needs atomics."""
+    return torch.eye(len(LIMB_PARENTS), dtype=x.dtype, device=x.device)[list(LIMB_PARENTS)]
+
+
+def _needs_gradient(tensors):
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _scan_streams(streams):
+    tensors = [tensor for stream in streams for tensor in stream]
+    return torch.ops.liftbench.scan_gpu(tensors, _needs_gradient(tensors))[0]
+
+
+def _prepare(u, delta, A, B, C, D=None, delta_bias=None):
+    """The seven tensors, parameters in float32, zeros for what is absent."""
+    zeros = torch.zeros(u.shape[1], device=u.device)
+    named = {"u": u, "delta": delta, "A": A, "B": B, "C": C}
+    named |= {"D": zeros if D is None else D, "delta_bias": zeros if delta_bias is None else delta_bias}
+    for name, tensor in named.items():
+        _check(name, tensor)
+    return [tensor.float() if name in ("A", "D", "delta_bias") else tensor for name, tensor in named.items()]
+
+
+def _check(name, tensor):
+    if reason := unusable(tensor.device.type):
+        raise ValueError(f"{name} is on {tensor.device}: {reason}")
+    if tensor.dtype == torch.float64:
+        raise ValueError(f"{name} is float64, but the Triton scan computes in float32; use 'reference' or 'chunked'")
+
+
+class _Sequences:
+    """What one launch scans, from views (B, K, L, channels or columns), and the launches; see `programs`."""
+
+    def __init__(self, u, delta, A, B, C, D, bias, weight=None, limb=0, tables=(None, None), order="natural"):
+        self.u, self.delta, self.B, self.C = (_unit_stride(tensor) for tensor in (u, delta, B, C))
+        self.clips, self.directions, self.length, self.channels = u.shape
+        self.states = A.shape[1]
+        self.A = A.unflatten(0, (self.directions, -1)).mT.contiguous()
+        self.D, self.bias = D.contiguous(), bias.contiguous()
+        self.weight = None if weight is None else weight.mT.contiguous()
+        self.limb, self.tables, self.order = limb, tables, order
+        self.intervals = -(-self.length // KEPT_STEPS)
+        self.interval = -(-self.length // self.intervals)  # the shortest for so many: 17 steps are 9 + 8, not 16 + 1
+
+    def chunk(self):
+        """Steps of a chunk: all of them if the sequences fill the device, else a multiple of the interval."""
+        quarters = self.clips * self.directions * self.channels * self.states / 4
+        warps = quarters / 32 / _multiprocessors(self.u.device)
+        if warps >= FULL_WARPS:
+            return self.intervals * self.interval
+        chunks = min(self.intervals, math.ceil(CHUNKED_WARPS / warps))
+        return -(-self.intervals // chunks) * self.interval
+
+    def kept(self, streams=1):
+        """Room for the states before every interval of one or more such streams."""
+        return self._new(streams, self.clips * self.directions, self.intervals, self.states, self.channels)
+
+    def forward(self, y, kept=None, add=False):
+        """Writes y, (B, L, K, channels), or adds to it; `kept` takes the states that `backward` starts from."""
+        chunk = self.chunk()
+        starts = self._starts(chunk)
+        tensors = self.u, self.delta, self.B, self.C
+        _programs().forward[self._grid(chunk)](
+            self.u, self.delta, self.weight, self.bias, self.A, self.B, self.C, self.D, *self.tables, starts, y, kept,
+            *self._sizes(chunk), *_strides(tensors),
+            CHUNKED=starts is not None, KEEP=kept is not None, ADD=add, INTERVAL=self.interval, **self._options(),
+        )  # fmt: skip
+
+    def backward(self, dy, kept):
+        """Gradients of u, delta before softplus, both (B, L, K, channels), A, B, C, both (B, L, K, N), D and bias."""
+        chunk = self.chunk()
+        chunks = -(-self.length // chunk)
+        dy = _unit_stride(dy)
+        starts = self._starts(chunk, dy)
+        cells, blocks = (self.clips, self.length, self.directions), -(-self.channels // _programs().BACKWARD_CHANNELS)
+        du, ddelta = self._new(*cells, self.channels), self._new(*cells, self.channels)
+        dB, dC = self._new(blocks, *cells, self.states), self._new(blocks, *cells, self.states)
+        dA = self._new(self.clips, self.directions, chunks, self.states, self.channels)
+        dD, dbias = dA.new_empty(2, self.clips, self.directions, chunks, self.channels)
+        tensors = self.u, self.delta, self.B, self.C, dy
+        _programs().backward[self._grid(chunk)](
+            self.u, self.delta, self.weight, self.bias, self.A, self.B, self.C, self.D, *self.tables, dy, kept, starts,
+            du, ddelta, dB, dC, dA, dD, dbias,
+            *self._sizes(chunk), *_strides(tensors),
+            CHUNKED=starts is not None, INTERVAL=self.interval, **self._options(),
+        )  # fmt: skip
+        dA = dA.sum((0, 2)).mT.flatten(0, 1).contiguous()
+        return du, ddelta, dA, dB.sum(0), dC.sum(0), dD.sum((0, 2)).flatten(), dbias.sum((0, 2)).flatten()
+
+    def _starts(self, chunk, dy=None):
+        """The states that enter the chunks, or the adjoints from behind if `dy` is given; None for one chunk."""
+        chunks = -(-self.length // chunk)
+        if chunks == 1:
+            return None
+        back = dy is not None
+        u, rows = (dy, self.C) if back else (self.u, self.B)
+        ends = self._new(self.clips * self.directions, chunks, self.states, self.channels)
+        starts, sums = torch.empty_like(ends), self._new(self.clips * self.directions, chunks, self.channels)
+        _programs().local[self._grid(chunk)](
+            u, self.delta, self.weight, self.bias, self.A, rows, *self.tables, ends, sums,
+            *self._sizes(chunk), *_strides((u, self.delta, rows)),
+            BACK=back, **self._options() | ({"LIMB": 0} if back else {}),
+        )  # fmt: skip
+        lanes = 32
+        _programs().carry[len(ends), -(-self.channels // lanes), self.states](
+            ends, sums, self.A, starts, self.directions, self.channels, chunks, 1,
+            BACK=back, N=self.states, CHUNKS=32, LANES=lanes, num_warps=1,
+        )  # fmt: skip
+        return starts
+
+    def _new(self, *shape):
+        return self.u.new_empty(shape, dtype=torch.float32)
+
+    def _grid(self, chunk):
+        sequences, chunks = self.clips * self.directions, -(-self.length // chunk)
+        return lambda meta: (sequences, -(-self.channels // (meta["Q"] * meta["LANES"])), chunks)
+
+    def _sizes(self, chunk):
+        return self.directions, self.channels, self.length, chunk, 1
+
+    def _options(self):
+        rank = 0 if self.weight is None else self.weight.shape[1]
+        return {"ORDER": self.order, "LIMB": self.limb, "RANK": rank, "N": self.states}
+
+
+@functools.cache
+def _multiprocessors(device):
+    return 1 if device.type == "cpu" else torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _unit_stride(tensor):
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _strides(tensors):
+    """Of clip, direction and cell, tensor after tensor."""
+    return [stride for tensor in tensors for stride in tensor.stride()[:3]]
+
+
+def _sequences(tensors):
+    """The streams in the flat list of an operator's tensors; the second one runs from the end."""
+    streams = []
+    for i in range(0, len(tensors), 7):
+        u, delta, A, B, C, D, bias = tensors[i : i + 7]
+        u, delta = (tensor.unflatten(1, (B.shape[1], -1)).mT for tensor in (u, delta))
+        streams.append(_Sequences(u, delta, A, B.mT, C.mT, D, bias, order="reversed" if i else "natural"))
+    return streams
+
+
+@torch.library.custom_op("liftbench::scan_gpu", mutates_args=())
+def _scan_gpu(tensors: list[torch.Tensor], keep: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """(y, kept states) of one stream, or of the sum of two; `keep` keeps states for a backward pass."""
+    streams = _sequences(tensors)
+    batch, channels, length = tensors[0].shape
+    # The sum of two streams is rounded to the dtype of y once.
+    y = tensors[0].new_empty(batch, length, channels, dtype=None if len(streams) == 1 else torch.float32)
+    kept = streams[0].kept(len(streams)) if keep else y.new_empty(0)
+    for i, stream in enumerate(streams):
+        stream.forward(y, kept[i] if keep else None, add=i > 0)
+    return y.to(tensors[0].dtype).mT, kept
+
+
+@_scan_gpu.register_fake
+def _scan_gpu_fake(tensors, keep):
+    streams = _sequences(tensors)
+    y = tensors[0].new_empty(tensors[0].mT.shape).mT
+    return y, streams[0].kept(len(streams)) if keep else y.new_empty(0)
+
+
+@torch.library.custom_op("liftbench::scan_gpu_backward", mutates_args=())
+def _scan_gpu_backward(dy: torch.Tensor, tensors: list[torch.Tensor], kept: torch.Tensor) -> list[torch.Tensor]:
+    gradients = []
+    for i, stream in enumerate(_sequences(tensors)):
+        du, ddelta, dA, dB, dC, dD, dbias = stream.backward(dy.unflatten(1, (stream.directions, -1)).mT, kept[i])
+        du, ddelta = du.flatten(2).mT, ddelta.flatten(2).mT
+        gradients += [du, ddelta, dA, dB.permute(0, 2, 3, 1), dC.permute(0, 2, 3, 1), dD, dbias]
+    return [gradient.to(tensor.dtype) for gradient, tensor in zip(gradients, tensors)]
+
+
+@_scan_gpu_backward.register_fake
+def _scan_gpu_backward_fake(dy, tensors, kept):
+    """As written above, channels last: axes (B, channels, L) as (B, L, channels), (B, G, N, L) as (B, L, G, N)."""
+    return [
+        t.new_empty(t.movedim(-1, 1).shape).movedim(1, -1) if t.dim() > 2 else torch.empty_like(t).contiguous()
+        for t in tensors
+    ]
+
+
+def _save(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[0], output[1])
+
+
+def _differentiate(ctx, dy, _):
+    *tensors, kept = ctx.saved_tensors
+    return torch.ops.liftbench.scan_gpu_backward(dy, tensors, kept), None
+
+
+_scan_gpu.register_autograd(_differentiate, setup_context=_save)
+
+
+def _grid_sequences(x, rows, dt_weight, dt_bias, A, D, orders, limb):
+    u = x.flatten(1, 2)[:, None].expand(-1, len(dt_weight), -1, -1)
+    low, B, C = rows.flatten(1, 2).transpose(1, 2).split([dt_weight.shape[-1], A.shape[1], A.shape[1]], dim=-1)
+    order = orders.to(x.device, torch.int32).contiguous()
+    parents = torch.arange(x.shape[1])[:, None] * x.shape[2] + torch.tensor(LIMB_PARENTS) if limb else order
+    tables = order, parents.to(x.device, torch.int32).contiguous()
+    return _Sequences(u, low, A, B, C, D, dt_bias, dt_weight, limb, tables, "table")
+
+
+@torch.library.custom_op("liftbench::grid_scan_gpu", mutates_args=())
+def _grid_scan_gpu(
+    x: torch.Tensor,
+    rows: torch.Tensor,
+    dt_weight: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A: torch.Tensor,
+    D: torch.Tensor,
+    orders: torch.Tensor,
+    limb: int,
+    published: bool,
+    keep: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(y, kept states); every direction writes an output of its own, and torch adds them. `limb` is a bit mask."""
+    sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, orders, limb)
+    y = rows.new_empty(*x.shape[:3], *dt_weight.shape[:2])
+    kept = sequences.kept() if keep else rows.new_empty(0)
+    sequences.forward(y, kept[0] if keep else None)
+    return y.sum(3).to(x.dtype), kept
+
+
+@_grid_scan_gpu.register_fake
+def _grid_scan_gpu_fake(x, rows, dt_weight, dt_bias, A, D, orders, limb, published, keep):
+    sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, orders, limb)
+    return x.new_empty(x.shape), sequences.kept() if keep else rows.new_empty(0)
+
+
+@torch.library.custom_op("liftbench::grid_scan_gpu_backward", mutates_args=())
+def _grid_scan_gpu_backward(
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    rows: torch.Tensor,
+    dt_weight: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A: torch.Tensor,
+    D: torch.Tensor,
+    orders: torch.Tensor,
+    kept: torch.Tensor,
+    limb: int,
+    published: bool,
+) -> list[torch.Tensor]:
+    """Gradients of x (not through rows), rows, dt_weight, dt_bias, A and D."""
+    sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, orders, limb)
+    dy = dy.flatten(1, 2)[:, None].expand(-1, sequences.directions, -1, -1)
+    du, ddelta, dA, dB, dC, dD, dbias = sequences.backward(dy, kept[0])
+    du = du.unflatten(1, x.shape[1:3])
+    dx = du.sum(3)
+    if limb and not published:
+        through_limb = sum(du[..., k, :] for k in range(sequences.directions) if limb >> k & 1)
+        dx += torch.einsum("pj,btpc->btjc", _parents(du), through_limb)
+    low = rows.flatten(1, 2)[..., : dt_weight.shape[-1]]
+    drows = torch.cat([torch.einsum("blkd,kdr->blkr", ddelta, dt_weight), dB, dC], dim=-1).view_as(rows)
+    ddt_weight = torch.einsum("blkd,blkr->kdr", ddelta, low).contiguous()
+    return [dx.to(x.dtype), drows, ddt_weight, dbias.view_as(dt_bias), dA, dD]
+
+
+@_grid_scan_gpu_backward.register_fake
+def _grid_scan_gpu_backward_fake(dy, x, rows, dt_weight, dt_bias, A, D, orders, kept, limb, published):
+    return [tensor.new_empty(tensor.shape) for tensor in (x, rows, dt_weight, dt_bias, A, D)]
+
+
+def _save_grid(ctx, inputs, output):
+    *tensors, ctx.limb, ctx.published, _ = inputs
+    ctx.save_for_backward(*tensors, output[1])
+
+
+def _differentiate_grid(ctx, dy, _):
+    gradients = torch.ops.liftbench.grid_scan_gpu_backward(dy, *ctx.saved_tensors, ctx.limb, ctx.published)
+    return *gradients, None, None, None, None
+
+
+_grid_scan_gpu.register_autograd(_differentiate_grid, setup_context=_save_grid)
