@@ -31,6 +31,7 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for the fastest th
 Scan = Annotated[str, typer.Option(help=f"Scan implementation: auto, {', '.join(kernels.IMPLEMENTATIONS)}.")]
 Records = Annotated[Path, typer.Option("--records", help="Folder of measurement records.")]
 Frames = Annotated[int | None, typer.Option(help="Clip length; default: the published one.")]
+Input2D = Annotated[Literal["sh", "gt"] | None, typer.Option("--input", help="2D detections (sh) or true 2D (gt).")]
 RECORDS, SYNTHETIC = Path("results/records"), Path("data/synthetic.pkl")
 
 
@@ -210,6 +211,7 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Run folder; default: runs/ and the recipe's name.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, or begin it.")] = False,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's number.")] = None,
+    input_2d: Input2D = None,
     device: Device = "auto",
     scan: Scan = "auto",
     records_folder: Records = RECORDS,
@@ -223,7 +225,8 @@ def train(
 
     from . import accuracy
 
-    recipe = read_recipe(recipe_path, **({"epochs": epochs} if epochs is not None else {}))
+    overrides = {"epochs": epochs, "input": input_2d}
+    recipe = read_recipe(recipe_path, **{key: value for key, value in overrides.items() if value is not None})
     device = choose_device(device)
     implementation = choose_scan(scan, device)
     dataset = open_data(data, recipe.input)
@@ -256,7 +259,7 @@ def evaluate(
     data: DataFile = SYNTHETIC,
     model: Annotated[str | None, typer.Option(help="For weights that do not say what they are.")] = None,
     frames: Frames = None,
-    input_2d: Annotated[Literal["sh", "gt"] | None, typer.Option("--input", help="Detections, or true 2D.")] = None,
+    input_2d: Input2D = None,
     best: Annotated[bool, typer.Option("--best", help="Of a run folder, the best epoch instead of the last.")] = False,
     device: Device = "auto",
     scan: Scan = "auto",

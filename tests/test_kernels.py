@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import kernels
 from kernels import reference
@@ -185,3 +186,36 @@ def test_grid_scan_of_one_direction_is_a_selective_scan():
 def test_scan_macs_follow_the_published_rule():
     assert kernels.scan_macs(batch=2, channels=3, length=5, states=7) == 9 * 2 * 5 * 3 * 7 + 2 * 3 * 5
     assert kernels.scan_macs(batch=1, channels=1, length=1, states=1, skip=False) == 9
+
+
+@pytest.mark.skipif(kernels.unusable("cpu") is not None, reason="the C++ scan was not built")
+def test_fused_operators_count_by_the_rule_in_flop_counter_mode():
+    batch, frames, channels, rank, states = 2, 3, 4, 1, 5
+    length = frames * 17
+    x = torch.randn(batch, frames, 17, channels, requires_grad=True)
+    weights = torch.randn(4, rank + 2 * states, channels), torch.randn(4, channels, rank), torch.randn(4, channels)
+    orders, limb = kernels.scan_orders("posemamba", frames)
+    with FlopCounterMode(display=False) as counter:
+        y = kernels.grid_scan(x, *weights, -torch.rand(4 * channels, states), torch.randn(4 * channels), orders, limb)
+    products = batch * length * 4 * channels * (rank + 2 * states + rank)
+    forward = 2 * (products + kernels.scan_macs(batch, 4 * channels, length, states))
+    assert counter.get_total_flops() == forward
+    with FlopCounterMode(display=False) as counter:
+        y.sum().backward()
+    assert counter.get_total_flops() == 2 * forward
+
+    streams = [arguments(9, dtype=torch.float32), arguments(9, dtype=torch.float32, seed=1)]
+    with FlopCounterMode(display=False) as counter:
+        kernels.bidirectional_scan(*streams)
+    assert counter.get_total_flops() == 2 * 2 * kernels.scan_macs(batch=2, channels=6, length=9, states=4)
+
+
+@pytest.mark.parametrize("implementation", OTHERS)
+def test_bidirectional_scan_is_two_scans(implementation):
+    streams = [arguments(33, dtype=torch.float32), arguments(33, dtype=torch.float32, seed=1)]
+    y = kernels.bidirectional_scan(*streams, implementation=implementation)
+    one, other = ([tensor.detach().double() for tensor in stream] for stream in streams)
+    u, delta, A, B, C, D, bias = other
+    flipped = reference.selective_scan(u.flip(-1), delta.flip(-1), A, B.flip(-1), C.flip(-1), D, bias).flip(-1)
+    expected = reference.selective_scan(*one) + flipped
+    assert (y - expected).abs().max() < TOLERANCE[torch.float32] * expected.abs().max()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..macs import register_grid_formulas, register_scan_formulas
 from ..orders import LIMB_PARENTS
 
 CHECKPOINT_STEPS = 32  # as in scan.h
@@ -376,3 +377,7 @@ def _differentiate_grid(ctx, dy, *_):
 
 
 _grid_scan_cpu.register_autograd(_differentiate_grid, setup_context=_save_grid)
+
+
+register_scan_formulas(torch.ops.liftbench.scan_cpu, torch.ops.liftbench.scan_cpu_backward)
+register_grid_formulas(torch.ops.liftbench.grid_scan_cpu, torch.ops.liftbench.grid_scan_cpu_backward, projects=True)

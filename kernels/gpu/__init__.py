@@ -12,6 +12,7 @@ import os
 
 import torch
 
+from ..macs import register_grid_formulas, register_scan_formulas
 from ..orders import LIMB_PARENTS
 
 KEPT_STEPS = 16  # at most, between two states kept for the backward pass
@@ -390,3 +391,7 @@ def _differentiate_grid(ctx, dy, _):
 
 
 _grid_scan_gpu.register_autograd(_differentiate_grid, setup_context=_save_grid)
+
+
+register_scan_formulas(torch.ops.liftbench.scan_gpu, torch.ops.liftbench.scan_gpu_backward)
+register_grid_formulas(torch.ops.liftbench.grid_scan_gpu, torch.ops.liftbench.grid_scan_gpu_backward, projects=False)
