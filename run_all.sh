@@ -52,8 +52,8 @@ done
 step cost liftbench measure cost $models $frames
 step cost-published liftbench measure cost posemamba_s posemamba_b posemamba_l posemamba_x pose3dm_s pose3dm_b pose3dm_l \
   mdtf_tiny mdtf_large lstm transformer mlp
-step speed liftbench measure speed $models $frames --seconds 5
-step speed-published liftbench measure speed posemamba_s posemamba_b pose3dm_s lstm transformer mlp --seconds 5
+step speed liftbench measure speed $models $frames --seconds 3
+step speed-published liftbench measure speed posemamba_s posemamba_b pose3dm_s lstm transformer mlp --seconds 3
 liftbench render
 
 echo
