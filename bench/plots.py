@@ -112,7 +112,7 @@ def _bubbles(ax, points):
         ax.scatter(x, y, s=14, color=colour, marker=marker, edgecolor="white", linewidth=0.4, zorder=3)
     ax.set_xscale("log")
     ax.margins(x=0.22, y=0.2)
-    ax.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    ax.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
     ax.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     if ax.get_xlim()[1] / ax.get_xlim()[0] < 30:
         ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
@@ -149,8 +149,8 @@ def _bars(ax, keys, quantiles, remarks):
                     textcoords="offset points", va="center", fontsize=7.5)  # fmt: skip
     ax.set_yticks(range(len(keys)), [key.label for key in keys])
     ax.set_xscale("log")
-    ax.set_xlim(low.min() / 2, high.max() * (high.max() / low.min() * 2) ** 0.34)
-    ax.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    ax.set_xlim(low.min() / 2, high.max() * (high.max() / low.min() * 2) ** 0.4)
+    ax.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
     ax.grid(False, axis="y")
     if not ax.yaxis_inverted():
         ax.invert_yaxis()
