@@ -68,9 +68,10 @@ def choose_device(name):
 
 def choose_scan(name, device):
     """Force a scan implementation for this process, and return the name of the one that will run."""
+    chosen = kernels.choose(device, name)
     if name != "auto":
         os.environ["LIFTBENCH_SCAN"] = name
-    return kernels.choose(device, name)
+    return chosen
 
 
 def open_data(path, recipe_input="sh"):
