@@ -114,11 +114,6 @@ def _of_forward_pass(numbers):
     return {key: value for key, value in numbers.items() if key not in ("limb_gradient", "scan_implementation")}
 
 
-def append(folder, record):
-    """Append an AccuracyRecord."""
-    records.append(Path(folder) / "accuracy.jsonl", record)
-
-
 def _scan_of(model, implementation):
     """The scan that ran, None for a model without one."""
     return implementation if any(hasattr(module, "scan_implementation") for module in model.modules()) else None

@@ -270,7 +270,7 @@ def evaluate(
 
     Example: `liftbench evaluate runs/posemamba_toy --data data/synthetic.pkl`
     """
-    from . import accuracy
+    from . import accuracy, records
 
     device = choose_device(device)
     implementation = choose_scan(scan, device)
@@ -281,7 +281,7 @@ def evaluate(
         record = accuracy.evaluate(
             what, dataset, device, implementation, lambda done, total: bar.update(task, completed=done, total=total)
         )
-    accuracy.append(records_folder, record)
+    records.append(records_folder / "accuracy.jsonl", record)
     table = Table("protocol", "MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "acceleration", title=f"{what.model_name}, mm")
     for name, row in record.variants.items():
         table.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))
