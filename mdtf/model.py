@@ -140,7 +140,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
         self.mamba = Mixer(channels, scan_implementation)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = Mlp(channels)
+        self.mlp = Mlp(channels, scan_implementation)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x):
@@ -156,7 +156,7 @@ class GraphBlock(nn.Module):
         self.mambanorm1 = nn.LayerNorm(channels, eps=1e-6)
         self.gcnmamba = GraphMixer(channels, scan_implementation)
         self.mambanorm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = Mlp(channels)
+        self.mlp = Mlp(channels, scan_implementation)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x):

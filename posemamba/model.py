@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kernels import grid_scan, scan_orders
+from kernels import block, grid_scan, scan_orders
 
 JOINTS = 17
 STATES = 16
@@ -46,13 +46,15 @@ class DropPath(nn.Module):
 class Mlp(nn.Module):
     """fc1 C -> 2C, GELU, fc2 2C -> C."""
 
-    def __init__(self, channels):
+    def __init__(self, channels, implementation):
         super().__init__()
+        self.implementation = implementation
         self.fc1 = nn.Linear(channels, MLP_RATIO * channels)
         self.fc2 = nn.Linear(MLP_RATIO * channels, channels)
 
     def forward(self, x):
-        return self.fc2(F.gelu(self.fc1(x)))
+        hidden = F.gelu(block.linear(self.fc1, x, self.implementation))
+        return block.linear(self.fc2, hidden, self.implementation)
 
 
 class GridMixer(nn.Module):
@@ -89,13 +91,14 @@ class GridMixer(nn.Module):
 
     def forward(self, x):
         frames, joints = x.shape[1:3]
-        x, z = self.in_proj(x).chunk(2, dim=-1)
-        x = F.silu(self.conv2d(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        x, z = block.linear(self.in_proj, x, self.scan_implementation).chunk(2, dim=-1)
+        x = block.conv_silu(self.conv2d, x, self.scan_implementation)
         y = grid_scan(
             x, self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias, -torch.exp(self.A_logs), self.Ds,
             *scan_orders(self.scan, frames, joints), self.limb_gradient, self.scan_implementation,
         )  # fmt: skip
-        return self.out_proj(self.out_norm(y) * F.silu(z))
+        y = block.norm_gate(self.out_norm, y, z, self.scan_implementation)
+        return block.linear(self.out_proj, y, self.scan_implementation)
 
 
 class Block(nn.Module):
@@ -106,7 +109,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(channels, eps=1e-6)
         self.op = GridMixer(channels, scan, limb_gradient, scan_implementation)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = Mlp(channels)
+        self.mlp = Mlp(channels, scan_implementation)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x):

@@ -312,7 +312,7 @@ def elementary(x):
     x = x.float().contiguous()
     results = [torch.full_like(x, float("nan")) for _ in range(3)]
     pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, *results)]
-    cpu._library().liftbench_elementary(*pointers, ctypes.c_int64(x.numel()))
+    cpu.load_library().liftbench_elementary(*pointers, ctypes.c_int64(x.numel()))
     return results
 
 

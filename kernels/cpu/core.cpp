@@ -1,5 +1,6 @@
 // The kernels of one instruction set. setup.py compiles this file once per set, with the compiler flags of the set and
 // KERNELS as the name of the result; all else has internal linkage, so that no set's code can stand in for another's.
+#include "block.h"
 #include "grid.h"
 #include "stream.h"
 
@@ -19,4 +20,5 @@ void elementary(const float* x, float* exp, float* softplus, float* sigmoid, int
 }  // namespace
 
 extern const Kernels KERNELS;
-const Kernels KERNELS = {W, scan_forward, scan_backward, grid_forward, grid_backward, elementary};
+const Kernels KERNELS = {W,         scan_forward, scan_backward, grid_forward, grid_backward,
+                         conv_silu, norm_gate,    elementary};

@@ -61,10 +61,9 @@ struct Direction {
     }
   }
 
-  // Into the second-level cache: one block of the cells of `count` steps from t, as far as there are any.
-  void prefetch(const float* p, int64_t t, int64_t count, int64_t block) const {
-    for (int64_t i = t < 0 ? 0 : t; i < t + count && i < grid.cells; i++)
-      __builtin_prefetch(channels(p, cells()[i], block), 0, 2);
+  // One block of the cells from step t.
+  Lines lines(const float* p, int64_t t, int64_t block) const {
+    return {channels(p, 0, block), grid.channels, 0, cells() + t};
   }
 };
 
@@ -139,18 +138,20 @@ void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int
             discretise(steps, d.per_channel(grid.dt_bias, block), d.per_channel(grid.D, block), delta, x, y);
         const auto run = needs_clamp(largest, A + b * states, states) ? advance_all<true> : advance_all<false>;
         const int64_t step = grid.checkpoints ? interval : chunk;
+        const bool last = b + 1 == blocks && t0 + 2 * chunk <= grid.cells;
+        const int64_t next_block = b + 1 == blocks ? first_block : block + 1, next = last ? t0 + chunk : t0;
         for (int t = 0; t < steps; t += step) {
+          Upcoming ahead;
+          for (const float* p : {grid.x, (const float*)grid.y}) ahead.add(d.lines(p, next + t, next_block));
           if (grid.checkpoints) stream_out(d.checkpoint(t0 + t, block), h + b * states, states);
           run(at_most(step, steps - t), states, delta + t, x + t, rows + t * row_floats + grid.rank, row_floats,
-              A + b * states, h + b * states, y + t, Upcoming());
+              A + b * states, h + b * states, y + t, ahead);
         }
         const int lanes = lanes_of(grid.channels, block);
         for (int t = 0; t < steps; t++) {
           float* out = d.channels(grid.y, d.cells()[t0 + t], block);
           store_lanes(out, k == 0 ? y[t] : load_lanes(out, lanes) + y[t], lanes);
         }
-        d.prefetch(grid.x, t0 + chunk, chunk, block);
-        d.prefetch(grid.y, t0 + chunk, chunk, block);
       }
     }
   }
@@ -211,8 +212,15 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
         }
         const auto run = together == Q ? (clamp ? retreat_all<Q, true> : retreat_all<Q, false>)
                                        : (clamp ? retreat_all<1, true> : retreat_all<1, false>);
+        const bool same_interval = b + Q < blocks;
+        const int64_t t = same_interval || t0 == 0 ? t0 : t0 - interval, next = first_block + (same_interval ? b + Q : 0);
+        Upcoming ahead;
+        for (int64_t block = next; block < next + Q; block++)
+          for (const float* p : {grid.x, (const float*)grid.y, (const float*)gradients.x})
+            ahead.add(d.lines(p, t, block));
+        ahead.add({(float*)d.checkpoint(t, next), W, W * W});
         run(steps, states, part, rows + rank, row_floats, A + b * states, d.checkpoint(t0, first_block + b),
-            carry + b * states, sums_of(k, first_block + b).A, d_rows + rank, Upcoming());
+            carry + b * states, sums_of(k, first_block + b).A, d_rows + rank, ahead);
         for (int q = 0; q < together; q++) {
           const int64_t block = first_block + b + q;
           const int lanes = lanes_of(grid.channels, block);
@@ -228,8 +236,6 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
             float* parent = d.channels(gradients.x, grid.parents[cell], block);
             store_lanes(parent, load_lanes(parent, lanes) + du[t], lanes);
           }
-          for (const float* p : {grid.x, (const float*)grid.y, (const float*)gradients.x})
-            d.prefetch(p, t0 - interval, interval, block);
         }
       }
       for (int t = 0; t < steps; t++) {

@@ -80,6 +80,8 @@ int liftbench_grid_forward(const Grid* grid, int threads) {
   return 1;
 }
 void liftbench_grid_backward(const GridGradients* gradients, int threads) { kernels->grid_backward(*gradients, threads); }
+void liftbench_conv_silu(const ConvSilu* conv, int threads) { kernels->conv_silu(*conv, threads); }
+void liftbench_norm_gate(const NormGate* norm, int threads) { kernels->norm_gate(*norm, threads); }
 void liftbench_elementary(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n) {
   kernels->elementary(x, exp, softplus, sigmoid, n);
 }

@@ -28,11 +28,12 @@ struct Memory {
 };
 
 // Cache lines, one for every step of a recurrence, which prefetches them for the block after: so their latency hides
-// behind its arithmetic. Line t lies t % W rows and t / W columns from the first.
+// behind its arithmetic. Line t lies t % W rows and t / W columns from the first, or at the t-th of some rows.
 struct Lines {
   const float* first;
   int64_t row, column;  // in floats
-  ALWAYS_INLINE const float* at(int t) const { return first + t % W * row + t / W * column; }
+  const int32_t* rows = nullptr;
+  ALWAYS_INLINE const float* at(int t) const { return first + (rows ? rows[t] * row : t % W * row + t / W * column); }
 };
 
 // What to prefetch during one block, handed out piece by piece.

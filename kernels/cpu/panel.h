@@ -46,7 +46,18 @@ struct Panel {
   // Time runs along memory, forwards or (time == -1) backwards.
   const float* tile(int64_t t, int count) const { return time < 0 ? data - t - (count - 1) : data + t; }
 
+  // A few steps are moved one by one, which is cheaper than transposing a tile for them.
+  static constexpr int few = W / 4;
+
   void read_tile(int64_t t, int count, Vec* out) const {
+    if (count <= few) {
+      for (int i = 0; i < count; i++) {
+        alignas(sizeof(Vec)) float column[W] = {};
+        for (int j = 0; j < lanes; j++) column[j] = data[j * lane + (t + i) * time];
+        out[i] = load(column);
+      }
+      return;
+    }
     const float* p = tile(t, count);
     Vec r[W];
     if (lanes == W && count == W) {
@@ -66,6 +77,14 @@ struct Panel {
   }
 
   void write_tile(int64_t t, int count, const Vec* in, bool add) const {
+    if (count <= few) {
+      for (int i = 0; i < count; i++)
+        for (int j = 0; j < lanes; j++) {
+          float& to = data[j * lane + (t + i) * time];
+          to = add ? to + in[i][j] : in[i][j];
+        }
+      return;
+    }
     float* p = (float*)tile(t, count);
     Vec r[W];
     for (int i = 0; i < W; i++) r[i] = time < 0 ? (i < count ? in[count - 1 - i] : splat(0)) : in[i];

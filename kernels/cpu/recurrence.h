@@ -18,16 +18,17 @@ __attribute__((noinline)) void advance(int steps, int states, const Vec* delta, 
   Vec h[S];
 #pragma GCC unroll 16
   for (int n = 0; n < S; n++) h[n] = state[n];
-  for (int t = 0; t < steps; t++, bc += stride) {
+  const float *B = bc, *C = bc + states;
+  for (int t = 0; t < steps; t++, B += stride, C += stride) {
     __builtin_prefetch(first.at(t));
     __builtin_prefetch(second.at(t));
     __builtin_prefetch(third.at(t), 1);
     Vec even = y[t], odd = splat(0);
 #pragma GCC unroll 16
     for (int n = 0; n < S; n++) {
-      h[n] = fma(exp.of<clamp>(delta[t] * A[n]), h[n], x[t] * splat(bc[n]));
+      h[n] = fma(exp.of<clamp>(delta[t] * A[n]), h[n], x[t] * splat(B[n]));
       Vec& sum = n % 2 ? odd : even;
-      sum = fma(h[n], splat(bc[states + n]), sum);
+      sum = fma(h[n], splat(C[n]), sum);
     }
     y[t] = even + odd;
   }

@@ -54,6 +54,21 @@ struct GridGradients {
 
 constexpr int64_t checkpoint_steps = 32;
 
+struct ConvSilu {  // y = silu(depthwise 3 x 3 convolution of x over (frames, joints), padded with zeros)
+  int64_t batch, frames, joints, channels;
+  int64_t x_cell;          // from one cell of x to the next
+  const float* x;          // (B, frames, joints, channels)
+  const float *weight, *bias;  // (channels, 9), (channels)
+  float* y;                // (B, frames, joints, channels)
+};
+struct NormGate {  // y = layer_norm(x) * silu(gate)
+  int64_t cells, channels;
+  int64_t gate_cell;  // from one cell of the gate to the next
+  const float *x, *gate, *weight, *bias;  // (cells, channels) twice, (channels) twice
+  float* y;           // (cells, channels)
+  float epsilon;
+};
+
 // Calls body(context, item) for every item, on at most `threads` threads, in any order.
 void parallel_for(int64_t items, int threads, void (*body)(const void* context, int64_t item), const void* context);
 
@@ -68,5 +83,7 @@ struct Kernels {  // one instruction set's
   void (*scan_backward)(const ScanGradients&, int threads);
   void (*grid_forward)(const Grid&, int threads);
   void (*grid_backward)(const GridGradients&, int threads);
+  void (*conv_silu)(const ConvSilu&, int threads);
+  void (*norm_gate)(const NormGate&, int threads);
   void (*elementary)(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n);
 };

@@ -1,5 +1,5 @@
-// The selective scan of (B, channels, L) tensors. A work item is a run of channel blocks of one group; it walks the
-// sequence in chunks, packs B and C once per chunk and then takes the blocks one after the other.
+// The selective scan of (B, channels, L) tensors. A work item is a run of sequences and of channel blocks of one group; it
+// walks a sequence in chunks, packs B and C once per chunk and then takes the blocks one after the other.
 #pragma once
 #include "panel.h"
 #include "recurrence.h"
@@ -8,7 +8,6 @@
 namespace {
 
 // One stream of one sequence and group.
-
 struct Sequence {
   const Scan& scan;
   const Stream& stream;
@@ -66,44 +65,52 @@ struct Sequence {
   }
 };
 
-void forward_item(const Sequence& s, int64_t first_block, int64_t last_block, bool add) {
+// Sequences first_batch to last_batch of one group, as many blocks of it as given; A is loaded once for all of them.
+void forward_item(const Scan& scan, const Stream& stream, int64_t group, int64_t first_batch, int64_t last_batch,
+                  int64_t first_block, int64_t last_block, bool add) {
   constexpr int chunk = 256;
-  const int64_t states = s.scan.states, blocks = last_block - first_block;
+  const int64_t states = scan.states, blocks = last_block - first_block;
   // The buffers lie apart by a third of a page, not by whole pages: a load waits for a store at the same offset in a page.
   constexpr int apart = chunk + 4096 / sizeof(Vec) / 3;
   Memory memory(2 * blocks * states + 3 * apart + vectors(2 * chunk * states));
   Vec *A = memory.take(blocks * states), *h = memory.take(blocks * states);
   Vec *delta = memory.take(apart), *x = memory.take(apart), *y = memory.take(apart);
   float* bc = (float*)memory.take(vectors(2 * chunk * states));
-  for (int64_t b = 0; b < blocks; b++) s.load_A(first_block + b, A + b * states);
-  for (int64_t i = 0; i < blocks * states; i++) h[i] = splat(0);
+  for (int64_t b = 0; b < blocks; b++) Sequence{scan, stream, 0, group}.load_A(first_block + b, A + b * states);
 
-  for (int64_t t0 = 0; t0 < s.scan.length; t0 += chunk) {
-    const int steps = at_most(chunk, s.scan.length - t0);
-    s.pack(t0, steps, bc);
-    for (int64_t b = 0; b < blocks; b++) {
-      const int64_t block = first_block + b;
-      const Vec bias = s.per_channel(s.stream.delta_bias, block), D = s.per_channel(s.stream.D, block);
-      const Panel u = s.rows(s.stream.u, block), raw = s.rows(s.stream.delta, block);
-      Vec largest = splat(0);
-      for (int t = 0; t < steps; t += W) {
-        const int some = at_most(W, steps - t);
-        u.read(t0 + t, some, y + t);
-        raw.read(t0 + t, some, delta + t);
-        largest = max(largest, discretise(some, bias, D, delta + t, x + t, y + t));
+  for (int64_t batch = first_batch; batch < last_batch; batch++) {
+    const Sequence s{scan, stream, batch, group};
+    for (int64_t i = 0; i < blocks * states; i++) h[i] = splat(0);
+    for (int64_t t0 = 0; t0 < scan.length; t0 += chunk) {
+      const int steps = at_most(chunk, scan.length - t0);
+      s.pack(t0, steps, bc);
+      for (int64_t b = 0; b < blocks; b++) {
+        const int64_t block = first_block + b;
+        const Vec bias = s.per_channel(stream.delta_bias, block), D = s.per_channel(stream.D, block);
+        const Panel u = s.rows(stream.u, block), raw = s.rows(stream.delta, block);
+        Vec largest = splat(0);
+        for (int t = 0; t < steps; t += W) {
+          const int some = at_most(W, steps - t);
+          u.read(t0 + t, some, y + t);
+          raw.read(t0 + t, some, delta + t);
+          largest = max(largest, discretise(some, bias, D, delta + t, x + t, y + t));
+        }
+        const auto run = needs_clamp(largest, A + b * states, states) ? advance_all<true> : advance_all<false>;
+        // What comes next: another block, another chunk or another sequence.
+        const bool last = b + 1 == blocks, last_chunk = last && t0 + chunk >= scan.length;
+        const Sequence following{scan, stream, last_chunk ? batch + 1 : batch, group};
+        const int64_t next_block = last ? first_block : block + 1, next = last ? (last_chunk ? 0 : t0 + chunk) : t0;
+        const int64_t step = stream.checkpoints ? interval : chunk;
+        for (int t = 0; t < steps; t += step) {
+          Upcoming ahead;
+          for (const Rows& rows : {stream.u, stream.delta, scan.y})
+            ahead.add(following.rows(rows, next_block).lines(next + t));
+          if (stream.checkpoints) stream_out(s.checkpoint(t0 + t, block), h + b * states, states);
+          run(at_most(step, steps - t), states, delta + t, x + t, bc + 2 * states * t, 2 * states, A + b * states,
+              h + b * states, y + t, ahead);
+        }
+        s.rows(scan.y, block).write(t0, steps, y, add);
       }
-      const auto run = needs_clamp(largest, A + b * states, states) ? advance_all<true> : advance_all<false>;
-      const bool last = b + 1 == blocks;
-      const int64_t next_block = last ? first_block : block + 1, next = last ? t0 + chunk : t0;
-      const int64_t step = s.stream.checkpoints ? interval : chunk;
-      for (int t = 0; t < steps; t += step) {
-        Upcoming ahead;
-        for (const Rows& rows : {s.stream.u, s.stream.delta, s.scan.y}) ahead.add(s.rows(rows, next_block).lines(next + t));
-        if (s.stream.checkpoints) stream_out(s.checkpoint(t0 + t, block), h + b * states, states);
-        run(at_most(step, steps - t), states, delta + t, x + t, bc + 2 * states * t, 2 * states,
-            A + b * states, h + b * states, y + t, ahead);
-      }
-      s.rows(s.scan.y, block).write(t0, steps, y, add);
     }
   }
 }
@@ -168,10 +175,12 @@ void scan_forward(const Scan& scan, int threads) {
   const int64_t blocks = blocks_of(scan.channels), rows = scan.batch * scan.groups;
   // Parts of a group share nothing but B and C, so the split may follow the number of threads.
   const int64_t parts = at_most(blocks, rows >= threads ? 1 : (4 * threads + rows - 1) / rows);
-  parallel_for(rows * parts, threads, [&](int64_t item) {
-    const int64_t part = item % parts, group = item / parts % scan.groups, batch = item / parts / scan.groups;
+  const int64_t runs = at_most(scan.batch, (8 * threads + scan.groups - 1) / scan.groups);
+  parallel_for(runs * scan.groups * parts, threads, [&](int64_t item) {
+    const int64_t part = item % parts, group = item / parts % scan.groups, run = item / parts / scan.groups;
     for (int64_t i = 0; i < scan.streams; i++)
-      forward_item({scan, scan.stream[i], batch, group}, blocks * part / parts, blocks * (part + 1) / parts, i > 0);
+      forward_item(scan, scan.stream[i], group, scan.batch * run / runs, scan.batch * (run + 1) / runs,
+                   blocks * part / parts, blocks * (part + 1) / parts, i > 0);
   });
 }
 
