@@ -46,14 +46,15 @@ void conv_silu(const ConvSilu& conv, int threads) {
   const int64_t runs = (conv.frames + frames_at_once - 1) / frames_at_once, blocks = blocks_of(conv.channels);
   parallel_for(conv.batch * runs, threads, [&](int64_t item) {
     const int64_t batch = item / runs, first = item % runs * frames_at_once;
+    Memory memory(10 * blocks);
+    Vec* taps = memory.take(10 * blocks);
     for (int64_t block = 0; block < blocks; block++) {
-      Vec taps[10];
       const int lanes = lanes_of(conv.channels, block);
-      load_columns(conv.weight + block * W * 9, lanes, 9, 1, taps);
-      taps[9] = load_lanes(conv.bias + block * W, lanes);
-      for (int64_t frame = first; frame < at_most(conv.frames, first + frames_at_once); frame++)
-        convolve_frame(conv, batch, frame, block, taps);
+      load_columns(conv.weight + block * W * 9, lanes, 9, 1, taps + 10 * block);
+      taps[10 * block + 9] = load_lanes(conv.bias + block * W, lanes);
     }
+    for (int64_t frame = first; frame < at_most(conv.frames, first + frames_at_once); frame++)
+      for (int64_t block = 0; block < blocks; block++) convolve_frame(conv, batch, frame, block, taps + 10 * block);
   });
 }
 
