@@ -29,13 +29,17 @@ runs=runs/$profile-$(basename "$data" .pkl)
   .venv/bin/pip install --quiet --disable-pip-version-check --editable . --constraint constraints.txt
 PATH=$PWD/.venv/bin:$PATH
 
-# step NAME COMMAND...: run a command once; a later run of this script skips it.
+# step NAME COMMAND...: run a command once; a later run of this script skips it. Exit code 3 is a measurement that a busy
+# machine spoiled: it is left to the next run.
 step() {
   local done=$runs/.done/$1
   shift
   if [ -e "$done" ]; then echo "(done before) $*"; return; fi
   echo "\$ $*"
-  "$@"
+  local code=0
+  "$@" || code=$?
+  if [ $code = 3 ]; then return; fi
+  if [ $code != 0 ]; then exit $code; fi
   mkdir -p "${done%/*}" && touch "$done"
 }
 
@@ -51,9 +55,15 @@ done
 
 step cost liftbench measure cost $models $frames
 step cost-published liftbench measure cost posemamba_s posemamba_b posemamba_l posemamba_x pose3dm_s pose3dm_b pose3dm_l \
-  mdtf_tiny mdtf_large lstm transformer mlp
+  mdtf_tiny mdtf_large lstm transformer transformer_published mlp
+step cost-official liftbench measure cost pose3dm_s pose3dm_b pose3dm_l --official-layout
+step cost-3dhp liftbench measure cost mdtf_large --frames 81
 step speed liftbench measure speed $models $frames --seconds 3
 step speed-published liftbench measure speed posemamba_s posemamba_b pose3dm_s lstm transformer mlp --seconds 3
+step speed-training liftbench measure speed $models $frames --training-step --seconds 2
+step speed-end-to-end liftbench measure speed $models $frames --end-to-end --data "$data" --seconds 2
+step compare liftbench measure compare posemamba_toy:27 transformer:27 --seconds 3
+step scaling liftbench measure scaling --quick
 liftbench render
 
 echo

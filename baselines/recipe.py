@@ -5,11 +5,29 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .errors import InputError
 from .losses import TERMS
 from .registry import entry
+
+
+class TotalVariation(BaseModel):
+    """The regulariser of the Pose3DM paper, `pose3dm.fractional_total_variation`, of the predicted normalised poses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    order: float = Field(gt=0, le=2)
+    weight: PositiveFloat
 
 
 class Recipe(BaseModel):
@@ -27,6 +45,7 @@ class Recipe(BaseModel):
     input: Literal["sh", "gt"] = "sh"
     flip: bool = True
     loss: dict[str, float]
+    total_variation: TotalVariation | None = None
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: PositiveFloat
     weight_decay: float = Field(0.0, ge=0)
@@ -52,6 +71,15 @@ class Recipe(BaseModel):
                 raise ValueError(f"{term!r} is no loss term{_nearest(term, TERMS)}")
         return weights
 
+    @model_validator(mode="after")
+    def _variation_of_what(self):
+        if self.total_variation and (self.frames == 1 or entry(self.model).output == "centre"):
+            raise ValueError(
+                f"total_variation is of poses over time, but here {self.model} answers a clip with a single one; "
+                "leave it out"
+            )
+        return self
+
 
 def read_recipe(path, **overrides):
     """Read and validate a recipe file; overrides replace its values. Raises InputError naming file and key."""
@@ -71,8 +99,10 @@ def read_recipe(path, **overrides):
         key = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            message = f"is no setting of a recipe{_nearest(key, Recipe.model_fields)}"
-        raise InputError(f"The recipe {path}, key {key}: {message}.") from error
+            known = TotalVariation if len(first["loc"]) > 1 else Recipe
+            message = f"is no setting of a recipe{_nearest(str(first['loc'][-1]), known.model_fields)}"
+        where = f", key {key}" if key else ""
+        raise InputError(f"The recipe {path}{where}: {message}.") from error
 
 
 def _nearest(word, known):

@@ -16,6 +16,8 @@ import yaml
 from lightning_fabric import Fabric
 from torch.utils.tensorboard import SummaryWriter
 
+from pose3dm import fractional_total_variation
+
 from . import losses
 from .errors import InputError
 from .evaluation import mirror, quick_mpjpe
@@ -85,8 +87,9 @@ def train(recipe, dataset, folder, device="auto", resume=False, on_epoch=None, o
             row = _epoch(fabric, model, optimizer, examples, recipe, epoch, on_step)
             row["test_mpjpe_mm"] = quick_mpjpe(model, recipe.model, dataset, recipe.frames, device=fabric.device)
             history.append(row)
-            for key in ("loss", "test_mpjpe_mm", "learning_rate"):
-                board.add_scalar(key, row[key], epoch)
+            for key in ("loss", "total_variation", "test_mpjpe_mm", "learning_rate"):
+                if key in row:
+                    board.add_scalar(key, row[key], epoch)
             if best is None or row["test_mpjpe_mm"] < history[best]["test_mpjpe_mm"]:
                 best = epoch
                 _save_weights(folder / "best.safetensors", model, recipe, epoch, "lowest MPJPE on the test subjects")
@@ -117,14 +120,19 @@ def _epoch(fabric, model, optimizer, examples, recipe, epoch, on_step):
         )
     )
     model.train()
-    total, clips = 0.0, 0
+    total, variations, clips = 0.0, 0.0, 0
     for step, (keypoints, targets) in enumerate(loader):
         if recipe.flip:
             flipped = (torch.rand(len(keypoints), 1, 1, 1, generator=draw) < 0.5).to(keypoints.device)
             keypoints = torch.where(flipped, mirror(keypoints), keypoints)
             targets = torch.where(flipped, mirror(targets), targets)
         optimizer.zero_grad()
-        loss = losses.total(model(keypoints), targets, recipe.loss)
+        predicted = model(keypoints)
+        loss = losses.total(predicted, targets, recipe.loss)
+        if recipe.total_variation:
+            variation = fractional_total_variation(predicted, recipe.total_variation.order)
+            loss = loss + recipe.total_variation.weight * variation
+            variations += variation.item() * len(keypoints)
         if not torch.isfinite(loss):
             raise InputError(
                 f"The loss is not finite in epoch {epoch}, step {step}; lower learning_rate in the recipe."
@@ -135,9 +143,10 @@ def _epoch(fabric, model, optimizer, examples, recipe, epoch, on_step):
         if on_step:
             on_step(step + 1, len(loader))
     seconds = time.perf_counter() - start
-    return {
+    row = {
         "epoch": epoch, "loss": total / clips, "learning_rate": rate, "epoch_s": seconds, "clips_per_s": clips / seconds
     }  # fmt: skip
+    return row | ({"total_variation": variations / clips} if recipe.total_variation else {})
 
 
 def _save_weights(path, model, recipe, epoch, chosen_by):

@@ -101,6 +101,7 @@ def record_training(folder, recipe, dataset, history, device, scan_implementatio
         recipe=recipe.model_dump(),
         epochs=columns["epoch"],
         loss=columns["loss"],
+        total_variation=columns.get("total_variation"),
         test_mpjpe_mm=columns["test_mpjpe_mm"],
         learning_rate=columns["learning_rate"],
         epoch_s=columns["epoch_s"],

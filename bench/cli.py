@@ -14,6 +14,8 @@ from rich.table import Table
 import kernels
 from baselines.errors import InputError
 
+from .timing import TooBusy
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -24,6 +26,10 @@ data_app = typer.Typer(no_args_is_help=True, help="Make, check and look at data 
 measure_app = typer.Typer(no_args_is_help=True, help="Measure costs and speed; results are appended as records.")
 app.add_typer(data_app, name="data")
 app.add_typer(measure_app, name="measure")
+weights_app = typer.Typer(no_args_is_help=True, help="Fetch, convert and look at official checkpoints.")
+app.add_typer(weights_app, name="weights")
+records_app = typer.Typer(no_args_is_help=True, help="Merge and compare the records of several machines.")
+app.add_typer(records_app, name="records")
 out = Console()
 
 DataFile = Annotated[Path, typer.Option("--data", help="A Human3.6M file in the MotionBERT format.")]
@@ -36,12 +42,15 @@ RECORDS, SYNTHETIC = Path("results/records"), Path("data/synthetic.pkl")
 
 
 def main():
-    """Run the command line; bad input becomes one sentence on stderr and exit code 2."""
+    """Run the command line; bad input becomes one sentence on stderr and exit code 2, a busy machine exit code 3."""
     try:
         app()
     except (InputError, kernels.ScanUnavailable) as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(2)
+    except TooBusy as error:
+        Console(stderr=True, soft_wrap=True).print(f"{error} Measure again when it is idle.", highlight=False)
+        sys.exit(3)
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; run the same command again to go on")
         sys.exit(130)
@@ -239,9 +248,10 @@ def train(
 
         def on_epoch(row):
             bar.update(epoch_bar, completed=row["epoch"] + 1)
+            variation = f"total variation {row['total_variation']:.4f}, " if "total_variation" in row else ""
             bar.console.print(
-                f"epoch {row['epoch']}: loss {row['loss']:.4f}, test MPJPE {row['test_mpjpe_mm']:.1f} mm, "
-                f"{row['epoch_s']:.0f} s",
+                f"epoch {row['epoch']}: loss {row['loss']:.4f}, {variation}"
+                f"test MPJPE {row['test_mpjpe_mm']:.1f} mm, {row['epoch_s']:.0f} s",
                 highlight=False,
             )
 
@@ -291,60 +301,368 @@ def evaluate(
 
 @measure_app.command()
 def cost(
-    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names as `liftbench models` lists them.")],
-    frames: Frames = None,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Names as `liftbench models` lists them, or path/to/file.py:build, where build() returns your own "
+            "nn.Module. The file is your own code and is run.",
+        ),
+    ],
+    frames: Annotated[
+        int | None, typer.Option(help="Clip length; default: the published one, 243 for your own module.")
+    ] = None,
+    channels: Annotated[
+        int, typer.Option(min=1, help="Of a keypoint, for your own module: 2 for x, y; 3 with confidence.")
+    ] = 2,
+    official: Annotated[
+        bool, typer.Option("--official-layout", help="With the parts that an official model builds and never runs.")
+    ] = False,
     records_folder: Records = RECORDS,
 ):
-    """Count parameters and MACs: true, by thop as the papers do, and what no counter sees.
+    """Count parameters, MACs by three conventions (ours, thop, fvcore), elementwise operations and activations.
+
+    Your own module gets a clip (1, frames, 17, channels) and answers with (1, frames, joints, coordinates), one frame
+    if it is a centre-frame model.
 
     Example: `liftbench measure cost posemamba_s posemamba_b --frames 243`
+
+    Example: `liftbench measure cost path/to/file.py:build --frames 81`
     """
     from . import cost as costs
     from . import records
 
-    table = Table("model", "frames", "parameters", "by thop", "MACs/frame", "of that scan", "thop MACs/frame")
-    for name in names:
-        record = costs.measure(name, frames)
-        records.append(records_folder / "cost.jsonl", record)
-        scan_share = record.scan_macs / record.output_frames
-        table.add_row(
-            name, str(record.frames), f"{record.parameters:,}", f"{record.thop.parameters:,}",
-            f"{record.macs_per_output_frame / 1e6:.2f} M", f"{scan_share / 1e6:.2f} M",
-            f"{record.thop.macs / record.output_frames / 1e6:.2f} M",
-        )  # fmt: skip
+    table = Table(
+        "model", "frames", "parameters", "thop's", "MACs/frame", "of that scan", "thop's MACs", "fvcore's MACs"
+    )
+    layouts = {name: {} if costs.own.is_own(name) else costs.official_layout(name) for name in names}
+    if official and (same := [name for name in names if not layouts[name]]):
+        raise InputError(f"The official layout of {same[0]} is the one built here; leave --official-layout out.")
+    with progress() as bar:
+        for name in bar.track(names, description="counting"):
+            if costs.own.is_own(name):
+                record = costs.measure_own(name, costs.OWN_FRAMES if frames is None else frames, channels)
+            else:
+                record = costs.measure(name, frames, **(layouts[name] if official else {}))
+            records.append(records_folder / "cost.jsonl", record)
+            per_frame = [record.macs_per_clip, record.scan_macs, record.thop.macs, record.fvcore.macs]
+            table.add_row(
+                record.model, str(record.frames), f"{record.parameters:,}", f"{record.thop.parameters:,}",
+                *("-" if macs is None else f"{macs / record.output_frames / 1e6:,.2f} M" for macs in per_frame),
+            )  # fmt: skip
+            uncounted = ", ".join(f"{name} {calls}" for name, calls in record.uncounted_operator_calls.items())
+            notes = uncounted and f"not counted: {uncounted}", record.gradient_missing, record.fvcore.missing
+            for note in filter(None, notes):
+                bar.console.print(f"{record.model}: {note}", highlight=False, soft_wrap=True)
     out.print(table)
+    if len(names) == 1:
+        print_costs(record)
+
+
+def print_costs(record):
+    """Where the MACs of one model are, what its elementwise operations are, and what others do not count."""
+    from .cost_tables import by_group
+
+    for title, macs in (
+        ("operator", record.contraction_macs_by_operator | ({"scan": record.scan_macs} if record.scans else {})),
+        ("module (* stands for all of a list)", by_group(record)),
+    ):
+        table = Table(title, "MACs", "share")
+        for name, part in macs.items():
+            table.add_row(escape(name), f"{part:,}", f"{part / max(record.macs_per_clip, 1):.1%}")
+        out.print(table)
+    table = Table("elementwise operator", "operations")
+    for name, operations in record.elementwise_operations_by_operator.items():
+        table.add_row(name, f"{operations:,}")
+    out.print(table)
+    for counter, left_out in (
+        ("thop left out the modules", record.thop.uncounted_modules),
+        ("fvcore did not count", record.fvcore.uncounted_operator_calls),
+    ):
+        names = ", ".join(f"{name} {number}" for name, number in left_out.items()) or "none"
+        out.print(f"{counter}: {names}", highlight=False, soft_wrap=True)
+
+
+TrainingStep = Annotated[
+    bool, typer.Option("--training-step", help="Forward, backward and optimizer step instead of the forward pass.")
+]
 
 
 @measure_app.command()
 def speed(
     names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names as `liftbench models` lists them.")],
-    frames: Frames = None,
+    frames: Annotated[
+        list[int] | None, typer.Option(help="Clip length, may be repeated; default: the published one.")
+    ] = None,
     device: Device = "auto",
     scan: Scan = "auto",
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="bfloat16 is autocast.")] = "float32",
+    mode: Annotated[Literal["eager", "compile", "cuda-graph"], typer.Option(help="How PyTorch runs it.")] = "eager",
+    training_step: TrainingStep = False,
+    end_to_end: Annotated[
+        bool, typer.Option("--end-to-end", help="From the data file to mm: loader, mirrored average, denormalisation.")
+    ] = False,
+    data: DataFile = SYNTHETIC,
     seconds: Annotated[float, typer.Option(help="Time to spend on each model, about.")] = 10.0,
     records_folder: Records = RECORDS,
 ):
-    """Time the forward pass: latency of one clip, throughput of the best batch, peak memory.
+    """Time a model: latency of one clip, throughput of the best batch, peak memory.
 
-    Example: `liftbench measure speed posemamba_s lstm --seconds 10`
+    Example: `liftbench measure speed posemamba_s lstm --frames 81 --frames 243`
     """
     from . import records
     from . import speed as speeds
 
     device = choose_device(device)
     implementation = choose_scan(scan, device)
+    settings = {"call": "training step" if training_step else "forward", "dtype": dtype, "mode": mode}
+    settings["dataset"] = open_data(data) if end_to_end else None
     table = Table(
-        "model", "frames", "latency", "best batch", "clips/s", "output frames/s", title=f"scan {implementation}"
-    )
+        "model", "frames", "latency", "best batch", "clips/s", "output frames/s", "of the product's rate",
+        title=f"scan {implementation}",
+    )  # fmt: skip
+    refused = []
     with progress() as bar:
-        for name in bar.track(names, description="timing"):
-            record = speeds.measure(name, frames, device=device, seconds=seconds)
+        wanted = [(name, length) for name in names for length in frames or [None]]
+        for name, length in bar.track(wanted, description="timing"):
+            try:
+                record = speeds.measure(name, length, device=device, seconds=seconds, **settings)
+            except TooBusy as error:
+                refused.append(str(error))
+                continue
             records.append(records_folder / "speed.jsonl", record)
+            share = record.ceilings.product_share
             table.add_row(
                 name, str(record.frames), f"{record.latency.median_ms:.2f} ms", str(record.throughput.batch),
                 f"{record.throughput_clips_per_s:.1f}", f"{record.throughput_output_frames_per_s:.0f}",
+                f"{share:.1%}" if share else "-",
             )  # fmt: skip
     out.print(table)
+    if refused:
+        raise TooBusy(" ".join(refused))
+
+
+@measure_app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="NAME[@SETTING[+SETTING...]][:FRAMES]")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Likewise; settings: scan, precision or mode.")],
+    batch: Annotated[int, typer.Option(min=1, help="Clips in a call.")] = 1,
+    device: Device = "auto",
+    training_step: TrainingStep = False,
+    seconds: Annotated[float, typer.Option(help="Time to spend, about.")] = 10.0,
+    records_folder: Records = RECORDS,
+):
+    """Time two models, or one model with two settings, in turn: the ratio of their times and its confidence interval.
+
+    Example: `liftbench measure compare posemamba_s@chunked:27 posemamba_s@cpu:27`
+    """
+    from . import compare as compares
+    from . import records
+
+    device = choose_device(device)
+    call = "training step" if training_step else "forward"
+    with progress() as bar:
+        task = bar.add_task("checking and warming up", total=None)
+        record = compares.measure(
+            first, second, device, batch, call, seconds,
+            lambda done, total: bar.update(task, description="rounds", completed=done, total=total),
+        )  # fmt: skip
+    records.append(records_folder / "compare.jsonl", record)
+    for text, one in ((first, record.first), (second, record.second)):
+        out.print(
+            f"{text}: {one.median_ms:.3f} ms (p20 {one.p20_ms:.3f}, p80 {one.p80_ms:.3f}), scan "
+            f"{one.scan_implementation or 'none'}", highlight=False,
+        )  # fmt: skip
+    out.print(
+        f"{first} takes {record.ratio:.3f} times as long as {second}; {record.confidence:.0%} interval "
+        f"{record.ratio_low:.3f} to {record.ratio_high:.3f}, {len(record.first.samples_ms)} rounds",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+@measure_app.command()
+def scaling(
+    device: Device = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer points and rounds, shorter calls: about a minute.")] = False,
+    seconds: Annotated[
+        float | None, typer.Option(help="Longest call that is still made; default: 30, or 0.5 with --quick.")
+    ] = None,
+    records_folder: Records = RECORDS,
+):
+    """Show how cost and time grow with frames, batch and depth: Mamba models against attention.
+
+    Example: `liftbench measure scaling --quick`
+    """
+    from . import records
+    from . import scaling as scalings
+
+    device = choose_device(device)
+    with progress() as bar:
+        task = bar.add_task("checking results", total=None)
+        record = scalings.measure(
+            device, seconds, quick, lambda text, i, n: bar.update(task, description=text, completed=i, total=n)
+        )
+    records.append(records_folder / "scaling.jsonl", record)
+    table = Table("model", "MACs ~ frames^", "time ~ frames^", "time ~ batch^", "time ~ depth^")
+    panels = [scalings.series(record, "frames", "macs")]
+    panels += [scalings.series(record, axis, "median_ms") for axis in ("frames", "batch", "depth")]
+    for name in scalings.SIZES:
+        exponents = [scalings.exponent(panel.get(name, [])) for panel in panels]
+        table.add_row(name, *("-" if one is None else f"{one:.2f}" for one in exponents))
+    out.print(table)
+    for sentence in scalings.crossovers(record):
+        out.print(sentence, highlight=False, soft_wrap=True)
+
+
+@measure_app.command()
+def scan(
+    device: Device = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, no large shapes: about a minute.")] = False,
+    seconds: Annotated[
+        float | None, typer.Option(help="Longest call that is still made; default: 20, or 2 with --quick.")
+    ] = None,
+    records_folder: Records = RECORDS,
+):
+    """Time the selective scans, taking turns: all that run here, and public ones where they are installed.
+
+    Example: `liftbench measure scan --quick`
+    """
+    from . import records
+    from . import scan as scans
+
+    device = choose_device(device)
+    with progress() as bar:
+        task = bar.add_task("checking results", total=None)
+        record = scans.measure(
+            device, seconds, quick, lambda text, i, n: bar.update(task, description=text, completed=i, total=n)
+        )
+    records.append(records_folder / "scan.jsonl", record)
+    for name, reason in record.absent.items():
+        out.print(f"{name} was not measured: {reason}", highlight=False, soft_wrap=True)
+    table = Table("case", "call", "fastest", "ms", "ratio", "to", title=f"selective scan on {device}")
+    for one in record.comparisons:
+        timed = [timing for timing in one.timings if timing.median_ms]
+        if not timed:
+            table.add_row(one.case, one.call, one.timings[0].missing, "-", "-", one.baseline)
+            continue
+        best = min(timed, key=lambda timing: timing.median_ms)
+        ratio = f"{best.ratio:.3g}" if best.ratio else "-"
+        table.add_row(one.case, one.call, best.name, f"{best.median_ms:.3g}", ratio, one.baseline)
+    out.print(table)
+    if refused := sum(
+        (timing.missing or "").startswith("too busy") for one in record.comparisons for timing in one.timings
+    ):
+        out.print(f"{refused} times were refused because the machine was too busy; measure again when it is idle.")
+
+
+WeightsOut = Annotated[
+    Path | None, typer.Option("--out", help="The safetensors file to write; default: weights/MODEL.safetensors.")
+]
+
+
+@weights_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="A name as `liftbench models` lists them.")],
+    path: WeightsOut = None,
+    hosts: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="LIFTBENCH_HOSTS", help="Your own list of hosts, in the form of baselines/checkpoints.yaml."
+        ),
+    ] = None,
+):
+    """Download an official checkpoint from where its authors host it, verify it, and convert it to safetensors.
+
+    Example: `liftbench weights fetch posemamba_s`
+    """
+    from baselines import fetch as fetching
+
+    def report(url):
+        out.print(f"downloading {url}", highlight=False, soft_wrap=True)
+
+    print_converted(*fetching.fetch(name, path, hosts, report))
+
+
+@weights_app.command()
+def convert(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="A checkpoint or the folder of an unpacked one; MDTF has two."),
+    ],
+    path: WeightsOut = None,
+    model: Annotated[str | None, typer.Option(help="The model it must be; chooses where several fit.")] = None,
+):
+    """Verify a checkpoint, and convert it to a safetensors file that says what it holds.
+
+    Example: `liftbench weights convert best_epoch.bin`
+    """
+    from baselines import convert as converter
+
+    print_converted(*converter.convert(paths, path, model))
+
+
+@weights_app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, or the folder of an unpacked one.")],
+):
+    """Show what a weights file holds, which model it fits, and what differs from the nearest.
+
+    Example: `liftbench weights inspect best_epoch.bin`
+    """
+    from baselines import convert as converter
+
+    table = Table("item", "content", title=str(path))
+    for item, text in converter.inspect(path):
+        table.add_row(escape(item), escape(text))
+    out.print(table)
+
+
+def print_converted(path, provenance):
+    """What a converted file holds, and what was left out or could not be told."""
+    out.print(
+        f"wrote {path}: {provenance['model']}, {provenance['frames']} frames, {provenance['parameters']:,} parameters "
+        f"(where it comes from: {path.with_suffix('.json')})", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if provenance["left_out"]:
+        out.print(
+            f"left out: {provenance['left_out_parameters']:,} parameters that the model never uses", highlight=False
+        )
+    if provenance["also_fits"]:
+        out.print(f"its tensors fit {', '.join(provenance['also_fits'])} as well; --model chooses", highlight=False)
+
+
+Folder = Annotated[Path, typer.Argument(help="A folder of records.")]
+
+
+@records_app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="A B...", help="Folders of records.")],
+    folder: Annotated[Path, typer.Option("--out", help="A new folder for all of them.")],
+):
+    """Write the records of several folders into a new one, each once; records of an older schema become new ones.
+
+    Example: `liftbench records merge results/records elsewhere/records --out merged`
+    """
+    from . import exchange
+
+    out.print(f"wrote {exchange.merge(folders, folder)} records into {folder}", highlight=False)
+
+
+@records_app.command("compare")
+def compare_records(first: Folder, second: Folder):
+    """Compare costs, speeds and errors of two folders: the newest records of what both hold, and their ratio.
+
+    Example: `liftbench records compare results/records elsewhere/records`
+    """
+    from . import exchange
+
+    table = Table("of both", "quantity", str(first), str(second), "ratio")
+    for row in exchange.compare(first, second):
+        ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
+        table.add_row(row.what, row.quantity, f"{row.first:,.6g}", f"{row.second:,.6g}", ratio)
+    out.print(table)
+    for folder in (first, second):
+        out.print(f"speeds in {folder}: {exchange.machines(folder)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -353,9 +671,9 @@ def render(
     published: Annotated[Path, typer.Option(help="Published numbers with their sources.")] = Path(
         "results/published.csv"
     ),
-    folder: Annotated[Path, typer.Option("--out", help="Receives tables/ and plots/.")] = Path("results"),
+    folder: Annotated[Path, typer.Option("--out", help="Receives tables/, plots/ and report.html.")] = Path("results"),
 ):
-    """Render tables (markdown, CSV, LaTeX) and plots (PNG, SVG) from the records, beside the published numbers.
+    """Render tables (markdown, CSV, LaTeX), plots (PNG, SVG) and report.html from the records and published numbers.
 
     Example: `liftbench render --records results/records --out results`
     """

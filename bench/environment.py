@@ -28,6 +28,11 @@ class Environment(BaseModel):
     git_dirty: bool | None  # whether anything outside results/ differs from the commit
     scan_implementation: str | None  # that ran, None where no scan did
 
+    @property
+    def machine(self):
+        """What to call it: the GPU, or the CPU and its threads."""
+        return self.gpu or f"{self.cpu}, {self.threads} thread{'s' * (self.threads > 1)}"
+
 
 def describe(device="cpu", scan_implementation=None):
     """The Environment of a measurement on `device` (anything torch.device takes), made here and now."""

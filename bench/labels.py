@@ -77,14 +77,26 @@ def _common(box, others):
 
 def at_end(ax, text, x, y, colour):
     """A label right of the axes, joined to a curve's end at (x, y)."""
+    return _joined(ax, text, (x, y), (1.03, y), colour, ax.get_yaxis_transform())
+
+
+def right_of(ax, text, x, y, colour):
+    """A label right of the point (x, y) of axes with a logarithmic x, joined to it."""
+    label = _joined(ax, text, (x, y), (1.3 * x, y), colour, ax.transData)
+    label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    return label
+
+
+def _joined(ax, text, point, place, colour, coordinates):
     return ax.annotate(
-        text, (x, y), (1.03, y), textcoords=ax.get_yaxis_transform(), va="center", fontsize=7.5, annotation_clip=False,
+        text, point, place, textcoords=coordinates, va="center", fontsize=7.5, annotation_clip=False,
         arrowprops=_LINE | {"color": colour, "relpos": (0, 0.5)},
     )  # fmt: skip
 
 
 def spread(figure, texts):
-    """Move labels made by `at_end` beside one pair of axes upwards until none touches another, keeping their order."""
+    """Move labels of one pair of axes, made by `at_end` or `right_of`, upwards until none touches another, keeping
+    their order."""
     renderer = figure.canvas.get_renderer()
     lowest = -np.inf
     for text in sorted(texts, key=lambda text: text.xy[1]):

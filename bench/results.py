@@ -2,18 +2,17 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from baselines.errors import InputError
 from baselines.registry import MODELS
 
+from .cost import official_layout
+
 PUBLISHED_DATA = "Human3.6M"
-_PUBLISHED_COLUMNS = {
-    "model", "variant", "dataset", "detector", "frames", "params_m", "macs_per_frame_m", "mpjpe_mm", "p_mpjpe_mm",
-    "mpjpe_gt2d_mm", "source",
-}  # fmt: skip
+_PUBLISHED_NUMBERS = ["frames", "params_m", "macs_g", "macs_per_frame_m", "mpjpe_mm", "p_mpjpe_mm", "mpjpe_gt2d_mm"]
+_PUBLISHED_TEXTS = ["model", "variant", "dataset", "detector", "source", "users_report_mm", "users_source"]
 
 
 @dataclass(frozen=True)
@@ -47,17 +46,36 @@ class Results:
     """The newest record of every (kind, model, frames, numbers; data; machine), and the published rows.
 
     cost: Key -> CostRecord; speed: machine -> Key -> SpeedRecord; accuracy and training: data label -> Key -> record.
+    speed holds forward passes in float32, eager, lifting only; speed_in_other_settings: machine -> setting -> Key ->
+    SpeedRecord the others. compare: (machine, CompareRecord)s, the newest of each pair; scaling: machine ->
+    ScalingRecord, a quick one only where there is no whole one.
+    scan: machine -> ScanRecord, a quick run only where there is no whole one.
     keys: every Key measured, in the registry's order. real: labels of data that are Human3.6M itself.
-    published: the rows of results/published.csv about Human3.6M.
+    published_text: all rows of results/published.csv as they are written there, with their digits;
+    published: those about Human3.6M, as numbers.
 
     Raises InputError for a table of published numbers that cannot be read.
     """
 
     def __init__(self, records, published_csv):
         newest = sorted(records, key=lambda record: record.created_utc)
-        self.published = _read_published(published_csv)
+        scans = [record for record in newest if record.kind == "scan"]
+        scalings = sorted((one for one in newest if one.kind == "scaling"), key=lambda record: not record.quick)
+        self.scaling = dict(sorted({_machine(record): record for record in scalings}.items()))
+        pairs = {(_machine(one), _pair(one)): one for one in newest if one.kind == "compare"}
+        self.compare = [(machine, pairs[machine, pair]) for machine, pair in sorted(pairs)]
+        newest = [record for record in newest if record.kind not in ("scan", "scaling", "compare")]  # of models
+        whole_last = sorted(scans, key=lambda record: not record.quick)
+        self.scan = dict(sorted({_machine(record): record for record in whole_last}.items()))
+        self.published_text = _read_published(published_csv)
+        self.published = _numbers(self.published_text, published_csv)
         self.cost = {_key(record): record for record in newest if record.kind == "cost"}
-        self.speed = _grouped((_machine(record), record) for record in newest if record.kind == "speed")
+        speeds = [record for record in newest if record.kind == "speed"]
+        self.speed = _grouped((_machine(record), record) for record in speeds if not record.setting)
+        self.speed_in_other_settings = {
+            machine: _grouped((one.setting, one) for one in speeds if one.setting and _machine(one) == machine)
+            for machine in sorted({_machine(record) for record in speeds if record.setting})
+        }
         with_data = [record for record in newest if record.kind in ("accuracy", "training")]
         labels = _data_labels(record.data for record in with_data)
         self.accuracy, self.training = (
@@ -78,7 +96,7 @@ class Results:
         entry = MODELS.get(key.model)
         if entry is None or entry.published is None:
             return Missing("no numbers are published for this model")
-        if key.numbers != "{}":
+        if key.numbers not in ("{}", json.dumps(official_layout(key.model))):
             return Missing("published without these settings")
         model, variant, detector = entry.published
         table = self.published
@@ -94,6 +112,12 @@ def _key(record):
     return Key(record.model, record.frames, json.dumps(record.numbers, sort_keys=True))
 
 
+def _pair(record):
+    """What was compared, as something that can be sorted."""
+    measured = {"samples_ms", "p20_ms", "median_ms", "p80_ms", "difference"}
+    return tuple(one.model_dump_json(exclude=measured) for one in (record.first, record.second)) + (record.batch,)
+
+
 def _grouped(pairs):
     groups = {}
     for label, record in pairs:
@@ -102,8 +126,7 @@ def _grouped(pairs):
 
 
 def _machine(record):
-    environment = record.environment
-    return environment.gpu or f"{environment.cpu}, {environment.threads} thread{'s' * (environment.threads > 1)}"
+    return record.environment.machine
 
 
 def _identity(data):
@@ -127,12 +150,18 @@ def _kind(data):
 
 
 def _read_published(path):
-    path = Path(path)
     try:
-        table = pd.read_csv(path, dtype={"model": str, "variant": str, "detector": str})
+        table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
         raise InputError(f"Cannot read the published numbers {path} ({error.__class__.__name__}).") from error
-    if absent := sorted(_PUBLISHED_COLUMNS - set(table.columns)):
+    if absent := sorted({*_PUBLISHED_TEXTS, *_PUBLISHED_NUMBERS} - set(table.columns)):
         raise InputError(f"The published numbers {path} have no column {absent[0]}.")
-    table["variant"] = table["variant"].fillna("")
-    return table[table.dataset == PUBLISHED_DATA].reset_index(drop=True)
+    return table.fillna({"variant": ""})
+
+
+def _numbers(table, path):
+    table = table[table.dataset == PUBLISHED_DATA].reset_index(drop=True)
+    try:
+        return table.assign(**{column: pd.to_numeric(table[column]) for column in _PUBLISHED_NUMBERS})
+    except ValueError as error:
+        raise InputError(f"The published numbers {path} hold something else than a number: {error}.") from error

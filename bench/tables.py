@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from . import scaling as scalings
 from .results import PUBLISHED_DATA, Missing
+from .scan import ceiling, ratio_to_best_public
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -22,8 +24,12 @@ class Table:
     rows: list
     notes: list = field(default_factory=list)
 
+    def parts(self):
+        """The tables that are shown below each other."""
+        return [self]
+
     def markdown(self):
-        cells, reasons = self._texts(lambda number: f"—<sup>{number}</sup>", lambda text: text.replace("|", r"\|"))
+        cells, reasons = self.texts(lambda number: f"—<sup>{number}</sup>", lambda text: text.replace("|", r"\|"))
         lines = [list(self.columns), ["---"] + ["---:"] * (len(self.columns) - 1), *cells]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         footnotes = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, start=1))
@@ -31,7 +37,7 @@ class Table:
 
     def latex(self):
         """A table of the booktabs package."""
-        cells, reasons = self._texts(lambda number: f"---\\textsuperscript{{{number}}}", _escape)
+        cells, reasons = self.texts(lambda number: f"---\\textsuperscript{{{number}}}", _escape)
         frame = pd.DataFrame(cells, columns=[_escape(header) for header in self.columns])
         body = frame.to_latex(index=False, escape=False, column_format="l" + "r" * (len(self.columns) - 1))
         footnotes = [f"\\textsuperscript{{{n}}}~{_escape(reason)}." for n, reason in enumerate(reasons, start=1)]
@@ -51,7 +57,7 @@ class Table:
         frame = pd.DataFrame(rows, columns=[*self.columns, "missing"], dtype=object)
         return frame.to_csv(index=False, lineterminator="\n")
 
-    def _texts(self, dash, escape):
+    def texts(self, dash, escape):
         """The cells as texts, and the reasons of the missing ones in the order of their footnotes."""
         reasons = []
 
@@ -211,57 +217,24 @@ def accuracy(results):
     return Table("accuracy", "Accuracy by variant of the protocol", columns, rows, [note])
 
 
-def cost(results):
-    """Parameters and MACs of one clip by operator, and what was not counted."""
-    measured = [(key, results.cost[key]) for key in results.keys if key in results.cost]
-    operators = sorted({operator for _, record in measured for operator in record.contraction_macs_by_operator})
-    columns = {
-        "model": "s", "frames": "d", "output frames": "d",
-        "parameters": ",d", "without gradient": ",d", "buffers": ",d",
-    } | {f"{operator}, M MACs": ",.1f" for operator in operators} | {
-        "contractions, M MACs": ",.1f", "scans, M MACs": ",.1f", "total, M MACs": ",.1f", "thop, M MACs": ",.1f",
-        "operators not counted, and their calls": "s",
-    }  # fmt: skip
-    rows = []
-    for key, record in measured:
-        by_operator = record.contraction_macs_by_operator
-        uncounted = [f"{name} {calls}" for name, calls in record.uncounted_operator_calls.items()]
-        row = {
-            "model": key.name,
-            "frames": key.frames,
-            "output frames": record.output_frames,
-            "parameters": record.parameters,
-            "without gradient": record.parameters - record.parameters_with_gradient,
-            "buffers": record.buffer_elements,
-            "contractions, M MACs": record.contraction_macs / 1e6,
-            "scans, M MACs": record.scan_macs / 1e6,
-            "total, M MACs": record.macs_per_clip / 1e6,
-            "thop, M MACs": record.thop.macs / 1e6,
-            "operators not counted, and their calls": ", ".join(uncounted) or "none",
-        }
-        rows.append(row | {f"{operator}, M MACs": by_operator.get(operator, 0) / 1e6 for operator in operators})
-    note = (
-        "Contractions: MACs of matrix products and convolutions without biases; scans: 9 B L D N + B D L, the mamba "
-        "authors' rule; total: contractions and scans. thop also counts normalisations, but neither einsum nor scans."
-    )
-    return Table("cost", "Cost of one clip", columns, rows, [note])
-
-
 def speed(results):
     """Latency and throughput with their spread, memory, and what they were measured on."""
     columns = {
-        "model": "s", "frames": "d", "machine": "s", "scan": "s", "PyTorch": "s",
+        "model": "s", "frames": "d", "setting": "s", "machine": "s", "scan": "s", "PyTorch": "s",
         "latency, ms": ",.2f", "p20, ms": ",.2f", "p80, ms": ",.2f", "samples": "d", "peak memory, MiB": ",.1f",
-        "best batch": "d", "clips/s": ",.1f", "output frames/s": ",.1f",
+        "best batch": "d", "clips/s": ",.1f", "output frames/s": ",.1f", "of the product's rate, %": ",.1f",
     }  # fmt: skip
-    rows = []
-    for machine, group in results.speed.items():
+    rows, groups = [], [(machine, group) for machine, group in results.speed.items()]
+    for machine, by_setting in results.speed_in_other_settings.items():
+        groups += [(machine, group) for group in by_setting.values()]
+    for machine, group in groups:
         for key in filter(group.get, results.keys):
             record = group[key]
             peak = record.latency.peak_memory_mib
             row = {
                 "model": key.name,
                 "frames": key.frames,
+                "setting": record.setting or "forward",
                 "machine": machine,
                 "scan": record.environment.scan_implementation or Missing("the model has no scan"),
                 "PyTorch": record.environment.torch,
@@ -273,10 +246,170 @@ def speed(results):
                 "best batch": record.throughput.batch,
                 "clips/s": record.throughput_clips_per_s,
                 "output frames/s": record.throughput_output_frames_per_s,
+                "of the product's rate, %": _product_share(record),
             }
             rows.append(row)
-    methods = sorted({record.peak_memory_method for group in results.speed.values() for record in group.values()})
+    methods = sorted({record.peak_memory_method for _, group in groups for record in group.values()})
     notes = [
-        "Float32, lifting only, random inputs on the device. Latency: one clip, median; clips/s: best batch, median."
+        "Float32, eager, lifting only and random inputs on the device unless the setting says otherwise. Latency: one "
+        "clip, median; clips/s: best batch, median. Of the product's rate: two operations a MAC (contractions and "
+        "scans) at the best batch, against a matrix product measured in the same process.",
     ]
+    for machine, group in groups:
+        if measured := [record.ceilings for record in group.values() if record.ceilings]:
+            product, bandwidth = (
+                max(getattr(one, key) for one in measured) for key in ("product_gflop_per_s", "bandwidth_gb_per_s")
+            )
+            setting = next(iter(group.values())).setting or "forward"
+            notes.append(f"{machine}, {setting}: up to {product:,.0f} GFLOP/s and {bandwidth:,.1f} GB/s.")
     return Table("speed", "Speed", columns, rows, notes + [f"Peak memory of one clip: {method}." for method in methods])
+
+
+def _product_share(record):
+    if record.ceilings is None:
+        return Missing("recorded before the ceilings were measured")
+    if record.ceilings.product_share is None:
+        return Missing("counted for lifting forward only")
+    return 100 * record.ceilings.product_share
+
+
+def compare(results):
+    """Pairs that took turns, with the ratio of their times and its interval."""
+    columns = {
+        "first": "s", "second": "s", "call": "s", "batch": "d", "machine": "s", "first, ms": ",.3g",
+        "second, ms": ",.3g", "rounds": "d", "ratio": ".3f", "low": ".3f", "high": ".3f",
+    }  # fmt: skip
+    rows = [
+        {
+            "first": _contender(record.first),
+            "second": _contender(record.second),
+            "call": record.first.call,
+            "batch": record.batch,
+            "machine": machine,
+            "first, ms": record.first.median_ms,
+            "second, ms": record.second.median_ms,
+            "rounds": len(record.first.samples_ms),
+            "ratio": record.ratio,
+            "low": record.ratio_low,
+            "high": record.ratio_high,
+        }
+        for machine, record in results.compare
+    ]
+    note = (
+        "Ratio: median over the rounds of the first one's time over the second one's, above 1 where the second is "
+        "faster; low and high: its 95 % bootstrap interval. Both took turns in one process."
+    )
+    return Table("compare", "Compared in turn", columns, rows, [note])
+
+
+def _contender(one):
+    words = [one.scan_implementation, one.dtype, one.mode]
+    return f"{one.model}, {one.frames} frames ({', '.join(filter(None, words))})"
+
+
+def scaling(results):
+    """Growth of MACs and time with frames, batch and depth, and where attention becomes dearer."""
+    columns = {
+        "model": "s", "machine": "s", "parameters, M": ",.2f", "MACs ~ frames^": ".2f", "time ~ frames^": ".2f",
+        "time ~ batch^": ".2f", "time ~ depth^": ".2f", "frames timed up to": ",d",
+        "attention needs more MACs from frame": ",.0f", "attention takes longer from frame": ",.0f",
+    }  # fmt: skip
+    rows = [
+        _scaling_row(machine, record, model) for machine, record in results.scaling.items() for model in scalings.SIZES
+    ]
+    notes = [
+        f"Exponents: slopes through the last {scalings.LAST} points in logarithms. Attention: {scalings.ATTENTION}, "
+        "the only registered model whose attention spans frames; it has as many parameters as posemamba_s, but a token "
+        "a frame, not a joint, and answers a clip with one pose. Crossovers are interpolated between measured lengths.",
+    ]
+    return Table("scaling", "Scaling with frames, batch and depth", columns, rows, notes)
+
+
+def _scaling_row(machine, record, model):
+    series = {
+        (axis, value): scalings.series(record, axis, value)
+        for axis, value in (
+            ("frames", "macs"), ("frames", "median_ms"), ("batch", "median_ms"), ("depth", "median_ms"),
+        )
+    }  # fmt: skip
+    exponents = [scalings.exponent(by_model.get(model, [])) for by_model in series.values()]
+    few = Missing(f"fewer than {scalings.LAST} points")
+    row = {"model": model, "machine": machine, "parameters, M": record.parameters[model] / 1e6}
+    names = ("MACs ~ frames^", "time ~ frames^", "time ~ batch^", "time ~ depth^")
+    row |= {name: few if one is None else one for name, one in zip(names, exponents)}
+    timed = series["frames", "median_ms"].get(model)
+    row["frames timed up to"] = timed[-1][0] if timed else Missing("not timed")
+    for name, value in (
+        ("attention needs more MACs from frame", "macs"), ("attention takes longer from frame", "median_ms"),
+    ):  # fmt: skip
+        by_model = series["frames", value]
+        x = scalings.crossover(by_model.get(model, []), by_model.get(scalings.ATTENTION, []))
+        row[name] = Missing("not within the lengths measured of both") if x is None else x
+        if model == scalings.ATTENTION:
+            row[name] = Missing("it is the one with attention")
+    return row
+
+
+def scan(results):
+    """Every contender of every comparison of the scans: times, ratios, fraction of the ceiling, memory."""
+    columns = {
+        "case": "s", "clips x groups x channels x length": "s", "call": "s", "contender": "s", "machine": "s",
+        "ms": ",.3g", "p20, ms": ",.3g", "p80, ms": ",.3g", "rounds": "d", "ratio": ",.3g", "to": "s",
+        "ratio to the fastest public one": ",.3g", "state steps/s, 1e9": ",.3g", "of the ceiling, %": ".1f",
+        "peak memory, MiB": ",.1f", "kept for backward, MiB": ",.2f",
+    }  # fmt: skip
+    rows = [
+        _scan_row(machine, record, comparison, timing)
+        for machine, record in results.scan.items()
+        for comparison in record.comparisons
+        for timing in comparison.timings
+    ]
+    notes = [
+        "Contenders took turns; medians and percentiles of the rounds. Ratio: median over the rounds of the time of "
+        "the contender named beside it over this one's. Ceiling: the smaller of what the measured rate of a matrix "
+        "product and the measured bandwidth allow; the rules stand in bench/scan.py. Grid: projections included.",
+    ]
+    for machine, record in results.scan.items():
+        notes.append(
+            f"{machine}: {record.product_gflop_per_s:,.0f} GFLOP/s, {record.bandwidth_gb_per_s:,.1f} GB/s, "
+            f"{record.operations_per_state_step} operations a state step; PyTorch {record.environment.torch}."
+        )
+        notes += [f"Not measured on {machine}: {name} ({reason})." for name, reason in record.absent.items()]
+    methods = sorted({record.peak_memory_method for record in results.scan.values()})
+    return Table("scan", "Selective scans", columns, rows, notes + [f"Peak memory: {method}." for method in methods])
+
+
+def _scan_row(machine, record, comparison, timing):
+    untimed = Missing(timing.missing or "")
+
+    def known(value, reason):
+        return untimed if timing.missing else Missing(reason) if value is None else value
+
+    median, best_public = timing.median_ms, ratio_to_best_public(comparison, timing)
+    rate = comparison.state_steps / median / 1e6 if median else None
+    forward = comparison.call == "forward"
+    share = 100 * rate / ceiling(record, comparison) if rate and forward else None
+    not_public = "it is public itself" if timing.public else "no public one was timed"
+    memory = timing.peak_memory_mib, timing.kept_for_backward_mib
+    return {
+        "case": comparison.case,
+        "clips x groups x channels x length": (
+            f"{comparison.batch} x {comparison.groups} x {comparison.channels} x {comparison.length}"
+        ),
+        "call": comparison.call,
+        "contender": timing.name,
+        "machine": machine,
+        "ms": known(median, ""),
+        "p20, ms": known(timing.p20_ms, ""),
+        "p80, ms": known(timing.p80_ms, ""),
+        "rounds": known(len(timing.samples_ms), ""),
+        "ratio": known(timing.ratio, f"{comparison.baseline} was not timed"),
+        "to": comparison.baseline,
+        "ratio to the fastest public one": known(best_public, not_public),
+        "state steps/s, 1e9": known(rate, ""),
+        "of the ceiling, %": known(share, "the ceiling is that of the forward pass"),
+        "peak memory, MiB": Missing(timing.missing or record.peak_memory_method) if memory[0] is None else memory[0],
+        "kept for backward, MiB": (
+            Missing("no backward pass") if forward else untimed if memory[1] is None else memory[1]
+        ),
+    }

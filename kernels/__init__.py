@@ -4,11 +4,11 @@
 LIFTBENCH_SCAN, or a name passed in, forces one. A forced one that cannot run is an error, never a fallback.
 """
 
-import importlib
 import os
 
 import torch
 
+from . import chunked, cpu, gpu, mamba_ssm, reference
 from .macs import scan_macs
 from .orders import LIMB_PARENTS, PATTERNS, scan_orders
 
@@ -17,9 +17,9 @@ __all__ = [
     "scan_macs", "scan_orders", "selective_scan", "unusable",
 ]  # fmt: skip
 
-# In order of preference. gpu (Triton) comes behind chunked, so it runs only where it is asked for: values are tested
-# in Triton's interpreter and its registers by the compiler, but it has not run on a GPU yet.
-IMPLEMENTATIONS = ("cpu", "chunked", "gpu", "reference")
+# In order of preference; gpu (Triton) first runs a check of its own on the device and says what it found. What comes
+# behind chunked, which runs everywhere, runs only by name.
+IMPLEMENTATIONS = {"cpu": cpu, "gpu": gpu, "chunked": chunked, "mamba_ssm": mamba_ssm, "reference": reference}
 FLOAT64 = ("chunked", "reference")  # the others compute in float32 only
 
 
@@ -27,17 +27,14 @@ class ScanUnavailable(RuntimeError):
     """The scan implementation asked for cannot run here; the message says why and what to do."""
 
 
-def _module(name):
-    return importlib.import_module(f".{name}", __name__)
-
-
 def unusable(name, device_type="cpu", dtype=torch.float32):
     """Why implementation `name` cannot run on a device type ("cpu", "cuda") and dtype, or None if it can."""
     if dtype == torch.float64 and name not in FLOAT64:
         return f"it computes in float32, and the tensors are float64; use {' or '.join(FLOAT64)}"
-    return _module(name).unusable(device_type)
+    return IMPLEMENTATIONS[name].unusable(device_type)
 
 
+@torch.compiler.assume_constant_result  # under torch.compile the choice is made once, when it traces
 def choose(device_type="cpu", implementation="auto", dtype=torch.float32):
     """The name of the implementation that will run; raises ScanUnavailable if it is unknown or cannot run."""
     wanted = os.environ.get("LIFTBENCH_SCAN", "auto") if implementation == "auto" else implementation
@@ -60,7 +57,8 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None, implementation="a
     Raises ValueError for shapes that do not fit, ScanUnavailable for an implementation that cannot run.
     """
     _check(u, delta, A, B, C, D, delta_bias)
-    return _module(choose(u.device.type, implementation, u.dtype)).selective_scan(u, delta, A, B, C, D, delta_bias)
+    chosen = IMPLEMENTATIONS[choose(u.device.type, implementation, u.dtype)]
+    return chosen.selective_scan(u, delta, A, B, C, D, delta_bias)
 
 
 def grid_scan(
@@ -71,12 +69,13 @@ def grid_scan(
     x: (B, T, J, channels); x_proj_weight: (K, R + 2N, channels) gives low-rank delta, B and C; dt_weight: (K, channels,
     R); dt_bias: (K, channels); A: (K * channels, N), negative; D: (K * channels,); orders: (K, T * J) and limb: K
     booleans, from `scan_orders`. limb_gradient: "exact", or "published" to drop the gradient through the limb term as
-    PoseMamba's code does. Returns the sum over directions, (B, T, J, channels).
+    PoseMamba's code does. Returns the sum over directions, (B, T, J, channels). Raises as `selective_scan`.
     """
+    _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     if limb_gradient not in ("exact", "published"):
         raise ValueError(f"limb_gradient is 'exact' or 'published', not {limb_gradient!r}")
-    scan = _module(choose(x.device.type, implementation, x.dtype)).grid_scan
-    return scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient)
+    chosen = IMPLEMENTATIONS[choose(x.device.type, implementation, x.dtype)]
+    return chosen.grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient)
 
 
 def bidirectional_scan(forward_stream, reversed_stream, implementation="auto"):
@@ -87,20 +86,28 @@ def bidirectional_scan(forward_stream, reversed_stream, implementation="auto"):
     """
     for stream in (forward_stream, reversed_stream):
         _check(*stream)
-    u = forward_stream[0]
-    return _module(choose(u.device.type, implementation, u.dtype)).bidirectional_scan(forward_stream, reversed_stream)
+    u, other = forward_stream[0], reversed_stream[0]
+    if (u.shape, u.device) != (other.shape, other.device):
+        raise ValueError(
+            f"both streams must have one shape and device, got u of {tuple(u.shape)} on {u.device} and of "
+            f"{tuple(other.shape)} on {other.device}"
+        )
+    chosen = IMPLEMENTATIONS[choose(u.device.type, implementation, u.dtype)]
+    return chosen.bidirectional_scan(forward_stream, reversed_stream)
 
 
 def _check(u, delta, A, B, C, D, delta_bias):
     if u.dim() != 3 or u.numel() == 0:
         raise ValueError(f"u must be (B, channels, L) and not empty, got {tuple(u.shape)}")
     batch, channels, length = u.shape
-    if A.dim() != 2 or B.dim() != 4:
-        raise ValueError(f"A must be (channels, N) and B (B, groups, N, L), got {tuple(A.shape)} and {tuple(B.shape)}")
+    if A.dim() != 2 or B.dim() != 4 or 0 in A.shape:
+        got = f"{tuple(A.shape)} and {tuple(B.shape)}"
+        raise ValueError(f"A must be (channels, N) and B (B, groups, N, L), neither empty, got {got}")
     groups, states = B.shape[1], A.shape[1]
     if groups == 0 or channels % groups:
         raise ValueError(f"B has {groups} groups, which do not divide the {channels} channels of u")
     expected = {
+        "u": (u, u.shape),
         "delta": (delta, u.shape),
         "A": (A, (channels, states)),
         "B": (B, (batch, groups, states, length)),
@@ -108,12 +115,46 @@ def _check(u, delta, A, B, C, D, delta_bias):
         "D": (D, (channels,)),
         "delta_bias": (delta_bias, (channels,)),
     }
+    _check_each(expected, "u")
+
+
+def _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
+    if x.dim() != 4 or x.numel() == 0:
+        raise ValueError(f"x must be (B, T, J, channels) and not empty, got {tuple(x.shape)}")
+    if dt_weight.dim() != 3 or A.dim() != 2 or 0 in (*dt_weight.shape, *A.shape):
+        got = f"{tuple(dt_weight.shape)} and {tuple(A.shape)}"
+        raise ValueError(f"dt_weight must be (K, channels, R) and A (K * channels, N), neither empty, got {got}")
+    _, frames, joints, channels = x.shape
+    (directions, _, rank), states = dt_weight.shape, A.shape[1]
+    expected = {
+        "x": (x, x.shape),
+        "x_proj_weight": (x_proj_weight, (directions, rank + 2 * states, channels)),
+        "dt_weight": (dt_weight, (directions, channels, rank)),
+        "dt_bias": (dt_bias, (directions, channels)),
+        "A": (A, (directions * channels, states)),
+        "D": (D, (directions * channels,)),
+    }
+    _check_each(expected, "x")
+    if tuple(orders.shape) != (directions, frames * joints) or len(limb) != directions:
+        raise ValueError(
+            f"orders must have shape {(directions, frames * joints)} and limb {directions} flags to fit x and "
+            f"dt_weight, got {tuple(orders.shape)} and {len(limb)}"
+        )
+    if orders.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"orders must be int64 or int32, got {orders.dtype}")
+    if any(limb) and joints != len(LIMB_PARENTS):
+        raise ValueError(f"x has {joints} joints, but the limb term is defined for {len(LIMB_PARENTS)}")
+
+
+def _check_each(expected, first):
+    """Shapes, devices and dtypes of {name: (tensor or None, shape)}, where the one named `first` gives the device."""
+    device = expected[first][0].device
     for name, (tensor, shape) in expected.items():
         if tensor is None:
             continue
         if tuple(tensor.shape) != tuple(shape):
-            raise ValueError(f"{name} must have shape {tuple(shape)} to fit u, got {tuple(tensor.shape)}")
-        if tensor.device != u.device:
-            raise ValueError(f"{name} is on {tensor.device} but u is on {u.device}; move them to one device")
+            raise ValueError(f"{name} must have shape {tuple(shape)} to fit {first}, got {tuple(tensor.shape)}")
+        if tensor.device != device:
+            raise ValueError(f"{name} is on {tensor.device} but {first} is on {device}; move them to one device")
         if not tensor.is_floating_point():
             raise ValueError(f"{name} must be a real floating-point tensor, got {tensor.dtype}")

@@ -24,7 +24,7 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
     """Same contract as `kernels.reference.selective_scan`."""
     dtype_in = u.dtype
     dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
-    with torch.autocast(u.device.type, enabled=False):
+    with grid.without_autocast(u.device.type):
         u, delta, A, B, C = (tensor.to(dtype) for tensor in (u, delta, A, B, C))
         if delta_bias is not None:
             delta = delta + delta_bias.to(dtype)[:, None]

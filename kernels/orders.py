@@ -14,7 +14,6 @@ LIMB_PARENTS = (0, 0, 1, 2, 3, 0, 4, 5, 6, 8, 11, 12, 13, 8, 14, 15, 16)
 PATTERNS = ("posemamba", "global", "fs_ft", "fs_bt", "bs_ft", "bs_bt")
 
 
-@functools.lru_cache(maxsize=64)
 def scan_orders(pattern, frames, joints=17):
     """Order tables of a named pattern: (orders (4, L) int64 with L = frames * joints, limb: tuple of 4 bool).
 
@@ -23,6 +22,15 @@ def scan_orders(pattern, frames, joints=17):
     """
     if pattern not in PATTERNS:
         raise ValueError(f"unknown scan pattern {pattern!r}; choose one of {', '.join(PATTERNS)}")
+    limb = (pattern == "posemamba", False) * 2
+    if torch.compiler.is_compiling():  # it would trace past the cache, and symbolic sizes of torch.export are no keys
+        return _orders.__wrapped__(pattern, frames, joints), limb
+    with torch.inference_mode(False):  # a table cached in inference mode could not be used for a backward pass later
+        return _orders(pattern, frames, joints), limb
+
+
+@functools.lru_cache(maxsize=64)
+def _orders(pattern, frames, joints):
     grid = torch.arange(frames * joints).view(frames, joints)
     if pattern in ("posemamba", "global"):
         pair = torch.stack([grid.flatten(), grid.T.flatten()])
@@ -31,4 +39,4 @@ def scan_orders(pattern, frames, joints=17):
         space = grid.flip(1) if pattern.startswith("bs") else grid
         time = grid.flip(0) if pattern.endswith("bt") else grid
         orders = torch.stack([space.flatten(), time.T.flatten()]).repeat(2, 1)
-    return orders, (pattern == "posemamba", False) * 2
+    return orders

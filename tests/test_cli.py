@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
+from bench import cli, timing
 
 PROJECT = Path(__file__).parent.parent
 COMMANDS = [
     "models", "doctor", "train", "evaluate", "render", "data synthetic", "data mocap", "data check", "data info",
-    "measure cost", "measure speed",
+    "measure cost", "measure speed", "measure compare", "measure scaling", "measure scan",
+    "weights fetch", "weights convert", "weights inspect",
+    "records merge", "records compare",
 ]  # fmt: skip
 
 
@@ -23,6 +25,9 @@ def run(monkeypatch, capsys, tmp_path):
     """Run a command line in an empty folder -> (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(timing, "OTHERS_SHARE", float("inf"))  # what else runs here does not matter
+    monkeypatch.setattr(timing, "SPREAD", float("inf"))
+    monkeypatch.setattr(timing, "idle_threads_spin", lambda: True)
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["liftbench", *map(str, words)])
@@ -38,9 +43,12 @@ def run(monkeypatch, capsys, tmp_path):
 
 
 def test_every_command_is_covered_here():
-    names = [command.callback.__name__ for command in cli.app.registered_commands]
+    def names_of(commands):
+        return [command.name or command.callback.__name__ for command in commands]
+
+    names = names_of(cli.app.registered_commands)
     for group in cli.app.registered_groups:
-        names += [f"{group.name} {command.callback.__name__}" for command in group.typer_instance.registered_commands]
+        names += [f"{group.name} {name}" for name in names_of(group.typer_instance.registered_commands)]
     assert sorted(names) == sorted(COMMANDS)
 
 
@@ -94,7 +102,12 @@ def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
     assert record["environment"]["scan_implementation"] is None, "an MLP scans nothing"
 
     assert run("measure", "cost", "mlp", "--frames", "9")[0] == 0
-    assert run("measure", "speed", "mlp", "--frames", "9", "--seconds", "0.2")[0] == 0
+    assert run("measure", "speed", "mlp", "--frames", "9", "--frames", "3", "--seconds", "0.2")[0] == 0
+    assert run("measure", "speed", "mlp", "--frames", "9", "--seconds", "0.2", "--training-step")[0] == 0
+    timed = ("measure", "speed", "mlp", "--frames", "9", "--seconds", "0.2", "--end-to-end")
+    assert run(*timed, "--data", synthetic_file)[0] == 0
+    code, out, _ = run("measure", "compare", "lstm:9", "mlp:9", "--seconds", "0.2")
+    assert code == 0 and "lstm:9 takes " in out and "times as long as mlp:9; 95% interval" in out
     code, out, err = run("render", "--published", PROJECT / "results/published.csv")
     assert code == 0, err
     assert Path("results/tables/comparison.md").is_file() and list(Path("results/plots").glob("training*.png"))
@@ -108,7 +121,12 @@ def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
         ("evaluate .", "holds no finished epoch"),
         ("measure cost posemamba", "no model named 'posemamba'; did you mean"),
         ("measure cost mlp --frames 0", "positive whole number of frames"),
+        ("measure cost pose3dm_s mlp --official-layout", "layout of mlp is the one built here"),
         ("measure speed mlp --device tpu", "Unknown device 'tpu'; choose auto, cpu or cuda"),
+        ("measure scan --seconds 0", "longest call must take more than 0 seconds, not 0"),
+        ("measure speed mlp --mode cuda-graph --device cpu", "cuda-graph needs a CUDA device"),
+        ("measure compare mlp@magic lstm", "'magic' in 'mlp@magic' is no setting"),
+        ("measure scaling --seconds 0", "longest call must take more than 0 seconds, not 0"),
         ("measure speed mlp --scan magic", "unknown scan implementation 'magic'"),
         ("data check none.pkl", "none.pkl"),
         ("data mocap none.npz", "none.npz"),
@@ -124,6 +142,14 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, words, message
     assert message in " ".join(err.split())
     assert "Traceback" not in err
     assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("*.jsonl")), "nothing half-written"
+
+
+def test_a_busy_machine_is_exit_code_3(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(timing, "OTHERS_SHARE", 0.1)
+    monkeypatch.setattr(timing.Share, "so_far", lambda self: 0.5)
+    code, _, err = run("measure", "speed", "mlp", "--frames", "9", "--seconds", "0.2")
+    assert code == 3 and "other processes took 50% of the processors. Measure again when it is idle." in err
+    assert not list(tmp_path.rglob("*.jsonl"))
 
 
 def test_weights_that_do_not_say_what_they_are(run, synthetic_file):

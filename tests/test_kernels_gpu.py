@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels import gpu, grid, reference, scan_orders
+import kernels
+from kernels import PATTERNS, gpu, grid, reference, scan_orders
 from kernels.chunked import selective_scan as chunked
+from kernels.gpu import selfcheck
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
-runs = pytest.mark.skipif(
-    gpu.unusable(DEVICE) is not None, reason=f"{gpu.unusable(DEVICE)}; test_in_the_interpreter runs it on the cpu"
+runs = pytest.mark.skipif(  # not `unusable`: where the check of its own finds something, these tests fail
+    gpu._missing(DEVICE) is not None, reason=f"{gpu._missing(DEVICE)}; test_in_the_interpreter runs it on the cpu"
 )
 on_a_gpu = pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="it needs a CUDA or HIP device")
 
@@ -66,14 +68,14 @@ def scan_inputs(batch, groups, channels, length, states=3, dtype=torch.float32, 
     return {name: tensor.to(DEVICE, dtype) for name, tensor in tensors.items()}
 
 
-def grid_inputs(frames, channels, directions=2, rank=3, states=3, batch=1):
+def grid_inputs(frames, channels, directions=2, rank=3, states=3, batch=1, joints=17):
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape):
         return torch.randn(*shape, generator=generator).to(DEVICE)
 
     return {
-        "x": normal(batch, frames, 17, channels),
+        "x": normal(batch, frames, joints, channels),
         "x_proj_weight": normal(directions, rank + 2 * states, channels) * 0.3,
         "dt_weight": normal(directions, channels, rank) * 0.3,
         "dt_bias": normal(directions, channels) - 2,
@@ -115,7 +117,7 @@ def test_in_the_interpreter():
 
 
 @runs
-@pytest.mark.parametrize("length", [1, 2, 3, 17, 63, 65])
+@pytest.mark.parametrize("length", [1, 2, 3, 16, 17, 63, 65])
 def test_scan_matches_oracle(length, passes):
     assert_as_oracle(scan_inputs(1, 1, 5, length))
 
@@ -210,10 +212,10 @@ def test_bidirectional_scan_matches_oracle(length, dtype):
 
 
 def grid_pair(
-    frames, pattern="posemamba", limb_gradient="exact", directions=slice(0, 2), scan=reference.selective_scan
+    frames, pattern="posemamba", limb_gradient="exact", directions=slice(0, 2), scan=reference.selective_scan, joints=17
 ):
     """(own, oracle made of `scan`), by default of the first two directions, one of them with limb term."""
-    orders, limb = scan_orders(pattern, frames)
+    orders, limb = scan_orders(pattern, frames, joints)
     orders, limb = orders[directions].to(DEVICE), limb[directions]
 
     def own(**tensors):
@@ -240,10 +242,12 @@ def test_grid_scan_with_the_published_limb_gradient():
 
 
 @runs
-@pytest.mark.parametrize("pattern", ["posemamba", "bs_bt"])
-def test_grid_scan_of_four_directions(pattern):
-    own, oracle = grid_pair(2, pattern, directions=slice(0, 4))
-    tensors = grid_inputs(2, channels=2, directions=4, rank=1, states=1)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_grid_scan_of_every_pattern(pattern):
+    """Four directions over 2 frames of 3 joints, or of the 17 that the limb term is defined for."""
+    joints = 17 if pattern == "posemamba" else 3
+    own, oracle = grid_pair(2, pattern, directions=slice(0, 4), joints=joints)
+    tensors = grid_inputs(2, channels=2, directions=4, rank=1, states=1, joints=joints)
     expected = oracle(**{name: tensor.double() for name, tensor in tensors.items()})
     assert_close({"y": own(**tensors)}, {"y": expected})
 
@@ -279,11 +283,93 @@ def test_carry_over_more_chunks_than_a_tile(back):
 def test_operators_are_registered_right():
     tensors = [tensor.requires_grad_() for tensor in scan_inputs(1, 1, 2, 2).values()]
     torch.library.opcheck(torch.ops.liftbench.scan_gpu, (tensors, True))
-    tensors = [tensor.requires_grad_() for tensor in grid_inputs(1, 2, directions=1, rank=1, states=1).values()]
-    x, x_proj_weight, *parameters = tensors
-    rows = gpu._project(x, x_proj_weight, (True,), False).detach().requires_grad_()
-    arguments = (x, rows, *parameters, torch.arange(17, device=DEVICE)[None], 1, False, True)
+    tensors = grid_inputs(1, 2, directions=1, rank=1, states=1, joints=3).values()
+    x, x_proj_weight, *parameters = [tensor.requires_grad_() for tensor in tensors]
+    rows = gpu._project(x, x_proj_weight, (False,), False).detach().requires_grad_()
+    arguments = (x, rows, *parameters, torch.arange(3, device=DEVICE)[None], 0, False, True)
     torch.library.opcheck(torch.ops.liftbench.grid_scan_gpu, arguments)
+
+
+@runs
+@pytest.mark.parametrize("outside", [torch.float32, torch.bfloat16])
+def test_autocast_leaves_the_scan_in_float32(outside):
+    own, _ = grid_pair(1, directions=slice(0, 1))
+    tensors = grid_inputs(1, 2, directions=1, rank=1, states=1)
+    tensors["x"] = tensors["x"].to(outside)
+    expected = own(**tensors)
+    with torch.autocast(DEVICE, torch.bfloat16):
+        y = own(**tensors)
+    assert y.dtype == outside and torch.equal(y, expected)
+
+
+@runs
+def test_compiled_without_a_graph_break():
+    own, _ = grid_pair(1, "global", directions=slice(0, 1), joints=3)
+    tensors = grid_inputs(1, 2, directions=1, rank=1, states=1, joints=3)
+    expected = run(own, tensors)
+    for name, value in run(torch.compile(own, fullgraph=True, backend="aot_eager"), tensors).items():
+        assert torch.equal(value, expected[name]), name
+
+
+@runs
+def test_what_was_not_kept_is_made_again():
+    """An operator traced without gradients, as torch.export may, and run with them."""
+    tensors = list(scan_inputs(1, 1, 2, 2).values())
+    gradients = []
+    for keep in (True, False):
+        inputs = [tensor.detach().requires_grad_() for tensor in tensors]
+        gradients.append(torch.autograd.grad(torch.ops.liftbench.scan_gpu(inputs, keep)[0].sum(), inputs))
+    assert all(map(torch.equal, *gradients))
+
+
+@runs
+def test_selfcheck_finds_nothing_wrong(small_selfcheck):
+    with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16):  # it differentiates, and in float32, all the same
+        assert selfcheck.difference(torch.device(DEVICE)) is None
+
+
+@runs
+def test_selfcheck_catches_wrong_values(small_selfcheck, monkeypatch):
+    """A carry that loses the states is right in one pass; a limb term of the wrong joints is the grid's alone."""
+    starts = gpu._Sequences._starts
+
+    def lost(*arguments):
+        states = starts(*arguments)
+        return states if states is None else torch.zeros_like(states)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu._Sequences, "_starts", lost)
+        reason = selfcheck.difference(torch.device(DEVICE))
+    assert re.search(r"failed its check, selective_scan in chunks on .* of its largest value, and 2e-03 is", reason)
+    assert "\n" not in reason
+    monkeypatch.setattr(gpu, "LIMB_PARENTS", (0,) * 17)
+    monkeypatch.setattr(selfcheck, "_FUNCTIONS", {"grid_scan": selfcheck._grid_scan})
+    reason = selfcheck.difference(torch.device(DEVICE))
+    assert re.search(r"failed its check, grid_scan in one pass on .* by \d.\de[-+]\d\d of its largest value", reason)
+
+
+@runs
+def test_selfcheck_catches_failures_and_nan(small_selfcheck, monkeypatch):
+    def fails(*arguments, **options):
+        raise RuntimeError("no such instruction\nand a page of assembly")
+
+    def is_nan(self, y, kept=None, add=False):
+        y.fill_(float("nan"))
+
+    monkeypatch.setattr(gpu._Sequences, "forward", is_nan)
+    assert "y differs from the reference by inf" in selfcheck.difference(torch.device(DEVICE))
+    monkeypatch.setattr(gpu._Sequences, "forward", fails)
+    assert selfcheck.difference(torch.device(DEVICE)).endswith("with RuntimeError: no such instruction")
+
+
+@pytest.fixture
+def small_selfcheck(monkeypatch):
+    """The interpreter is slow."""
+    for name in ("FRAMES", "DIRECTIONS", "STATES", "RANK"):
+        monkeypatch.setattr(selfcheck, name, 1)
+    monkeypatch.setattr(selfcheck, "CHANNELS", 3)
+    monkeypatch.setattr(selfcheck, "LENGTH", 10)
+    monkeypatch.setattr(gpu, "KEPT_STEPS", 9)  # so that 10 steps are two chunks
 
 
 @runs
@@ -293,6 +379,20 @@ def test_wrong_inputs():
         gpu.selective_scan(**tensors | {"delta": tensors["delta"].double()})
     with pytest.raises(ValueError, match="orders and limb need 2 directions over 1 x 17 cells"):
         gpu.grid_scan(**grid_inputs(1, 2), orders=torch.zeros(2, 16), limb=(True, True))
+    for cell in (0, 17, -1):
+        orders = torch.arange(17).repeat(2, 1)
+        orders[1, 3] = cell
+        with pytest.raises(ValueError, match="^orders must be permutations of the grid cells, one per direction$"):
+            gpu.grid_scan(**grid_inputs(1, 2), orders=orders, limb=(True, True))
+
+
+@runs
+def test_order_tables_are_copied_once():
+    x, orders = torch.zeros(1, 1, 3, 2, device=DEVICE), scan_orders("global", 1, 3)[0].clone()
+    before, again = (gpu._tables(orders, x, limb=0)[0] for _ in range(2))
+    assert again is before
+    orders.copy_(orders.flip(1))
+    assert torch.equal(gpu._tables(orders, x, limb=0)[0], before.flip(1)), "a table that changed is another"
 
 
 def test_unusable_says_why(monkeypatch):
@@ -300,8 +400,29 @@ def test_unusable_says_why(monkeypatch):
     assert "under TRITON_INTERPRET=1" in gpu.unusable("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.unusable("cuda") == "torch finds no CUDA or HIP device"
+    assert gpu.unusable("mps") == "the Triton scan runs on cuda (NVIDIA and AMD GPUs), not on mps"
     monkeypatch.setattr(gpu, "_has_triton", lambda: False)
     assert gpu.unusable("cuda").startswith("triton is not installed")
+
+
+@pytest.mark.parametrize("found", [None, "the Triton scan failed its check"])
+def test_auto_follows_the_selfcheck(found, monkeypatch):
+    """Once per device, never for the cpu; with what it found, the next implementation runs and doctor says why."""
+    checked = []
+    monkeypatch.setattr(gpu, "_missing", lambda device_type: None)
+    monkeypatch.setattr(selfcheck, "difference", lambda device: checked.append(device) or found)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    gpu._found_by_selfcheck.cache_clear()
+    monkeypatch.delenv("LIFTBENCH_SCAN", raising=False)
+    assert [kernels.choose("cuda") for _ in range(2)] == ["chunked" if found else "gpu"] * 2
+    assert kernels.unusable("gpu", "cuda") == found
+    assert gpu.unusable("cpu") is None
+    assert checked == [torch.device("cuda", 1)]
+    gpu._found_by_selfcheck.cache_clear()
+    if found:
+        with pytest.raises(kernels.ScanUnavailable, match="'gpu' cannot run here: the Triton scan failed its check"):
+            kernels.choose("cuda", "gpu")
+    gpu._found_by_selfcheck.cache_clear()
 
 
 # PoseMamba-B: 256 channels, 4 directions, 243 frames of 17 joints, rank 8.
@@ -404,3 +525,57 @@ def test_no_register_spills(name, shape, capability, tmp_path):
 def test_no_register_spills_of_carry(capability, tmp_path):
     cubin = compiled("carry", {"CHUNKS": 32, "LANES": 32}, capability, FLAGS | {"N": 16})
     assert resources(cubin, tmp_path)[1] == 0
+
+
+class NoDevice:
+    """What Triton asks of a driver before it launches a program, of a GPU that is not here."""
+
+    def __init__(self, capability):
+        self.capability = capability
+
+    def get_current_device(self):
+        return f"sm_{self.capability}"  # Triton's key for what it compiled
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_current_target(self):
+        return triton.backends.compiler.GPUTarget("cuda", self.capability, 32)
+
+
+@pytest.fixture
+def compiled_launches(monkeypatch):
+    """Launches compile what they would run on sm_90, as Triton specialises it for their arguments, and stop there."""
+    from triton.runtime.jit import JITFunction
+
+    launch, programs = JITFunction.run, []
+
+    def compile_only(self, *arguments, grid, warmup, **options):
+        programs.append(launch(self, *arguments, grid=grid, warmup=True, **options))
+
+    monkeypatch.setattr(JITFunction, "run", compile_only)
+    monkeypatch.setattr(triton.runtime.driver, "_active", NoDevice(90))
+    monkeypatch.setattr(gpu, "_missing", lambda device_type: None)
+    monkeypatch.setattr(gpu, "_multiprocessors", lambda device: 132)
+    return programs
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
+@pytest.mark.parametrize("case", ["ones", "half precision in chunks"])
+def test_launches_compile(case, compiled_launches, tmp_path):
+    """Absent tensors, sizes that are 1 and become constants, half precision: the interpreter sees none of them."""
+    if case == "ones":
+        inputs = [torch.zeros(shape, requires_grad=True) for shape in ((1, 1, 1),) * 2 + ((1, 1),)]
+        inputs += [torch.zeros(shape, requires_grad=True) for shape in ((1, 1, 1, 1),) * 2 + ((1,),) * 2]
+        with selfcheck._configuration(0):
+            gpu.selective_scan(*inputs).sum().backward()
+    else:
+        orders, limb = scan_orders("posemamba", 16)
+        shapes = (1, 16, 17, 256), (4, 40, 256), (4, 256, 8), (4, 256), (1024, 16), (1024,)
+        x, *others = [torch.zeros(shape, requires_grad=True) for shape in shapes]
+        with selfcheck._configuration(1):
+            gpu.grid_scan(x.bfloat16(), *others, orders, limb).sum().backward()
+    assert len(compiled_launches) == (2 if case == "ones" else 6)
+    for program in compiled_launches:
+        registers, stack = resources(program.asm["cubin"], tmp_path)
+        assert stack == 0, f"{program.name} spills {stack} bytes per thread with {registers} registers"

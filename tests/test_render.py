@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from baselines.errors import InputError
-from bench import environment, plots, records, tables
+from bench import environment, plots, records, scaling, tables
 from bench.render import render
 from bench.results import Missing, Results
 from bench.tables import Table
@@ -57,7 +57,7 @@ def cost(model, parameters=10, contraction=100, scan=0, thop=(10, 100), output_f
         parameter_names_without_gradient=[], buffer_elements=0, thop={"parameters": thop[0], "macs": thop[1]},
         contraction_macs=contraction, contraction_macs_by_operator={"linear": contraction}, scan_macs=scan, scans=[],
         macs_per_clip=contraction + scan, macs_per_output_frame=(contraction + scan) / output_frames,
-        uncounted_operator_calls={"native_layer_norm": 81, "silu": 40},
+        macs_by_module={"head": contraction + scan}, uncounted_operator_calls={"sort": 20},
     )  # fmt: skip
 
 
@@ -101,6 +101,66 @@ def training(model, mpjpe=60.0, epochs=12, **fields):
     )  # fmt: skip
 
 
+def scans(quick=False, **fields):
+    """Two lengths; the slow contender is timed at the first only, the public one is four times as slow as ours."""
+    comparisons = []
+    for call in ("forward", "forward + backward"):
+        for length in (17, 64):
+            own, public = ([[factor * length] * 2 for factor in factors] for factors in ((1, 1.1, 1.2), (4, 4.4, 4.8)))
+            timings = [
+                {"name": name, "public": name == "mambapy", "samples_ms": samples, "peak_memory_mib": length}
+                | ({"kept_for_backward_mib": length / 4} if call != "forward" else {})
+                | dict(zip(("p20_ms", "median_ms", "p80_ms", "ratio"), (*np.percentile(samples, [20, 50, 80]), ratio)))
+                for name, samples, ratio in (("cpu", own, 8.0), ("mambapy", public, 2.0))
+            ]
+            slow = {"samples_ms": [[8.0 * length]], "p20_ms": 1.0, "median_ms": 8.0 * length, "p80_ms": 1.0, "ratio": 1}
+            missing = {"missing": "too slow: a call would take about 9 s, 1 s are allowed"}
+            timings.append({"name": "reference"} | (slow if length == 17 else missing))
+            comparisons.append(
+                {"comparison": "implementations", "case": "PoseMamba-B" if length == 64 else "length 17", "call": call,
+                 "batch": 1, "groups": 4, "channels": 128, "length": length, "states": 16, "baseline": "reference",
+                 "state_steps": 8192 * length, "compulsory_bytes": 8192 * length, "other_processes_share": 0.0,
+                 "timings": timings}
+            )  # fmt: skip
+    return records.ScanRecord(
+        environment=MACHINE, created_utc=fields.get("created_utc", TIME), device="cpu", quick=quick, longest_call_s=20,
+        absent={"gpu": "no GPU"}, differences={"cpu": 1e-7}, bandwidth_gb_per_s=40, product_gflop_per_s=130,
+        operations_per_state_step=13, peak_memory_method="a test", comparisons=comparisons,
+    )  # fmt: skip
+
+
+def compared(ratio=3.0, **fields):
+    """Two settings of one model, the first `ratio` times as slow."""
+    first, second = (
+        {"model": "posemamba_s", "frames": 243, "scan_implementation": scan, "difference": 1e-7,
+         "samples_ms": [[ms], [ms]], "p20_ms": ms, "median_ms": ms, "p80_ms": ms}
+        for scan, ms in (("chunked", 10 * ratio), ("cpu", 10.0))
+    )  # fmt: skip
+    return records.CompareRecord(
+        environment=MACHINE, created_utc=fields.get("created_utc", TIME), device="cpu", clock="perf_counter", batch=1,
+        first=first, second=second, ratio=ratio, ratio_low=0.9 * ratio, ratio_high=1.1 * ratio, confidence=0.95,
+        other_processes_share=0.0,
+    )  # fmt: skip
+
+
+def scaled(quick=False):
+    """Mamba models that grow with the length, attention with its square: they meet at 270 frames."""
+    points = []
+    for axis, places in (("frames", (27, 81, 243, 729)), ("batch", (1, 2, 4)), ("depth", (1, 2, 4))):
+        for x in places:
+            for name in scaling.SIZES:
+                place = {"frames": 27, "batch": 1, "depth": 2} | {axis: x}
+                cost = 270.0 * x if name != scaling.ATTENTION or axis != "frames" else float(x**2)
+                times = {"samples_ms": [[cost]], "p20_ms": cost, "median_ms": cost, "p80_ms": cost}
+                if name == "posemamba_s" and place["frames"] == 729:
+                    times = {"missing": "too slow: a test"}
+                points.append({"axis": axis, "model": name, "macs": int(cost * 1e6), **place, **times})
+    return records.ScalingRecord(
+        environment=MACHINE, created_utc=TIME, device="cpu", clock="perf_counter", quick=quick, longest_call_s=1,
+        parameters=dict.fromkeys(scaling.SIZES, 10), differences=dict.fromkeys(scaling.SIZES, 1e-7), points=points,
+    )  # fmt: skip
+
+
 def write(folder, *written):
     for record in written:
         records.append(folder / "test.jsonl", record)
@@ -117,7 +177,8 @@ def everything(folder):
             accuracy(model, mpjpe, frames=frames),
             training(model, mpjpe, frames=frames),
         )
-    return folder
+    training_step = speed("mlp", 0.5, 1, frames=27).model_copy(update={"call": "training step"})
+    return write(folder, scans(), compared(), scaled(), training_step)
 
 
 def comparison(*written):
@@ -135,11 +196,29 @@ def run(tmp_path_factory):
 
 def test_a_whole_run_gives_every_table_and_plot(run):
     folder, result = run
-    plots = ("error_against_macs", "speed_test_cpu_2_threads", "per_action_synthetic_data", "training_synthetic_data")
+    plots = ["error_against_macs", "error_against_parameters", "cost_by_operator"]
+    plots += [f"{name}_test_cpu_2_threads" for name in ("error_against_latency", "speed")]
+    plots += [f"{name}_synthetic_data" for name in ("per_action", "per_joint", "training")]
+    plots += ["scaling_test_cpu_2_threads"]
+    plots += [f"scan_{name}_test_cpu_2_threads" for name in ("time", "ratio", "memory", "roofline")]
+    plots += ["speed_test_cpu_2_threads_training_step"]
     expected = [
-        f"tables/{name}.{end}" for name in ("comparison", "accuracy", "cost", "speed") for end in ("md", "csv", "tex")
+        f"tables/{name}.{end}"
+        for name in (
+            "comparison",
+            "ledger",
+            "accuracy",
+            "cost",
+            "cost_by_operator",
+            "cost_by_module",
+            "speed",
+            "compare",
+            "scaling",
+            "scan",
+        )  # fmt: skip
+        for end in ("md", "csv", "tex")
     ]
-    expected += [f"plots/{name}.{end}" for name in plots for end in ("png", "svg")]
+    expected += [f"plots/{name}.{end}" for name in plots for end in ("png", "svg")] + ["report.html"]
     assert [str(path.relative_to(folder / "out")) for path in result.written] == expected
     assert sorted(path for path in (folder / "out").rglob("*") if path.is_file()) == sorted(result.written)
     assert result.skipped == []
@@ -158,11 +237,21 @@ def test_rendering_twice_gives_the_same_bytes_and_leaves_no_state(run, tmp_path)
 def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
     result = render(write(tmp_path / "records", cost("posemamba_s")), PUBLISHED, tmp_path / "out")
     assert [sentence for sentence in result.skipped if "there are no" in sentence] == [
+        "Plot error_against_latency was not made: there are no speed records.",
         "Plot speed was not made: there are no speed records.",
         "Plot per_action was not made: there are no accuracy records.",
+        "Plot per_joint was not made: there are no accuracy records.",
         "Plot training was not made: there are no training records.",
+        "Plot scaling was not made: there are no scaling records.",
+        *(
+            f"Plot scan_{name} was not made: there are no scan records."
+            for name in ("time", "ratio", "memory", "roofline")
+        ),
     ]
-    assert {path.stem for path in result.written} == {"comparison", "cost", "error_against_macs"}
+    assert {path.stem for path in result.written} == {
+        "comparison", "ledger", "cost", "cost_by_module", "error_against_macs", "error_against_parameters",
+        "cost_by_operator", "report",
+    }  # fmt: skip
 
 
 def test_an_interrupted_write_leaves_the_file_before(tmp_path, monkeypatch):
@@ -304,10 +393,27 @@ def test_the_accuracy_table_has_a_row_a_variant_and_the_mean_pose():
     assert table.rows[-1]["MPJPE, mm"] == 260.0
 
 
-def test_the_cost_table_names_what_was_not_counted():
-    table = tables.cost(Results([cost("mlp", contraction=2_000_000)], PUBLISHED))
-    assert table.rows[0]["operators not counted, and their calls"] == "native_layer_norm 81, silu 40"
-    assert table.rows[0]["linear, M MACs"] == 2.0
+def test_the_scan_table_has_ratios_and_says_what_is_missing():
+    rows = tables.scan(Results([scans()], PUBLISHED)).rows
+    assert [(row["case"], row["call"], row["contender"]) for row in rows[:4]] == [
+        ("length 17", "forward", "cpu"), ("length 17", "forward", "mambapy"), ("length 17", "forward", "reference"),
+        ("PoseMamba-B", "forward", "cpu"),
+    ]  # fmt: skip
+    cpu, public, _, _, _, slow = rows[:6]
+    assert cpu["ratio to the fastest public one"] == pytest.approx(4)
+    assert public["ratio to the fastest public one"] == Missing("it is public itself")
+    assert cpu["state steps/s, 1e9"] == pytest.approx(8192 * 17 / (1.1 * 17e-3) / 1e9)
+    assert cpu["of the ceiling, %"] == pytest.approx(100 * cpu["state steps/s, 1e9"] / 10)  # 130 / 13, under 40 * 1
+    assert slow["ms"] == slow["peak memory, MiB"] == Missing("too slow: a call would take about 9 s, 1 s are allowed")
+    assert cpu["kept for backward, MiB"] == Missing("no backward pass")
+
+
+def test_a_quick_scan_run_does_not_take_the_place_of_a_whole_one():
+    later = TIME + timedelta(days=1)
+    results = Results([scans(), scans(quick=True, created_utc=later)], PUBLISHED)
+    assert not results.scan["Test CPU, 2 threads"].quick
+    assert Results([scans(quick=True)], PUBLISHED).scan["Test CPU, 2 threads"].quick
+    assert results.keys == []
 
 
 def test_labels_of_bubbles_do_not_overlap():
@@ -334,3 +440,43 @@ def test_published_numbers_that_cannot_be_read_are_input_errors(tmp_path):
     (tmp_path / "other.csv").write_text("model,variant\n")
     with pytest.raises(InputError, match="have no column dataset"):
         render(folder, tmp_path / "other.csv", tmp_path / "out")
+
+
+def test_the_pareto_front_holds_what_nothing_is_better_than():
+    points = [(3, 5, "on it"), (1, 9, "on it"), (2, 9, "dearer"), (3, 6, "worse"), (4, 5, "dearer"), (9, 1, "on it")]
+    assert list(plots.pareto_front(points)) == [(1, 3, 9), (9, 5, 1)]
+
+
+def test_bars_of_the_cost_add_up_to_all_macs():
+    written = [cost("mlp", contraction=486 * 10**6), cost("posemamba_s", contraction=7290 * 10**6, scan=21870 * 10**6)]
+    with plots.styled():
+        (ax,) = plots.cost_by_operator(Results(written, PUBLISHED)).axes
+    bars = {container.get_label(): [bar.get_width() for bar in container] for container in ax.containers}
+    assert bars == {"linear": [25.0, 100.0], "scan": [75.0, 0.0]}
+    assert [text.get_text() for text in ax.texts] == ["linear 25 %", "linear 100 %", "scan 75 %", "120 M", "2 M"]
+
+
+def test_other_settings_stay_apart_from_the_plain_forward_pass():
+    plain, step = speed("mlp", 10.0), speed("mlp", 30.0, minutes=5).model_copy(update={"call": "training step"})
+    results = Results([plain, step], PUBLISHED)
+    (machine,) = results.speed
+    assert [group.latency.median_ms for group in results.speed[machine].values()] == [10.0]
+    rows = tables.speed(results).rows
+    assert [(row["setting"], row["latency, ms"]) for row in rows] == [("forward", 10.0), ("training step", 30.0)]
+    assert comparison(plain, step).loc["mlp", f"latency, ms ({machine})"] == "10.0"
+
+
+def test_only_the_newest_comparison_of_a_pair_counts():
+    later = compared(ratio=4.0, created_utc=TIME + timedelta(minutes=1))
+    (row,) = tables.compare(Results([later, compared()], PUBLISHED)).rows
+    assert (row["ratio"], row["first"]) == (4.0, "posemamba_s, 243 frames (chunked, float32, eager)")
+
+
+def test_the_scaling_table_holds_exponents_and_crossovers():
+    rows = {row["model"]: row for row in tables.scaling(Results([scaled(), scaled(quick=True)], PUBLISHED)).rows}
+    mamba, attention = rows["pose3dm_s"], rows["transformer"]
+    assert mamba["time ~ frames^"] == pytest.approx(1) and attention["time ~ frames^"] == pytest.approx(2)
+    assert mamba["attention takes longer from frame"] == pytest.approx(270)
+    assert rows["posemamba_s"]["attention takes longer from frame"].reason.startswith("not within the lengths")
+    assert rows["posemamba_s"]["attention needs more MACs from frame"] == pytest.approx(270)
+    assert rows["posemamba_s"]["frames timed up to"] == 243

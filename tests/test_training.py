@@ -50,7 +50,7 @@ def test_published_posemamba_recipe(variant):
         "model": f"posemamba_{variant}", "numbers": {"limb_gradient": "published"}, "frames": 243, "stride": 81,
         "input": "sh", "flip": True, "optimizer": "adamw", "learning_rate": 2e-4, "weight_decay": 0.01,
         "learning_rate_decay": 0.99, "epochs": 120, "batch_size": 4, "seed": 0,
-        "loss": {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 20, "temporal_consistency": 0.5},
+        "loss": {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 20, "temporal_consistency": 0.5}, "total_variation": None,
     }  # fmt: skip
 
 
@@ -62,6 +62,13 @@ def test_published_posemamba_recipe(variant):
         ("loss: {mpje: 1}", "key loss: 'mpje' is no loss term; did you mean mpjpe"),
         ("model: posemamba_q", "key model: There is no model named 'posemamba_q'; did you mean"),
         ("input: cpn", "key input: Input should be 'sh' or 'gt'"),
+        ("total_variation: {order: 2.5, weight: 1}", "key total_variation.order: .* less than or equal to 2"),
+        ("total_variation: {order: 0, weight: 1}", "key total_variation.order: .* greater than 0"),
+        ("total_variation: {order: .nan, weight: 1}", "key total_variation.order: .* finite"),
+        ("total_variation: {order: 0.5, weight: -1}", "key total_variation.weight: .* greater than 0"),
+        ("total_variation: {order: 0.5}", "key total_variation.weight: Field required"),
+        ("total_variation: {order: 0.5, weight: 1, ordr: 1}", "total_variation.ordr: is no setting .* mean order"),
+        ("total_variation: {order: 0.5, weight: 1}", "yaml: total_variation is of poses over time, but here mlp"),
         ("frames: [", "is not valid YAML"),
     ],
 )
@@ -72,6 +79,11 @@ def test_wrong_recipes(tmp_path, change, message):
     path.write_text("\n".join([*lines, change]))
     with pytest.raises(InputError, match=message):
         read_recipe(path)
+
+
+def test_one_frame_has_no_variation():
+    with pytest.raises(ValueError, match="posemamba_toy answers a clip with a single one"):
+        Recipe(**SMALL | {"frames": 1, "total_variation": {"order": 0.5, "weight": 1}})
 
 
 def test_missing_recipe(tmp_path):
@@ -113,6 +125,20 @@ def test_training_beats_the_mean_pose_and_writes_its_folder(synthetic_dataset, t
         "official", "frame-wise", "with excluded takes", "without flip", "every frame",
     }  # fmt: skip
     assert result["test_frames"] < synthetic_dataset.frames("test"), "tails are not covered officially"
+
+
+def test_total_variation_is_added_to_the_loss_and_logged(synthetic_dataset, tmp_path):
+    """Epochs of one batch: the first loss is that of the initial weights; a large weight then calms the motion."""
+    one_batch = SMALL | {"stride": 400, "batch_size": 10_000, "epochs": 1}
+    recipe = Recipe(**one_batch | {"epochs": 2, "total_variation": {"order": 0.5, "weight": 1e3}})
+    (plain,), _ = train(Recipe(**one_batch), synthetic_dataset, tmp_path / "plain", "cpu")
+    (first, second), _ = train(recipe, synthetic_dataset, tmp_path / "calm", "cpu")
+    assert "total_variation" not in plain
+    assert first["loss"] == pytest.approx(plain["loss"] + 1e3 * first["total_variation"])
+    assert 0 < second["total_variation"] < first["total_variation"]
+    log = pd.read_csv(tmp_path / "calm/log.csv")
+    assert log["total_variation"].tolist() == pytest.approx([first["total_variation"], second["total_variation"]])
+    assert read_recipe(tmp_path / "calm/recipe.yaml") == recipe
 
 
 @pytest.mark.parametrize("settings", [SMALL, MLP], ids=["posemamba", "mlp"])

@@ -61,8 +61,8 @@ def load_library():
     found = sorted(Path(__file__).parent.glob("_scan*.so"))
     if not found:
         return (
-            "the C++ library was not built, because no working C++ compiler was found when liftbench was installed; "
-            "install g++ 12 or newer, or clang, and reinstall"
+            "the C++ library was not built, because no working C++ compiler was found when liftbench was installed, so "
+            "scans run in PyTorch, many times slower; install g++ 12 or newer, or clang, and reinstall"
         )
     try:
         library = ctypes.CDLL(str(found[0]))

@@ -9,15 +9,21 @@ write their share of a sum and torch adds the shares. kernels/README.md has the 
 import functools
 import math
 import os
+import threading
 
 import torch
+from torch.utils.weak import WeakIdKeyDictionary
 
+from ..grid import without_autocast
 from ..macs import register_grid_formulas, register_scan_formulas
 from ..orders import LIMB_PARENTS
 
 KEPT_STEPS = 16  # at most, between two states kept for the backward pass
 FULL_WARPS = 8  # per multiprocessor, with 4 states of a channel per lane: enough for one pass
 CHUNKED_WARPS = 32  # per multiprocessor, that chunks are made for where there are fewer
+MOST_CHUNKS = 65535  # CUDA's limit of the grid's third axis
+MOST_ELEMENTS = 2**31  # of one clip, as offsets inside a clip are 32-bit; those between clips are 64-bit
+FUSED = {"enable_fp_fusion": True}  # products and sums in one instruction, which Triton 3.10 does on request only
 
 
 @functools.cache
@@ -41,13 +47,38 @@ def _has_triton():
 
 
 def unusable(device_type="cpu"):
-    """Why this implementation cannot run on a device type, as one sentence; None if it can."""
+    """Why this implementation cannot run on a device type, as one sentence; None if it can.
+
+    On a GPU that includes a check of its values, once per process and device (`selfcheck`).
+    """
+    if reason := _missing(device_type):
+        return reason
+    if device_type == "cpu":
+        return None
+    with _one_check_at_a_time:
+        return _found_by_selfcheck(torch.device(device_type, torch.cuda.current_device()))
+
+
+_one_check_at_a_time = threading.Lock()
+
+
+@functools.cache
+def _found_by_selfcheck(device):
+    from .selfcheck import difference
+
+    return difference(device)
+
+
+@torch.compiler.assume_constant_result
+def _missing(device_type):
     if not _has_triton():
         return "triton is not installed; install it, or a torch for CUDA or ROCm, which brings it along"
     if _interpreted():
         return None
     if device_type == "cpu":
         return "the Triton scan needs a GPU; on the cpu it runs only for tests, under TRITON_INTERPRET=1"
+    if device_type != "cuda":
+        return f"the Triton scan runs on cuda (NVIDIA and AMD GPUs), not on {device_type}"
     if not torch.cuda.is_available():
         return "torch finds no CUDA or HIP device"
     return None
@@ -84,7 +115,7 @@ def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gra
         raise ValueError(f"orders and limb need {directions} directions over {frames} x {joints} cells")
     published = limb_gradient == "published"
     parameters = [tensor.float() for tensor in (dt_weight, dt_bias, A, D)]
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device.type):
         rows = _project(x.float(), x_proj_weight.float(), limb, published)
         keep = _needs_gradient([x, rows, *parameters])
         mask = sum(flag << k for k, flag in enumerate(limb))
@@ -134,7 +165,7 @@ def _prepare(u, delta, A, B, C, D=None, delta_bias=None):
 
 
 def _check(name, tensor):
-    if reason := unusable(tensor.device.type):
+    if reason := _missing(tensor.device.type):
         raise ValueError(f"{name} is on {tensor.device}: {reason}")
     if tensor.dtype == torch.float64:
         raise ValueError(f"{name} is float64, but the Triton scan computes in float32; use 'reference' or 'chunked'")
@@ -144,9 +175,10 @@ class _Sequences:
     """What one launch scans, from views (B, K, L, channels or columns), and the launches; see `programs`."""
 
     def __init__(self, u, delta, A, B, C, D, bias, weight=None, limb=0, tables=(None, None), order="natural"):
-        self.u, self.delta, self.B, self.C = (_unit_stride(tensor) for tensor in (u, delta, B, C))
         self.clips, self.directions, self.length, self.channels = u.shape
         self.states = A.shape[1]
+        _refuse_too_large(self.length * self.directions * max(self.channels, self.states))
+        self.u, self.delta, self.B, self.C = (_unit_stride(tensor) for tensor in (u, delta, B, C))
         self.A = A.unflatten(0, (self.directions, -1)).mT.contiguous()
         self.D, self.bias = D.contiguous(), bias.contiguous()
         self.weight = None if weight is None else weight.mT.contiguous()
@@ -160,7 +192,7 @@ class _Sequences:
         warps = quarters / 32 / _multiprocessors(self.u.device)
         if warps >= FULL_WARPS:
             return self.intervals * self.interval
-        chunks = min(self.intervals, math.ceil(CHUNKED_WARPS / warps))
+        chunks = min(self.intervals, math.ceil(CHUNKED_WARPS / warps), MOST_CHUNKS)
         return -(-self.intervals // chunks) * self.interval
 
     def kept(self, streams=1):
@@ -172,11 +204,12 @@ class _Sequences:
         chunk = self.chunk()
         starts = self._starts(chunk)
         tensors = self.u, self.delta, self.B, self.C
-        _programs().forward[self._grid(chunk)](
-            self.u, self.delta, self.weight, self.bias, self.A, self.B, self.C, self.D, *self.tables, starts, y, kept,
-            *self._sizes(chunk), *_strides(tensors),
-            CHUNKED=starts is not None, KEEP=kept is not None, ADD=add, INTERVAL=self.interval, **self._options(),
-        )  # fmt: skip
+        with torch.cuda.device_of(self.u):  # Triton launches on the current device, and on its current stream
+            _programs().forward[self._grid(chunk)](
+                self.u, self.delta, self.weight, self.bias, self.A, self.B, self.C, self.D, *self.tables, starts, y,
+                kept, *self._sizes(chunk), *_strides(tensors),
+                CHUNKED=starts is not None, KEEP=kept is not None, ADD=add, INTERVAL=self.interval, **self._options(),
+            )  # fmt: skip
 
     def backward(self, dy, kept):
         """Gradients of u, delta before softplus, both (B, L, K, channels), A, B, C, both (B, L, K, N), D and bias."""
@@ -190,12 +223,12 @@ class _Sequences:
         dA = self._new(self.clips, self.directions, chunks, self.states, self.channels)
         dD, dbias = dA.new_empty(2, self.clips, self.directions, chunks, self.channels)
         tensors = self.u, self.delta, self.B, self.C, dy
-        _programs().backward[self._grid(chunk)](
-            self.u, self.delta, self.weight, self.bias, self.A, self.B, self.C, self.D, *self.tables, dy, kept, starts,
-            du, ddelta, dB, dC, dA, dD, dbias,
-            *self._sizes(chunk), *_strides(tensors),
-            CHUNKED=starts is not None, INTERVAL=self.interval, **self._options(),
-        )  # fmt: skip
+        with torch.cuda.device_of(self.u):
+            _programs().backward[self._grid(chunk)](
+                self.u, self.delta, self.weight, self.bias, self.A, self.B, self.C, self.D, *self.tables, dy, kept,
+                starts, du, ddelta, dB, dC, dA, dD, dbias, *self._sizes(chunk), *_strides(tensors),
+                CHUNKED=starts is not None, INTERVAL=self.interval, **self._options(),
+            )  # fmt: skip
         dA = dA.sum((0, 2)).mT.flatten(0, 1).contiguous()
         return du, ddelta, dA, dB.sum(0), dC.sum(0), dD.sum((0, 2)).flatten(), dbias.sum((0, 2)).flatten()
 
@@ -208,16 +241,17 @@ class _Sequences:
         u, rows = (dy, self.C) if back else (self.u, self.B)
         ends = self._new(self.clips * self.directions, chunks, self.states, self.channels)
         starts, sums = torch.empty_like(ends), self._new(self.clips * self.directions, chunks, self.channels)
-        _programs().local[self._grid(chunk)](
-            u, self.delta, self.weight, self.bias, self.A, rows, *self.tables, ends, sums,
-            *self._sizes(chunk), *_strides((u, self.delta, rows)),
-            BACK=back, **self._options() | ({"LIMB": 0} if back else {}),
-        )  # fmt: skip
         lanes = 32
-        _programs().carry[len(ends), -(-self.channels // lanes), self.states](
-            ends, sums, self.A, starts, self.directions, self.channels, chunks, 1,
-            BACK=back, N=self.states, CHUNKS=32, LANES=lanes, num_warps=1,
-        )  # fmt: skip
+        with torch.cuda.device_of(u):
+            _programs().local[self._grid(chunk)](
+                u, self.delta, self.weight, self.bias, self.A, rows, *self.tables, ends, sums,
+                *self._sizes(chunk), *_strides((u, self.delta, rows)),
+                BACK=back, **self._options() | ({"LIMB": 0} if back else {}),
+            )  # fmt: skip
+            _programs().carry[len(ends), -(-self.channels // lanes), self.states](
+                ends, sums, self.A, starts, self.directions, self.channels, chunks, 1,
+                BACK=back, N=self.states, CHUNKS=32, LANES=lanes, num_warps=1, **FUSED,
+            )  # fmt: skip
         return starts
 
     def _new(self, *shape):
@@ -232,7 +266,7 @@ class _Sequences:
 
     def _options(self):
         rank = 0 if self.weight is None else self.weight.shape[1]
-        return {"ORDER": self.order, "LIMB": self.limb, "RANK": rank, "N": self.states}
+        return {"ORDER": self.order, "LIMB": self.limb, "RANK": rank, "N": self.states, **FUSED}
 
 
 @functools.cache
@@ -241,7 +275,17 @@ def _multiprocessors(device):
 
 
 def _unit_stride(tensor):
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+    tensor = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+    _refuse_too_large(tensor.stride(2) * tensor.shape[2])
+    return tensor
+
+
+def _refuse_too_large(elements):
+    if elements >= MOST_ELEMENTS:
+        raise ValueError(
+            f"one clip spans {elements} elements, but the Triton scan takes fewer than {MOST_ELEMENTS}; "
+            "use 'chunked' or shorter clips"
+        )
 
 
 def _strides(tensors):
@@ -304,18 +348,41 @@ def _save(ctx, inputs, output):
 
 def _differentiate(ctx, dy, _):
     *tensors, kept = ctx.saved_tensors
+    if not kept.numel():  # traced without gradients, for example by torch.export, and now run with them
+        _, kept = torch.ops.liftbench.scan_gpu(tensors, True)
     return torch.ops.liftbench.scan_gpu_backward(dy, tensors, kept), None
 
 
 _scan_gpu.register_autograd(_differentiate, setup_context=_save)
 
 
-def _grid_sequences(x, rows, dt_weight, dt_bias, A, D, orders, limb):
+# {order table: {what else its copies on devices depend on: these copies}}
+_copies = WeakIdKeyDictionary()
+
+
+def _tables(orders, x, limb):
+    """The order table and every cell's parent as int32 on the device of x; checked and copied once, as that waits."""
+    frames, joints = x.shape[1:3]
+    copies = _copies.setdefault(orders, {})
+    key = orders._version, x.device, joints, limb > 0
+    if key not in copies:
+        if not _are_permutations(orders):
+            raise ValueError("orders must be permutations of the grid cells, one per direction")
+        parents = torch.arange(frames)[:, None] * joints + torch.tensor(LIMB_PARENTS) if limb else orders
+        copies[key] = [table.to(x.device, torch.int32).contiguous() for table in (orders, parents)]
+    return copies[key]
+
+
+def _are_permutations(orders):
+    cells = orders.shape[1]
+    if orders.min() < 0 or orders.max() >= cells:
+        return False
+    return bool(torch.zeros_like(orders, dtype=torch.bool).scatter_(1, orders.long(), True).all())
+
+
+def _grid_sequences(x, rows, dt_weight, dt_bias, A, D, limb, tables):
     u = x.flatten(1, 2)[:, None].expand(-1, len(dt_weight), -1, -1)
     low, B, C = rows.flatten(1, 2).transpose(1, 2).split([dt_weight.shape[-1], A.shape[1], A.shape[1]], dim=-1)
-    order = orders.to(x.device, torch.int32).contiguous()
-    parents = torch.arange(x.shape[1])[:, None] * x.shape[2] + torch.tensor(LIMB_PARENTS) if limb else order
-    tables = order, parents.to(x.device, torch.int32).contiguous()
     return _Sequences(u, low, A, B, C, D, dt_bias, dt_weight, limb, tables, "table")
 
 
@@ -333,7 +400,7 @@ def _grid_scan_gpu(
     keep: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(y, kept states); every direction writes an output of its own, and torch adds them. `limb` is a bit mask."""
-    sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, orders, limb)
+    sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, limb, _tables(orders, x, limb))
     y = rows.new_empty(*x.shape[:3], *dt_weight.shape[:2])
     kept = sequences.kept() if keep else rows.new_empty(0)
     sequences.forward(y, kept[0] if keep else None)
@@ -342,7 +409,7 @@ def _grid_scan_gpu(
 
 @_grid_scan_gpu.register_fake
 def _grid_scan_gpu_fake(x, rows, dt_weight, dt_bias, A, D, orders, limb, published, keep):
-    sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, orders, limb)
+    sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, limb, tables=(orders, orders))
     return x.new_empty(x.shape), sequences.kept() if keep else rows.new_empty(0)
 
 
@@ -361,17 +428,18 @@ def _grid_scan_gpu_backward(
     published: bool,
 ) -> list[torch.Tensor]:
     """Gradients of x (not through rows), rows, dt_weight, dt_bias, A and D."""
-    sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, orders, limb)
+    sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, limb, _tables(orders, x, limb))
     dy = dy.flatten(1, 2)[:, None].expand(-1, sequences.directions, -1, -1)
     du, ddelta, dA, dB, dC, dD, dbias = sequences.backward(dy, kept[0])
     du = du.unflatten(1, x.shape[1:3])
     dx = du.sum(3)
-    if limb and not published:
-        through_limb = sum(du[..., k, :] for k in range(sequences.directions) if limb >> k & 1)
-        dx += torch.einsum("pj,btpc->btjc", _parents(du), through_limb)
     low = rows.flatten(1, 2)[..., : dt_weight.shape[-1]]
-    drows = torch.cat([torch.einsum("blkd,kdr->blkr", ddelta, dt_weight), dB, dC], dim=-1).view_as(rows)
-    ddt_weight = torch.einsum("blkd,blkr->kdr", ddelta, low).contiguous()
+    with without_autocast(x.device.type):  # still on inside an operator
+        if limb and not published:
+            through_limb = sum(du[..., k, :] for k in range(sequences.directions) if limb >> k & 1)
+            dx += torch.einsum("pj,btpc->btjc", _parents(du), through_limb)
+        drows = torch.cat([torch.einsum("blkd,kdr->blkr", ddelta, dt_weight), dB, dC], dim=-1).view_as(rows)
+        ddt_weight = torch.einsum("blkd,blkr->kdr", ddelta, low).contiguous()
     return [dx.to(x.dtype), drows, ddt_weight, dbias.view_as(dt_bias), dA, dD]
 
 
@@ -386,7 +454,10 @@ def _save_grid(ctx, inputs, output):
 
 
 def _differentiate_grid(ctx, dy, _):
-    gradients = torch.ops.liftbench.grid_scan_gpu_backward(dy, *ctx.saved_tensors, ctx.limb, ctx.published)
+    *tensors, kept = ctx.saved_tensors
+    if not kept.numel():  # as above
+        _, kept = torch.ops.liftbench.grid_scan_gpu(*tensors, ctx.limb, ctx.published, True)
+    gradients = torch.ops.liftbench.grid_scan_gpu_backward(dy, *tensors, kept, ctx.limb, ctx.published)
     return *gradients, None, None, None, None
 
 
