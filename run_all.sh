@@ -60,8 +60,8 @@ step cost-official liftbench measure cost pose3dm_s pose3dm_b pose3dm_l --offici
 step cost-3dhp liftbench measure cost mdtf_large --frames 81
 step speed liftbench measure speed $models $frames --seconds 3
 step speed-published liftbench measure speed posemamba_s posemamba_b pose3dm_s lstm transformer mlp --seconds 3
-step speed-training liftbench measure speed $models $frames --training-step --seconds 2
-step speed-end-to-end liftbench measure speed $models $frames --end-to-end --data "$data" --seconds 2
+step speed-training liftbench measure speed $models $frames --training-step --seconds 1
+step speed-end-to-end liftbench measure speed $models $frames --end-to-end --data "$data" --seconds 1
 step compare liftbench measure compare posemamba_toy:27 transformer:27 --seconds 3
 step scaling liftbench measure scaling --quick
 liftbench render

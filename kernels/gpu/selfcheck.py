@@ -1,8 +1,8 @@
 """Whether the Triton scan is right on the device at hand: compilers and drivers are not ours, values decide.
 
 All three functions, forward and backward, in one pass and in chunks, against the oracle in float64 on the same device.
-Nothing is timed: the tuners are left with one configuration, another one for every case, so that each is checked.
-Six cases of 34 steps: kernels are compiled on the first run and come from Triton's cache afterwards.
+Nothing is timed: the tuners are left with one configuration, and theirs take turns over the cases. Six cases of 34
+steps: programs are compiled on the first run and come from Triton's cache afterwards.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def difference(device):
 def _difference(device):
     with torch.cuda.device(device if device.type == "cuda" else -1):
         name = torch.cuda.get_device_name() if device.type == "cuda" else "the cpu"
-        for i, (function, route) in enumerate(itertools.product(_FUNCTIONS, ROUTES)):
+        for i, (route, function) in enumerate(itertools.product(ROUTES, _FUNCTIONS)):
             case = f"{function} {route} on {name}"
             try:
                 with mock.patch.multiple(gpu, **ROUTES[route]), _configuration(i):
