@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 import kernels
 from baselines.errors import InputError
@@ -333,8 +333,9 @@ def cost(
     from . import records
 
     table = Table(
-        "model", "frames", "parameters", "thop's", "MACs/frame", "of that scan", "thop's MACs", "fvcore's MACs"
-    )
+        Column("model", no_wrap=True), "frames", "params", "thop's", "MACs", "of scans", "thop's", "fvcore's",
+        title="in millions; MACs per output frame",
+    )  # fmt: skip
     layouts = {name: {} if costs.own.is_own(name) else costs.official_layout(name) for name in names}
     if official and (same := [name for name in names if not layouts[name]]):
         raise InputError(f"The official layout of {same[0]} is the one built here; leave --official-layout out.")
@@ -347,8 +348,9 @@ def cost(
             records.append(records_folder / "cost.jsonl", record)
             per_frame = [record.macs_per_clip, record.scan_macs, record.thop.macs, record.fvcore.macs]
             table.add_row(
-                record.model, str(record.frames), f"{record.parameters:,}", f"{record.thop.parameters:,}",
-                *("-" if macs is None else f"{macs / record.output_frames / 1e6:,.2f} M" for macs in per_frame),
+                record.model, str(record.frames), f"{record.parameters / 1e6:.3f}",
+                f"{record.thop.parameters / 1e6:.3f}",
+                *("-" if macs is None else f"{macs / record.output_frames / 1e6:,.2f}" for macs in per_frame),
             )  # fmt: skip
             uncounted = ", ".join(f"{name} {calls}" for name, calls in record.uncounted_operator_calls.items())
             notes = uncounted and f"not counted: {uncounted}", record.gradient_missing, record.fvcore.missing
@@ -483,7 +485,7 @@ def compare(
 @measure_app.command()
 def scaling(
     device: Device = "auto",
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer points and rounds, shorter calls: about a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer points and rounds: about a minute.")] = False,
     seconds: Annotated[
         float | None, typer.Option(help="Longest call that is still made; default: 30, or 0.5 with --quick.")
     ] = None,

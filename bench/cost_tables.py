@@ -77,7 +77,7 @@ def cost_by_operator(results):
             "scan, M MACs": record.scan_macs / 1e6,
             "total, M MACs": record.macs_per_clip / 1e6,
             "elementwise operations by operator, M": (
-                _OLD if elementwise is None else _list({name: f"{n / 1e6:,.3g}" for name, n in elementwise.items()})
+                _OLD if elementwise is None else _list({name: f"{n / 1e6:,.2f}" for name, n in elementwise.items()})
             ),
             "operators not counted, and their calls": _list(record.uncounted_operator_calls),
             thop: _OLD if record.thop.uncounted_modules is None else _list(record.thop.uncounted_modules),

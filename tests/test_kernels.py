@@ -375,3 +375,10 @@ def test_full_size_posemamba_as_the_oracle(name, implementation):
     difference = relative_difference_from_the_oracle(name, 243, implementation)
     print(f"{name}, 243 frames, {implementation}: largest relative difference {difference:.1e}")
     assert difference < 2e-5
+
+
+def test_an_order_table_made_in_inference_mode_serves_training_later():
+    with torch.inference_mode():
+        orders, _ = kernels.scan_orders("posemamba", 37)
+    again, _ = kernels.scan_orders("posemamba", 37)
+    assert orders is again and not again.is_inference()
