@@ -67,6 +67,7 @@ step scaling liftbench measure scaling --quick
 liftbench render
 
 echo
+echo "Report: results/report.html (all tables and plots in one file)"
 echo "Tables: results/tables/comparison.md and others beside it (also as CSV and LaTeX)"
 echo "Plots:  results/plots/*.png (and SVG)"
 echo "Runs:   $runs (weights, logs; curves with: .venv/bin/tensorboard --logdir $runs)"

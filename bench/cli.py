@@ -661,7 +661,8 @@ def compare_records(first: Folder, second: Folder):
     table = Table("of both", "quantity", str(first), str(second), "ratio")
     for row in exchange.compare(first, second):
         ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
-        table.add_row(row.what, row.quantity, f"{row.first:,.6g}", f"{row.second:,.6g}", ratio)
+        values = (f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" for value in (row.first, row.second))
+        table.add_row(row.what, row.quantity, *values, ratio)
     out.print(table)
     for folder in (first, second):
         out.print(f"speeds in {folder}: {exchange.machines(folder)}", highlight=False, soft_wrap=True)

@@ -113,6 +113,19 @@ def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
     assert Path("results/tables/comparison.md").is_file() and list(Path("results/plots").glob("training*.png"))
 
 
+def test_records_of_two_folders_and_a_module_of_ones_own(run):
+    Path("mine.py").write_text("from torch import nn\n\n\ndef build():\n    return nn.Linear(2, 3)\n")
+    code, out, err = run("measure", "cost", "mine.py:build", "--frames", "5", "--records", "a")
+    assert code == 0 and "mine.py:build" in out and f"{5 * 17 * 2 * 3:,}" in out, err
+    assert run("measure", "cost", "mine.py:build", "--frames", "5", "--records", "b")[0] == 0
+    code, out, _ = run("records", "merge", "a", "b", "a", "--out", "c")
+    assert code == 0 and "wrote 2 records into c" in out
+    code, out, _ = run("records", "compare", "a", "b")
+    assert code == 0 and "cost mine.py:build 5 frames" in out and "1.000" in out
+    code, out, err = run("render", "--records", "c", "--published", PROJECT / "results/published.csv")
+    assert code == 0 and "mine.py:build" in Path("results/tables/cost.md").read_text(), err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -121,6 +134,9 @@ def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
         ("evaluate .", "holds no finished epoch"),
         ("measure cost posemamba", "no model named 'posemamba'; did you mean"),
         ("measure cost mlp --frames 0", "positive whole number of frames"),
+        ("measure cost none.py:build", "There is no file none.py; check the path before the colon"),
+        ("records merge none --out merged", "There is no records folder none"),
+        ("records compare none none", "There is no records folder none"),
         ("measure cost pose3dm_s mlp --official-layout", "layout of mlp is the one built here"),
         ("measure speed mlp --device tpu", "Unknown device 'tpu'; choose auto, cpu or cuda"),
         ("measure scan --seconds 0", "longest call must take more than 0 seconds, not 0"),

@@ -26,10 +26,11 @@ def twin(model, device):
 
 
 @contextlib.contextmanager
-def plain_graph(on_scan=None):
+def plain_graph(on_scan=None, onednn=False):
     """Within it every model is the composition of PyTorch's own operators, whatever runs fastest here.
 
-    Each scan calls on_scan(clips, channels, length, states, whether there is a skip) instead of running.
+    Each scan calls on_scan(clips, channels, length, states, whether there is a skip) instead of running. onednn: keep
+    it for its speed, where nobody looks inside its LSTM, which is one operator.
     """
 
     def scan(u, delta, A, B, C, D=None, delta_bias=None):
@@ -37,16 +38,16 @@ def plain_graph(on_scan=None):
             on_scan(*u.shape, A.shape[1], D is not None)
         return SelectiveScan.apply(u, delta, A, B, C, D, delta_bias)
 
-    fused_attention, onednn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
+    before = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     with (
         mock.patch.object(kernels, "choose", lambda *_, **__: "chunked"),
         mock.patch.object(kernels.chunked, "selective_scan", scan),
         sdpa_kernel(SDPBackend.MATH),
     ):
         torch.backends.mha.set_fastpath_enabled(False)
-        torch.backends.mkldnn.enabled = False  # its LSTM is one operator
+        torch.backends.mkldnn.enabled = before[1] and onednn
         try:
             yield
         finally:
-            torch.backends.mha.set_fastpath_enabled(fused_attention)
-            torch.backends.mkldnn.enabled = onednn
+            torch.backends.mha.set_fastpath_enabled(before[0])
+            torch.backends.mkldnn.enabled = before[1]
