@@ -211,6 +211,7 @@ def _bars(ax, keys, quantiles, remarks):
     ax.set_yticks(range(len(keys)), [key.label for key in keys])
     ax.set_xscale("log")
     ax.set_xlim(low.min() / 2, high.max() * (high.max() / low.min() * 2) ** 0.4)
+    ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=5))
     ax.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
     ax.grid(False, axis="y")
     if not ax.yaxis_inverted():
