@@ -1,0 +1,284 @@
+"""`liftbench measure`: costs and speed; results are appended as records."""
+
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from baselines.errors import InputError
+
+from ..timing import TooBusy
+from .common import (
+    RECORDS,
+    SYNTHETIC,
+    DataFile,
+    Device,
+    Records,
+    Scan,
+    choose_device,
+    choose_scan,
+    open_data,
+    out,
+    progress,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Measure costs and speed; results are appended as records.")
+
+
+@app.command()
+def cost(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Names as `liftbench models` lists them, or path/to/file.py:build, where build() returns your own "
+            "nn.Module. The file is your own code and is run.",
+        ),
+    ],
+    frames: Annotated[
+        int | None, typer.Option(help="Clip length; default: the published one, 243 for your own module.")
+    ] = None,
+    channels: Annotated[
+        int, typer.Option(min=1, help="Of a keypoint, for your own module: 2 for x, y; 3 with confidence.")
+    ] = 2,
+    official: Annotated[
+        bool, typer.Option("--official-layout", help="With the parts that an official model builds and never runs.")
+    ] = False,
+    records_folder: Records = RECORDS,
+):
+    """Count parameters, MACs by three conventions (ours, thop, fvcore), elementwise operations and activations.
+
+    Your own module gets a clip (1, frames, 17, channels) and answers with (1, frames, joints, coordinates), one frame
+    if it is a centre-frame model.
+
+    Example: `liftbench measure cost posemamba_s posemamba_b --frames 243`
+
+    Example: `liftbench measure cost path/to/file.py:build --frames 81`
+    """
+    from .. import cost as costs
+    from .. import records
+
+    table = Table(
+        Column("model", no_wrap=True), "frames", "params", "thop's", "MACs", "of scans", "thop's", "fvcore's",
+        title="in millions; MACs per output frame",
+    )  # fmt: skip
+    layouts = {name: {} if costs.own.is_own(name) else costs.official_layout(name) for name in names}
+    if official and (same := [name for name in names if not layouts[name]]):
+        raise InputError(f"The official layout of {same[0]} is the one built here; leave --official-layout out.")
+    with progress() as bar:
+        for name in bar.track(names, description="counting"):
+            if costs.own.is_own(name):
+                record = costs.measure_own(name, costs.OWN_FRAMES if frames is None else frames, channels)
+            else:
+                record = costs.measure(name, frames, **(layouts[name] if official else {}))
+            records.append(records_folder / "cost.jsonl", record)
+            per_frame = [record.macs_per_clip, record.scan_macs, record.thop.macs, record.fvcore.macs]
+            table.add_row(
+                record.model, str(record.frames), f"{record.parameters / 1e6:.3f}",
+                f"{record.thop.parameters / 1e6:.3f}",
+                *("-" if macs is None else f"{macs / record.output_frames / 1e6:,.2f}" for macs in per_frame),
+            )  # fmt: skip
+            uncounted = ", ".join(f"{name} {calls}" for name, calls in record.uncounted_operator_calls.items())
+            notes = uncounted and f"not counted: {uncounted}", record.gradient_missing, record.fvcore.missing
+            for note in filter(None, notes):
+                bar.console.print(f"{record.model}: {note}", highlight=False, soft_wrap=True)
+    out.print(table)
+    if len(names) == 1:
+        print_costs(record)
+
+
+def print_costs(record):
+    """Where the MACs of one model are, what its elementwise operations are, and what others do not count."""
+    from ..cost_tables import by_group
+
+    for title, macs in (
+        ("operator", record.contraction_macs_by_operator | ({"scan": record.scan_macs} if record.scans else {})),
+        ("module (* stands for all of a list)", by_group(record)),
+    ):
+        table = Table(title, "MACs", "share")
+        for name, part in macs.items():
+            table.add_row(escape(name), f"{part:,}", f"{part / max(record.macs_per_clip, 1):.1%}")
+        out.print(table)
+    table = Table("elementwise operator", "operations")
+    for name, operations in record.elementwise_operations_by_operator.items():
+        table.add_row(name, f"{operations:,}")
+    out.print(table)
+    for counter, left_out in (
+        ("thop left out the modules", record.thop.uncounted_modules),
+        ("fvcore did not count", record.fvcore.uncounted_operator_calls),
+    ):
+        names = ", ".join(f"{name} {number}" for name, number in left_out.items()) or "none"
+        out.print(f"{counter}: {names}", highlight=False, soft_wrap=True)
+
+
+TrainingStep = Annotated[
+    bool, typer.Option("--training-step", help="Forward, backward and optimizer step instead of the forward pass.")
+]
+
+
+@app.command()
+def speed(
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names as `liftbench models` lists them.")],
+    frames: Annotated[
+        list[int] | None, typer.Option(help="Clip length, may be repeated; default: the published one.")
+    ] = None,
+    device: Device = "auto",
+    scan: Scan = "auto",
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="bfloat16 is autocast.")] = "float32",
+    mode: Annotated[Literal["eager", "compile", "cuda-graph"], typer.Option(help="How PyTorch runs it.")] = "eager",
+    training_step: TrainingStep = False,
+    end_to_end: Annotated[
+        bool, typer.Option("--end-to-end", help="From the data file to mm: loader, mirrored average, denormalisation.")
+    ] = False,
+    data: DataFile = SYNTHETIC,
+    seconds: Annotated[float, typer.Option(help="Time to spend on each model, about.")] = 10.0,
+    records_folder: Records = RECORDS,
+):
+    """Time a model: latency of one clip, throughput of the best batch, peak memory.
+
+    Example: `liftbench measure speed posemamba_s lstm --frames 81 --frames 243`
+    """
+    from .. import records
+    from .. import speed as speeds
+
+    device = choose_device(device)
+    implementation = choose_scan(scan, device)
+    settings = {"call": "training step" if training_step else "forward", "dtype": dtype, "mode": mode}
+    settings["dataset"] = open_data(data) if end_to_end else None
+    table = Table(
+        "model", "frames", "latency", "best batch", "clips/s", "output frames/s", "of the product's rate",
+        title=f"scan {implementation}",
+    )  # fmt: skip
+    refused = []
+    with progress() as bar:
+        wanted = [(name, length) for name in names for length in frames or [None]]
+        for name, length in bar.track(wanted, description="timing"):
+            try:
+                record = speeds.measure(name, length, device=device, seconds=seconds, **settings)
+            except TooBusy as error:
+                refused.append(str(error))
+                continue
+            records.append(records_folder / "speed.jsonl", record)
+            share = record.ceilings.product_share
+            table.add_row(
+                name, str(record.frames), f"{record.latency.median_ms:.2f} ms", str(record.throughput.batch),
+                f"{record.throughput_clips_per_s:.1f}", f"{record.throughput_output_frames_per_s:.0f}",
+                f"{share:.1%}" if share else "-",
+            )  # fmt: skip
+    out.print(table)
+    if refused:
+        raise TooBusy(" ".join(refused))
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="NAME[@SETTING[+SETTING...]][:FRAMES]")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Likewise; settings: scan, precision or mode.")],
+    batch: Annotated[int, typer.Option(min=1, help="Clips in a call.")] = 1,
+    device: Device = "auto",
+    training_step: TrainingStep = False,
+    seconds: Annotated[float, typer.Option(help="Time to spend, about.")] = 10.0,
+    records_folder: Records = RECORDS,
+):
+    """Time two models, or one model with two settings, in turn: the ratio of their times and its confidence interval.
+
+    Example: `liftbench measure compare posemamba_s@chunked:27 posemamba_s@cpu:27`
+    """
+    from .. import compare as compares
+    from .. import records
+
+    device = choose_device(device)
+    call = "training step" if training_step else "forward"
+    with progress() as bar:
+        task = bar.add_task("checking and warming up", total=None)
+        record = compares.measure(
+            first, second, device, batch, call, seconds,
+            lambda done, total: bar.update(task, description="rounds", completed=done, total=total),
+        )  # fmt: skip
+    records.append(records_folder / "compare.jsonl", record)
+    for text, one in ((first, record.first), (second, record.second)):
+        out.print(
+            f"{text}: {one.median_ms:.3f} ms (p20 {one.p20_ms:.3f}, p80 {one.p80_ms:.3f}), scan "
+            f"{one.scan_implementation or 'none'}", highlight=False,
+        )  # fmt: skip
+    out.print(
+        f"{first} takes {record.ratio:.3f} times as long as {second}; {record.confidence:.0%} interval "
+        f"{record.ratio_low:.3f} to {record.ratio_high:.3f}, {len(record.first.samples_ms)} rounds",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+@app.command()
+def scaling(
+    device: Device = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer points and rounds: about a minute.")] = False,
+    seconds: Annotated[
+        float | None, typer.Option(help="Longest call that is still made; default: 30, or 0.5 with --quick.")
+    ] = None,
+    records_folder: Records = RECORDS,
+):
+    """Show how cost and time grow with frames, batch and depth: Mamba models against attention.
+
+    Example: `liftbench measure scaling --quick`
+    """
+    from .. import records
+    from .. import scaling as scalings
+
+    device = choose_device(device)
+    with progress() as bar:
+        task = bar.add_task("checking results", total=None)
+        record = scalings.measure(
+            device, seconds, quick, lambda text, i, n: bar.update(task, description=text, completed=i, total=n)
+        )
+    records.append(records_folder / "scaling.jsonl", record)
+    table = Table("model", "MACs ~ frames^", "time ~ frames^", "time ~ batch^", "time ~ depth^")
+    panels = [scalings.series(record, "frames", "macs")]
+    panels += [scalings.series(record, axis, "median_ms") for axis in ("frames", "batch", "depth")]
+    for name in scalings.SIZES:
+        exponents = [scalings.exponent(panel.get(name, [])) for panel in panels]
+        table.add_row(name, *("-" if one is None else f"{one:.2f}" for one in exponents))
+    out.print(table)
+    for sentence in scalings.crossovers(record):
+        out.print(sentence, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def scan(
+    device: Device = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, no large shapes: about a minute.")] = False,
+    seconds: Annotated[
+        float | None, typer.Option(help="Longest call that is still made; default: 20, or 2 with --quick.")
+    ] = None,
+    records_folder: Records = RECORDS,
+):
+    """Time the selective scans, taking turns: all that run here, and public ones where they are installed.
+
+    Example: `liftbench measure scan --quick`
+    """
+    from .. import records
+    from .. import scan as scans
+
+    device = choose_device(device)
+    with progress() as bar:
+        task = bar.add_task("checking results", total=None)
+        record = scans.measure(
+            device, seconds, quick, lambda text, i, n: bar.update(task, description=text, completed=i, total=n)
+        )
+    records.append(records_folder / "scan.jsonl", record)
+    for name, reason in record.absent.items():
+        out.print(f"{name} was not measured: {reason}", highlight=False, soft_wrap=True)
+    table = Table("case", "call", "fastest", "ms", "ratio", "to", title=f"selective scan on {device}")
+    for one in record.comparisons:
+        timed = [timing for timing in one.timings if timing.median_ms]
+        if not timed:
+            table.add_row(one.case, one.call, one.timings[0].missing, "-", "-", one.baseline)
+            continue
+        best = min(timed, key=lambda timing: timing.median_ms)
+        ratio = f"{best.ratio:.3g}" if best.ratio else "-"
+        table.add_row(one.case, one.call, best.name, f"{best.median_ms:.3g}", ratio, one.baseline)
+    out.print(table)
+    if refused := sum(
+        (timing.missing or "").startswith("too busy") for one in record.comparisons for timing in one.timings
+    ):
+        out.print(f"{refused} times were refused because the machine was too busy; measure again when it is idle.")

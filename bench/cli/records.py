@@ -1,0 +1,45 @@
+"""`liftbench records`: merge and compare the records of several machines."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from .common import out
+
+app = typer.Typer(no_args_is_help=True, help="Merge and compare the records of several machines.")
+
+Folder = Annotated[Path, typer.Argument(help="A folder of records.")]
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="A B...", help="Folders of records.")],
+    folder: Annotated[Path, typer.Option("--out", help="A new folder for all of them.")],
+):
+    """Write the records of several folders into a new one, each once; records of an older schema become new ones.
+
+    Example: `liftbench records merge results/records elsewhere/records --out merged`
+    """
+    from .. import exchange
+
+    out.print(f"wrote {exchange.merge(folders, folder)} records into {folder}", highlight=False)
+
+
+@app.command("compare")
+def compare_records(first: Folder, second: Folder):
+    """Compare costs, speeds and errors of two folders: the newest records of what both hold, and their ratio.
+
+    Example: `liftbench records compare results/records elsewhere/records`
+    """
+    from .. import exchange
+
+    table = Table("of both", "quantity", str(first), str(second), "ratio")
+    for row in exchange.compare(first, second):
+        ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
+        values = (f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" for value in (row.first, row.second))
+        table.add_row(row.what, row.quantity, *values, ratio)
+    out.print(table)
+    for folder in (first, second):
+        out.print(f"speeds in {folder}: {exchange.machines(folder)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,87 @@
+"""`liftbench weights`: fetch, convert and look at official checkpoints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from .common import out
+
+app = typer.Typer(no_args_is_help=True, help="Fetch, convert and look at official checkpoints.")
+
+WeightsOut = Annotated[
+    Path | None, typer.Option("--out", help="The safetensors file to write; default: weights/MODEL.safetensors.")
+]
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="A name as `liftbench models` lists them.")],
+    path: WeightsOut = None,
+    hosts: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="LIFTBENCH_HOSTS", help="Your own list of hosts, in the form of baselines/checkpoints.yaml."
+        ),
+    ] = None,
+):
+    """Download an official checkpoint from where its authors host it, verify it, and convert it to safetensors.
+
+    Example: `liftbench weights fetch posemamba_s`
+    """
+    from baselines import fetch as fetching
+
+    def report(url):
+        out.print(f"downloading {url}", highlight=False, soft_wrap=True)
+
+    print_converted(*fetching.fetch(name, path, hosts, report))
+
+
+@app.command()
+def convert(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="A checkpoint or the folder of an unpacked one; MDTF has two."),
+    ],
+    path: WeightsOut = None,
+    model: Annotated[str | None, typer.Option(help="The model it must be; chooses where several fit.")] = None,
+):
+    """Verify a checkpoint, and convert it to a safetensors file that says what it holds.
+
+    Example: `liftbench weights convert best_epoch.bin`
+    """
+    from baselines import convert as converter
+
+    print_converted(*converter.convert(paths, path, model))
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, or the folder of an unpacked one.")],
+):
+    """Show what a weights file holds, which model it fits, and what differs from the nearest.
+
+    Example: `liftbench weights inspect best_epoch.bin`
+    """
+    from baselines import convert as converter
+
+    table = Table("item", "content", title=str(path))
+    for item, text in converter.inspect(path):
+        table.add_row(escape(item), escape(text))
+    out.print(table)
+
+
+def print_converted(path, provenance):
+    """What a converted file holds, and what was left out or could not be told."""
+    out.print(
+        f"wrote {path}: {provenance['model']}, {provenance['frames']} frames, {provenance['parameters']:,} parameters "
+        f"(where it comes from: {path.with_suffix('.json')})", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if provenance["left_out"]:
+        out.print(
+            f"left out: {provenance['left_out_parameters']:,} parameters that the model never uses", highlight=False
+        )
+    if provenance["also_fits"]:
+        out.print(f"its tensors fit {', '.join(provenance['also_fits'])} as well; --model chooses", highlight=False)
