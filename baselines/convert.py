@@ -2,7 +2,6 @@
 
 import datetime
 import functools
-import hashlib
 import json
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,7 +11,7 @@ import safetensors.torch
 import torch
 
 from .errors import InputError
-from .files import replacing
+from .files import replacing, sha256
 from .registry import create_model, entry, list_models
 from .weights import Fit, compare, read_checkpoint
 
@@ -183,13 +182,3 @@ def inspect(path):
         rows += [("fits", "no registered model"), ("nearest", f"{nearest}: {nearest.fit}")]
     rows.append(("clip length T", str(trained_frames(state) or "none of the tensors depends on it")))
     return rows + [(key, str(value)) for key, value in checkpoint.facts.items()]
-
-
-def sha256(path):
-    """SHA-256 of a file; of a folder, that of what `sha256sum` prints for the files in it, sorted by name."""
-    path = Path(path)
-    if not path.is_dir():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
-    lines = "".join(f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
-    return hashlib.sha256(lines.encode()).hexdigest()

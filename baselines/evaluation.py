@@ -1,40 +1,64 @@
-"""The Human3.6M protocol of MotionBERT and its descendants, and beside its official row what users mix it up with.
+"""The protocols of the data sets, and beside the official row of each what users mix it up with.
 
-Official: predictions are the average of a clip and its mirrored copy; root set to zero; pixels by the camera of the
-clip's first frame; times each frame's 2.5d factor (which comes from the ground truth: absolute scale is given to every
-method); root-relative against `joints_2.5d_image`; three takes with shifted labels excluded; a frame covered more than
-once counts with its mean error; mean per action, then over actions. Frames behind a source's last full clip are not
-evaluated.
+In all of them: predictions are the average of a clip and its mirrored copy; the root is set to zero; the data set turns
+them into millimetres; errors are root-relative; a frame covered more than once counts with its mean error. Official is:
+
+h36m (MotionBERT and its descendants): three takes with shifted labels are left out; mean per action, then over actions;
+    frames behind a source's last full clip are not evaluated. Millimetres come by the camera of the clip's first frame
+    and each frame's 2.5d factor, from the ground truth: absolute scale is given to every method.
+h36m_videopose3d (VideoPose3D and its descendants): every frame counts, mean over frames. The network answers in metres.
+mpi_inf_3dhp (as the P-STMO scripts prepare it): every valid frame counts, mean over frames, "actions" are the test
+    sequences. PCK and AUC stand beside the errors.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from . import metrics
 from .errors import InputError
-from .normalization import denormalize, root_relative
+from .normalization import root_relative
 from .registry import entry
 from .skeleton import FLIP, JOINTS
 
-# Takes whose ground truth is shifted against the video (Human3.6M release, left out by VideoPose3D and MotionBERT).
-EXCLUDED_TAKES = ("s_09_act_05_subact_02", "s_09_act_10_subact_02", "s_09_act_13_subact_01")
-
+_ERRORS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_per_frame", "acceleration_error_mm_per_frame2")
 _BLOCK = 50_000  # frames scored at a time, to bound the memory
 
 
+@dataclass(frozen=True)
+class Protocol:
+    """What the protocols differ in."""
+
+    by_action: bool  # the official row is a mean per action, then over actions; else over frames
+    every_frame: bool  # the official row counts every frame; else only those of full clips
+    columns: tuple = _ERRORS  # quantities of each row of `variants`
+    headlines: tuple = ("mpjpe_mm", "p_mpjpe_mm")  # of the official row, given as a whole and per action
+
+
+_SHARES = ("pck_150mm_percent", "auc_percent")
+PROTOCOLS = {
+    "h36m": Protocol(by_action=True, every_frame=False),
+    "h36m_videopose3d": Protocol(by_action=False, every_frame=True),
+    "mpi_inf_3dhp": Protocol(False, True, _ERRORS + _SHARES, ("mpjpe_mm", "p_mpjpe_mm", *_SHARES)),
+}
+
+
 def score(dataset, predictions, frames, split="test"):
-    """Score normalised predictions of clips by the official protocol and its common variations.
+    """Score normalised predictions of clips by the protocol of the data set and its common variations.
 
     predictions: (clips, T, 17, 3) normalised as `dataset.targets` (camera frame, roots are set to zero);
     frames: (clips, T) their frame numbers, as `dataset.clips` gives them (a centre-frame model has T = 1).
 
-    Returns a dict: mpjpe_mm, p_mpjpe_mm (official: mean over actions, excluded takes left out), the same _per_action
-    and mpjpe_mm_per_joint; and `variants`, whose rows "official", "frame-wise" and "with excluded takes" hold
-    mpjpe_mm, p_mpjpe_mm, n_mpjpe_mm, mpjve_mm_per_frame, acceleration_error_mm_per_frame2. Velocities and accelerations
-    are taken over consecutive evaluated frames of a source, seams between clips included.
+    Returns a dict: mpjpe_mm, p_mpjpe_mm (official), the same _per_action, mpjpe_mm_per_joint; and `variants`, whose
+    rows "official", "action-wise" or "frame-wise" (whichever the official one is not) and, where the protocol leaves
+    takes out, "with excluded takes" hold mpjpe_mm, p_mpjpe_mm, n_mpjpe_mm, mpjve_mm_per_frame,
+    acceleration_error_mm_per_frame2. mpi_inf_3dhp has pck_150mm_percent and auc_percent wherever it has errors.
+    Velocities and accelerations are taken over consecutive evaluated frames of a source, seams between clips included.
 
     Raises InputError for shapes that do not fit and for predictions that are not finite.
     """
+    protocol = PROTOCOLS[dataset.protocol]
     predictions, frames = np.asarray(predictions), np.asarray(frames)
     if predictions.shape != frames.shape + (len(JOINTS), 3):
         raise InputError(
@@ -46,11 +70,12 @@ def score(dataset, predictions, frames, split="test"):
     errors = _errors_by_frame(dataset, predictions, frames, split)
     errors |= _motion_errors(dataset, errors, split)
 
-    sources, source_names = dataset.sources(split)
-    takes = [name[: -len("_ca_01")] for name in source_names]
-    kept = ~np.isin(takes, EXCLUDED_TAKES)[sources[errors["frame"]]]
+    kept = dataset.evaluated(split)[errors["frame"]]
     if not kept.any():
-        raise InputError("All frames to score belong to the excluded takes; use a file with other takes.")
+        raise InputError(
+            f"None of the frames to score counts in the protocol {dataset.protocol}: they belong to excluded takes or "
+            "are not valid; use a file with others."
+        )
     actions, names = dataset.actions(split)
     actions = actions[errors["frame"]]
 
@@ -58,27 +83,30 @@ def score(dataset, predictions, frames, split="test"):
         valid = kept & np.isfinite(values).reshape(len(values), -1).all(-1)
         return {names[code]: values[valid & (actions == code)].mean(0) for code in np.unique(actions[valid])}
 
-    mpjpe, p_mpjpe = per_action(errors["mpjpe_mm"]), per_action(errors["p_mpjpe_mm"])
-    joints = np.mean(list(per_action(errors["joints_mm"]).values()), axis=0)
-    official = {key: _mean_of_actions(per_action(errors[key])) for key in _COLUMNS}
-    return {
-        "mpjpe_mm": official["mpjpe_mm"],
-        "p_mpjpe_mm": official["p_mpjpe_mm"],
-        "mpjpe_mm_per_action": {name: float(value) for name, value in mpjpe.items()},
-        "p_mpjpe_mm_per_action": {name: float(value) for name, value in p_mpjpe.items()},
-        "mpjpe_mm_per_joint": dict(zip(JOINTS, joints.tolist(), strict=True)),
-        "variants": {
-            "official": official,
-            "frame-wise": {key: _mean(errors[key][kept]) for key in _COLUMNS},
-            "with excluded takes": {
-                key: _mean_of_actions({code: errors[key][actions == code] for code in np.unique(actions)})
-                for key in _COLUMNS
-            },
-        },
+    action_wise = {key: _mean_of_actions(per_action(errors[key])) for key in protocol.columns}
+    frame_wise = {key: _mean(errors[key][kept]) for key in protocol.columns}
+    if protocol.by_action:
+        official, other = action_wise, {"frame-wise": frame_wise}
+        joints = np.mean(list(per_action(errors["joints_mm"]).values()), axis=0)
+    else:
+        official, other = frame_wise, {"action-wise": action_wise}
+        joints = errors["joints_mm"][kept].mean(0)
+    variants = {"official": official} | other
+    if dataset.protocol == "h36m":
+        variants["with excluded takes"] = {
+            key: _mean_of_actions({code: errors[key][actions == code] for code in np.unique(actions)})
+            for key in protocol.columns
+        }
+    by_action = {
+        f"{key}_per_action": {name: float(value) for name, value in per_action(errors[key]).items()}
+        for key in protocol.headlines
     }
-
-
-_COLUMNS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_per_frame", "acceleration_error_mm_per_frame2")
+    return {
+        **{key: official[key] for key in protocol.headlines},
+        **by_action,
+        "mpjpe_mm_per_joint": dict(zip(JOINTS, joints.tolist(), strict=True)),
+        "variants": variants,
+    }
 
 
 def _mean(values):
@@ -102,8 +130,7 @@ def _errors_by_frame(dataset, predictions, frames, split):
         index = frames[rows]
         pose = predictions[rows].astype(np.float64)
         pose[..., 0, :] = 0
-        pose = denormalize(pose, dataset.camera_resolution(split, index[:, :1]))
-        pose = root_relative(pose * dataset.factors(split, index)[..., None, None])
+        pose = dataset.millimetres(split, index, pose)
         truth = root_relative(dataset.ground_truth_mm(split, index).astype(np.float64))
         at = slot[rows].ravel()
         np.add.at(joints, at, metrics.joint_errors(pose, truth).reshape(-1, len(JOINTS)))
@@ -118,16 +145,20 @@ def _errors_by_frame(dataset, predictions, frames, split):
         "mpjpe_mm": joints.mean(-1),
         "p_mpjpe_mm": aligned / times,
         "n_mpjpe_mm": scaled / times,
+        "pck_150mm_percent": 100 * metrics.pck(joints),
+        "auc_percent": 100 * metrics.auc(joints),
         "poses_mm": poses / times[:, None, None],
     }
 
 
 def _motion_errors(dataset, errors, split):
-    """Velocity and acceleration errors of the covered frames; NaN where a frame has no neighbours in its source."""
+    """Velocity and acceleration errors of the covered frames; NaN where a frame lacks neighbours in its source that
+    count as it does."""
     frame, poses = errors["frame"], errors["poses_mm"]
     truth = root_relative(dataset.ground_truth_mm(split, frame).astype(np.float64))
     source = dataset.sources(split)[0][frame]
-    follows = (np.diff(frame) == 1) & (np.diff(source) == 0)
+    counts = dataset.evaluated(split)[frame]
+    follows = (np.diff(frame) == 1) & (np.diff(source) == 0) & (counts[1:] == counts[:-1])
     velocity, acceleration = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
     velocity[1:][follows] = metrics.velocity_errors(poses, truth)[follows]
     both = follows[1:] & follows[:-1]
@@ -165,41 +196,55 @@ def mirror(pose):
 def evaluate(model, name, dataset, frames, batch_size=64, device="cpu", progress=None):
     """Everything that one evaluation reports of a registered model: `score` plus more rows under `variants`.
 
-    "without flip": the official row without the mirrored average; "every frame": the official row, but with the frames
-    behind the last full clip of a source too (by clips that end with the source). A centre-frame model predicts every
-    frame from the window around it, its edges repeated; its official row keeps the frames that clips of T cover.
+    "without flip": the official row without the mirrored average; "every frame", where the official row has full clips
+    only: that row, but with the frames behind the last full clip of a source too (by clips that end with the source).
+    A centre-frame model predicts every frame from the window around it, its edges repeated; where only full clips
+    count, it is scored on the frames that clips of T cover.
     """
-    kind = entry(name)
-    official = _official(kind, dataset, frames)
-    everything = dataset.every_frame_clips("test", frames)
-    if kind.output == "centre":
-        everything = np.unique(everything)[:, None]
+    kind, official = entry(name), official_clips(name, dataset, frames)
+    everything = _every_frame(kind, dataset, frames)
     own, averaged = predict(
         model, dataset, _inputs_of(kind, dataset, everything, frames), kind.channels, batch_size, device, True, progress
     )
     rows = _rows_in(everything, official)
     result = score(dataset, averaged[rows], everything[rows])
     result["variants"]["without flip"] = score(dataset, own[rows], everything[rows])["variants"]["official"]
-    result["variants"]["every frame"] = score(dataset, averaged, everything)["variants"]["official"]
+    if not PROTOCOLS[dataset.protocol].every_frame:
+        result["variants"]["every frame"] = score(dataset, averaged, everything)["variants"]["official"]
     result["mean_pose_mpjpe_mm"] = mean_pose_mpjpe(dataset, official)
     result["test_frames"], result["test_clips"] = int(np.unique(official).size), len(official)
     return result
 
 
-def quick_mpjpe(model, name, dataset, frames, batch_size=64, device="cpu"):
-    """The official MPJPE, mm, but without the mirrored average: for following a training run."""
-    kind = entry(name)
-    official = _official(kind, dataset, frames)
+def quick_mpjpe(model, name, dataset, frames, batch_size=64, device="cpu", predict=predict):
+    """The official MPJPE, mm, but without the mirrored average: for following a training run.
+
+    predict: a function with the arguments of `predict`, such as one that shares the clips between processes.
+    """
+    kind, official = entry(name), official_clips(name, dataset, frames)
     index = _inputs_of(kind, dataset, official, frames)
     own, _ = predict(model, dataset, index, kind.channels, batch_size, device, flip=False)
     return score(dataset, own, official)["mpjpe_mm"]
 
 
-def _official(kind, dataset, frames):
-    """The frames whose poses the official row counts: (clips, T), or (frames, 1) for a centre-frame model."""
+def official_clips(name, dataset, frames):
+    """The frames whose poses the official row of a registered model counts: (clips, T), or (frames, 1) for a
+    centre-frame model.
+
+    Raises InputError if there is none.
+    """
+    kind = entry(name)
+    if PROTOCOLS[dataset.protocol].every_frame:
+        return _every_frame(kind, dataset, frames)
     clips = dataset.clips("test", frames)
     if not len(clips):
         raise InputError(f"No test source of {dataset.path} yields a clip of {frames} frames; use a shorter clip.")
+    return np.unique(clips)[:, None] if kind.output == "centre" else clips
+
+
+def _every_frame(kind, dataset, frames):
+    """All frames of the test split, as `official_clips`."""
+    clips = dataset.every_frame_clips("test", frames)
     return np.unique(clips)[:, None] if kind.output == "centre" else clips
 
 

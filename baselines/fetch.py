@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from .convert import convert, new_file, sha256
+from .convert import convert, new_file
 from .errors import InputError
+from .files import sha256
 from .registry import entry
 
 

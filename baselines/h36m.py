@@ -1,86 +1,43 @@
 """Human3.6M in the MotionBERT format: clips, network inputs and targets, and what evaluation needs beside them.
 
-Frames of a split are numbered 0 .. N - 1 as in the file; every method takes frame numbers as an int array of any shape
-and returns arrays that begin with that shape. J = 17 joints, joint 0 the pelvis. All data stay in memory-mapped files
-(`baselines.h36m_cache`), shared by the processes that use them.
+See `baselines.data` for what all data sets share.
 """
-
-from pathlib import Path
 
 import numpy as np
 
-from baselines import h36m_cache
-from baselines.clips import centred_windows, cover_clips, split_clips
-from baselines.errors import InputError
-from baselines.h36m_schema import CAMERA_RESOLUTION, SOURCE_PATTERN, SPLITS
-from baselines.normalization import normalize
+from baselines import unpickle
+from baselines.cache import Content, Format
+from baselines.data import Dataset
+from baselines.h36m_schema import CAMERA_RESOLUTION, JOINT_SHAPES, RELEASE_FRAMES, SOURCE_PATTERN, check, check_numbers
+from baselines.normalization import denormalize, normalize, root_relative
+
+# Takes whose ground truth is shifted against the video (Human3.6M release, left out by VideoPose3D and MotionBERT).
+EXCLUDED_TAKES = ("s_09_act_05_subact_02", "s_09_act_10_subact_02", "s_09_act_13_subact_01")
 
 SUMMARY_BLOCK_FRAMES = 1 << 15
 
 
-class Human36M:
+class Human36M(Dataset):
     """A Human3.6M file, checked and cached on first use.
 
     path: the pickle file. input: "sh", the 2D detections of the file, or "gt", the ground truth projected to 2D with
     confidence 1 (as MotionBERT makes it: x, y of the normalised targets). confidence: whether inputs carry the
-    detection confidence as a third channel.
-    Raises InputError if the file cannot be read or does not fit the schema, its cache cannot be written, or `input` is
-    unknown.
-
-    Attributes: path; input; confidence; digest, the SHA-256 of the file; origin, the file's own account of how it was
-    made, {} if it has none; subjects, {split: ("S9", "S11")}.
+    detection confidence as a third channel. Raises InputError and has the attributes as `Dataset`.
     """
 
-    def __init__(self, path, input="sh", confidence=True):
-        if input not in ("sh", "gt"):
-            raise InputError(f"unknown 2D input {input!r}: choose sh (detections) or gt (ground truth)")
-        self.path, self.input, self.confidence = Path(path), input, confidence
-        self._open(h36m_cache.prepare(path))
+    protocol = "h36m"
+    FORMAT = Format(
+        layout=1,
+        shapes=JOINT_SHAPES,
+        read=lambda files: Content(*check(unpickle.load(files[0]), files[0])),
+        check_numbers=check_numbers,
+    )
+    INPUTS = {"sh": "detections", "gt": "ground truth"}
+    RELEASE_FRAMES = RELEASE_FRAMES
 
-    def _open(self, cache):
-        self._folder, self._splits = cache.folder, cache.splits
-        self.digest, self.origin = cache.digest, cache.origin
-        self.subjects = {split: _subjects(cache.splits[split].names["source"]) for split in SPLITS}
-
-    def __getstate__(self):
-        """Without the arrays: a worker process maps the same files again."""
-        return {"path": self.path, "input": self.input, "confidence": self.confidence, "folder": self._folder}
-
-    def __setstate__(self, state):
-        self.path, self.input, self.confidence = state["path"], state["input"], state["confidence"]
-        cache = h36m_cache.open_cache(state["folder"])
-        if cache is None:
-            raise InputError(f"the cache {state['folder']} of {self.path} was changed while in use: start again")
-        self._open(cache)
-
-    def frames(self, split):
-        """N, the number of frames."""
-        return int(self._split(split).bounds[-1])
-
-    def bounds(self, split):
-        """(R + 1,) int64: where each run of frames of one source starts, then N."""
-        return self._split(split).bounds
-
-    def clips(self, split, frames, stride=None):
-        """Frame numbers of the protocol's clips, (clips, T) int64; see `baselines.clips.split_clips`.
-
-        frames: T. stride: frames from one clip to the next, by default T // 3 in train and T in test.
-        """
-        part = self._split(split)
-        if stride is None:
-            stride = max(1, frames // 3) if split == "train" else frames
-        return split_clips(part.bounds, part.codes["source"][part.bounds[:-1]].tolist(), frames, stride)
-
-    def every_frame_clips(self, split, frames):
-        """Frame numbers of clips that cover every frame, (clips, T) int64; see `baselines.clips.cover_clips`."""
-        return cover_clips(self._split(split).bounds, frames)
-
-    def windows(self, split, frames, centres=None):
-        """Frame numbers around each centre (every frame by default), centres.shape + (T,) int64.
-
-        For models that predict the centre frame; see `baselines.clips.centred_windows`.
-        """
-        return centred_windows(self._split(split).bounds, frames, centres)
+    def __init__(self, path, input=None, confidence=True):
+        self.confidence = confidence
+        super().__init__(path, input)
 
     def inputs(self, split, index):
         """Network input, index.shape + (17, 3) float32: x, y normalised to [-1, 1], confidence in [0, 1].
@@ -108,6 +65,19 @@ class Human36M:
         """The pose that errors are measured against, index.shape + (17, 3) float32, mm, not root-relative."""
         return self._split(split).arrays["joints_2.5d_image"][index]
 
+    def millimetres(self, split, index, predicted):
+        """Predictions (..., T, 17, 3), normalised as the targets with the root at zero -> mm, root-relative.
+
+        As the official evaluation: pixels by the camera of each clip's first frame, times the factor of each frame.
+        """
+        pose = denormalize(predicted, self.camera_resolution(split, index[..., :1]))
+        return root_relative(pose * self.factors(split, index)[..., None, None])
+
+    def evaluated(self, split):
+        """The frames that count, (N,) bool: all but those of the excluded takes."""
+        sources, names = self.sources(split)
+        return ~np.isin([name[: -len("_ca_01")] for name in names], EXCLUDED_TAKES)[sources]
+
     def factors(self, split, index):
         """Millimetres per pixel of each frame, index.shape float32; taken from the ground truth."""
         return self._split(split).arrays["2.5d_factor"][index]
@@ -118,23 +88,7 @@ class Human36M:
         table = np.array([CAMERA_RESOLUTION[camera] for camera in part.names["camera"]], np.float32)
         return table[part.codes["camera"][index]]
 
-    def cameras(self, split):
-        """Each frame's camera: (N,) int32 codes, and the list of names they index."""
-        return self._named(split, "camera")
-
-    def sources(self, split):
-        """Each frame's source: (N,) int32 codes, and the list of names (s_09_act_05_subact_02_ca_01) they index."""
-        return self._named(split, "source")
-
-    def actions(self, split):
-        """Each frame's action: (N,) int32 codes, and the list of names they index."""
-        return self._named(split, "action")
-
-    def summary(self):
-        """What the file holds, {split: {quantity: value}}, in numbers, strings, lists and dicts only."""
-        return {split: self._summary(split) for split in SPLITS}
-
-    def _summary(self, split):
+    def _measured(self, split):
         part, frames = self._split(split), self.frames(split)
         error, low, high, total = 0.0, np.inf, -np.inf, 0.0
         for start in range(0, frames, SUMMARY_BLOCK_FRAMES):
@@ -146,30 +100,11 @@ class Human36M:
             total += confidence.sum(dtype=np.float64)
         values = frames * 17
         return {
-            "frames": frames,
-            "sources": len(part.names["source"]),
-            "subjects": list(self.subjects[split]),
             "mean_detector_error_px": float(error) / values,
             "confidence": {"min": float(low), "mean": float(total) / values, "max": float(high)},
-            "frame_share_of_action": self._shares(split, "action"),
-            "frame_share_of_camera": self._shares(split, "camera"),
         }
 
-    def _shares(self, split, kind):
-        codes, names = self._named(split, kind)
-        counts = np.bincount(codes, minlength=len(names))
-        return {name: count / len(codes) for name, count in sorted(zip(names, counts.tolist(), strict=True))}
-
-    def _named(self, split, kind):
-        part = self._split(split)
-        return part.codes[kind], part.names[kind]
-
-    def _split(self, split):
-        if split not in self._splits:
-            raise InputError(f"unknown split {split!r}: choose train or test")
-        return self._splits[split]
-
-
-def _subjects(sources):
-    numbers = {int(SOURCE_PATTERN.fullmatch(source)["subject"]) for source in sources}
-    return tuple(f"S{number}" for number in sorted(numbers))
+    @staticmethod
+    def _subjects(sources):
+        numbers = {int(SOURCE_PATTERN.fullmatch(source)["subject"]) for source in sources}
+        return tuple(f"S{number}" for number in sorted(numbers))

@@ -11,14 +11,13 @@ import itertools
 import json
 import operator
 import re
-from dataclasses import dataclass
 
 import numpy as np
 
+from baselines.cache import SPLITS, Names, SplitContent
 from baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 1_559_752, "test": 566_920}  # of the licensed file
-SPLITS = ("train", "test")
 JOINT_SHAPES = {
     "joint_2d": (17, 2),
     "confidence": (17,),
@@ -26,7 +25,7 @@ JOINT_SHAPES = {
     "joints_2.5d_image": (17, 3),
     "2.5d_factor": (),
 }  # the shape of one frame
-NAME_KEYS = ("camera_name", "source", "action")
+NAME_KEYS = {"camera_name": "camera", "source": "source", "action": "action"}  # key of the file: name in the cache
 CAMERA_RESOLUTION = {
     "54138969": (1000, 1002),
     "55011271": (1000, 1000),
@@ -34,31 +33,6 @@ CAMERA_RESOLUTION = {
     "60457274": (1000, 1002),
 }  # width, height in pixels
 SOURCE_PATTERN = re.compile(r"s_(?P<subject>\d\d)_act_(?P<action>\d\d)_subact_(?P<subaction>\d\d)_ca_(?P<camera>\d\d)")
-
-
-@dataclass
-class Names:
-    """One string per frame, as runs of equal strings.
-
-    bounds: (R + 1,) int64, where each run starts, then N. codes: (R,) int32, each run's index in `table`.
-    """
-
-    bounds: np.ndarray
-    codes: np.ndarray
-    table: list
-
-    def per_frame(self):
-        """(N,) int32, each frame's index in `table`."""
-        return np.repeat(self.codes, np.diff(self.bounds))
-
-
-@dataclass
-class SplitContent:
-    """One split, checked except for the values of its numbers: `arrays` by key, as stored; `names` by key."""
-
-    frames: int
-    arrays: dict
-    names: dict
 
 
 def check(content, path):
@@ -111,7 +85,7 @@ def _check_split(content, split, path):
         for start, code in zip(names[key].bounds, names[key].codes, strict=False):
             name = names[key].table[code]
             _require(valid(name), f"{place}/{key}: frame {start} is {name[:80]!r}, expected {expected}")
-    return SplitContent(frames, arrays, names)
+    return SplitContent(frames, arrays, {NAME_KEYS[key]: values for key, values in names.items()})
 
 
 def _check_array(array, shape, frames, place):

@@ -5,6 +5,11 @@ Poses are (..., 17, 3), root-relative where that matters; names as in VideoPose3
 
 import numpy as np
 
+# The joints that the MATLAB scripts of MPI-INF-3DHP count (`mpii_get_pck_auc_joint_groups`): all but pelvis, spine and
+# neck (their "head"). The pelvis is the root, whose error is always 0.
+PCK_JOINTS = (1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 13, 14, 15, 16)
+AUC_THRESHOLDS_MM = np.arange(0.0, 151.0, 5.0)
+
 
 def joint_errors(predicted, target):
     """Distance of every joint: (..., 17)."""
@@ -57,3 +62,21 @@ def velocity_errors(predicted, target):
 def acceleration_errors(predicted, target):
     """Mean distance of the second differences (Kanazawa et al. 2019), unit per frame^2. (T, 17, 3) -> (T - 2,)."""
     return mpjpe(np.diff(predicted, n=2, axis=0), np.diff(target, n=2, axis=0))
+
+
+def pck(errors, threshold=150.0):
+    """Share of the 14 PCK_JOINTS that are less than `threshold` mm off (3D PCK, Mehta et al. 2017), in [0, 1].
+
+    errors: (..., 17) mm, of `joint_errors` -> (...,). The published numbers come from the MATLAB scripts of the data
+    set; this follows the rules of `mpii_compute_3d_pck` (those joints, strictly less) in plain Python.
+    """
+    return (errors[..., PCK_JOINTS] < threshold).mean(-1)
+
+
+def auc(errors):
+    """Area under the PCK curve: the mean of `pck` over the 31 AUC_THRESHOLDS_MM, 0 to 150 mm in steps of 5 mm.
+
+    errors: (..., 17) mm -> (...,). As no error is less than 0, a perfect pose reaches 30 / 31, in the MATLAB scripts
+    too.
+    """
+    return np.mean([pck(errors, threshold) for threshold in AUC_THRESHOLDS_MM], axis=0)

@@ -4,7 +4,9 @@ The real recordings are licence-gated; this writes a file of the same schema, so
 evaluation run on it. Its numbers say nothing about real people.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,15 +21,21 @@ TEST_SUBJECTS = (9, 11)
 FEWEST_FRAMES = 10_000
 
 
-def takes() -> list[tuple[int, int, int]]:
-    """(subject, action, subact) of every take, in the order of the file.
+class Take(NamedTuple):
+    subject: int
+    action: int
+    subact: int
+
+
+def takes() -> list[Take]:
+    """Every take, in the order of the file.
 
     One take of every action by every subject; subject 9 performs actions 5, 10 and 13 twice, so that the takes which
     the protocol excludes (s_09_act_05_subact_02, s_09_act_10_subact_02, s_09_act_13_subact_01) exist beside others.
     """
     twice = {(9, 5), (9, 10), (9, 13)}
     return [
-        (subject, action, subact)
+        Take(subject, action, subact)
         for subject in SUBJECTS
         for action in ACTIONS
         for subact in ((1, 2) if (subject, action) in twice else (1 + (subject + action) % 2,))
@@ -52,25 +60,40 @@ def lengths(frames: int, seed: int) -> list[int]:
     return list(count + (count % 27 == 0))
 
 
+def motions(frames: int, seed: int) -> Iterator[tuple[Take, np.ndarray]]:
+    """Every take with its motion, (T, 17, 3) mm, world frame of the capture room.
+
+    frames: about how many all takes hold together, over all cameras.
+    Raises InputError for too few frames or a negative seed.
+    """
+    if frames < FEWEST_FRAMES:
+        raise InputError(f"{frames} frames are too few for {len(takes())} takes: ask for {FEWEST_FRAMES} or more")
+    if seed < 0:
+        raise InputError(f"seed {seed} is negative: choose 0 or more")
+    for take, length in zip(takes(), lengths(frames, seed), strict=True):
+        body = make_body(np.random.default_rng((seed, take.subject)))
+        world = act(take.action, body, length, np.random.default_rng((seed, *take)))
+        world[..., :2] += room_centre(take.subject)
+        yield take, world
+
+
+def detector_draw(take: Take, camera: int, seed: int) -> np.random.Generator:
+    """Of the detector's errors in one take; camera: 1 .. 4, as ca_01 .. ca_04."""
+    return np.random.default_rng((seed, *take, camera))
+
+
 def write(path: str | Path, frames: int = 60_000, seed: int = 0) -> Path:
     """Write the synthetic data set to path as a MotionBERT pickle, with an extra key "origin" that says what it is.
 
     frames: about how many train and test hold together, over all cameras. The content depends on frames and seed only.
     Raises InputError for too few frames, a negative seed, or where path cannot be written.
     """
-    if frames < FEWEST_FRAMES:
-        raise InputError(f"{frames} frames are too few for {len(takes())} takes: ask for {FEWEST_FRAMES} or more")
-    if seed < 0:
-        raise InputError(f"seed {seed} is negative: choose 0 or more")
     splits = {"train": Split(), "test": Split()}
-    for (subject, action, subact), length in zip(takes(), lengths(frames, seed), strict=True):
-        body = make_body(np.random.default_rng((seed, subject)))
-        world = act(action, body, length, np.random.default_rng((seed, subject, action, subact)))
-        world[..., :2] += room_centre(subject)
-        split = splits["test" if subject in TEST_SUBJECTS else "train"]
-        for number, camera in enumerate(load_cameras(subject), start=1):
-            rng = np.random.default_rng((seed, subject, action, subact, number))
-            source = f"s_{subject:02d}_act_{action:02d}_subact_{subact:02d}_ca_{number:02d}"
-            split.add(record(world_to_camera(world, camera), camera, rng), source, NAMES[action])
+    for take, world in motions(frames, seed):
+        split = splits["test" if take.subject in TEST_SUBJECTS else "train"]
+        for number, camera in enumerate(load_cameras(take.subject), start=1):
+            source = f"s_{take.subject:02d}_act_{take.action:02d}_subact_{take.subact:02d}_ca_{number:02d}"
+            seen = record(world_to_camera(world, camera), camera, detector_draw(take, number, seed))
+            split.add(seen, source, NAMES[take.action])
     origin = {"kind": "synthetic", "version": VERSION, "frames": frames, "seed": seed}
     return save({name: split.schema() for name, split in splits.items()} | {"origin": origin}, Path(path))

@@ -1,175 +1,279 @@
-"""Training by a recipe: batches cut from the mapped arrays, published losses, resumable, atomic checkpoints.
+"""Training by a recipe: published losses, one loop for every model and stage, resumable at any step.
 
-All randomness of an epoch (order, mirrored clips, stochastic depth) follows from the recipe's seed and the epoch's
-number, so a run that is interrupted and resumed reaches the weights of one that was not.
+All randomness of a step (order, mirrored clips, stochastic depth) follows from the recipe's seed and the step's place
+in the run, and so does the learning rate. A checkpoint's epoch and step are therefore the whole state of the sampler,
+the schedule and the random generators, and a run that is killed and resumed reaches the weights of one that was not.
 """
 
-import json
+import contextlib
+import math
 import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import safetensors.torch
 import torch
 import yaml
-from lightning_fabric import Fabric
-from torch.utils.tensorboard import SummaryWriter
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pose3dm import fractional_total_variation
-
-from . import losses
+from . import checkpoint, processes
+from .batches import Batches, order_of_epoch
 from .errors import InputError
-from .evaluation import mirror, quick_mpjpe
 from .files import replacing
-from .normalization import root_relative
-from .registry import create_model, entry
+from .recompute import recompute_blocks
+from .registry import create_model
+from .schedule import learning_rate
+from .stages import bone_stage, pose_stage
+from .tracking import tracking
+
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+STEPS_BETWEEN_CHECKS = 50  # for values that are not finite, on a GPU, which a check stops for a moment
 
 
-class Examples(torch.utils.data.Dataset):
-    """Training clips: a batch of row numbers -> (keypoints (B, T, 17, C), root-relative targets (B, T or 1, 17, 3))."""
-
-    def __init__(self, dataset, recipe):
-        kind = entry(recipe.model)
-        self.dataset, self.frames, self.channels = dataset, recipe.frames, kind.channels
-        self.centre = kind.output == "centre"
-        if self.centre:
-            self.rows = np.arange(0, dataset.frames("train"), recipe.stride)[:, None]
-        else:
-            self.rows = dataset.clips("train", recipe.frames, recipe.stride)
-        if not len(self.rows):
-            raise InputError(
-                f"No training source of {dataset.path} yields a clip; use a shorter clip than {recipe.frames}."
-            )
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitems__(self, numbers):
-        rows = self.rows[numbers]
-        index = self.dataset.windows("train", self.frames, centres=rows[:, 0]) if self.centre else rows
-        keypoints = self.dataset.inputs("train", index)[..., : self.channels]
-        targets = root_relative(self.dataset.targets("train", rows))
-        return torch.from_numpy(np.ascontiguousarray(keypoints)), torch.from_numpy(targets)
-
-
-def train(recipe, dataset, folder, device="auto", resume=False, on_epoch=None, on_step=None):
+def train(
+    recipe, dataset, folder, device="auto", resume=False, on_epoch=None, on_step=None, checkpoint_minutes=10,
+    services=("tensorboard",),
+):  # fmt: skip
     """Train by `recipe` on `dataset` into the run folder; returns (history, trained): one dict per epoch, and whether
     any of them was trained by this call.
 
-    The folder receives recipe.yaml, log.csv, TensorBoard events, last.ckpt (everything needed to resume) and
-    last.safetensors and best.safetensors; "best" has the lowest test MPJPE, as the papers choose. on_epoch(row) and
-    on_step(done, of) report progress. With `resume` an interrupted run goes on, and a missing one is begun.
+    The folder receives recipe.yaml, log.csv, what the tracking `services` write, last.ckpt (everything needed to
+    resume, after every epoch and, within one, every `checkpoint_minutes`), last.safetensors and best.safetensors;
+    "best" has the lowest test MPJPE, as the papers choose. The first stage of a model of two is trained before, into
+    folder/stage_1, and its last epoch is what the second builds on. on_epoch(row) and on_step(done, of) report
+    progress. With `resume` an interrupted run goes on, and a missing one is begun. Under torchrun all its processes
+    train together; only the first one writes and reports.
 
-    Raises InputError when the folder holds another run, or the loss is no longer finite.
+    Raises InputError when the folder holds another run or cannot be written, the data are not the recipe's, or a loss
+    or gradient is no longer finite.
     """
     folder = Path(folder)
-    checkpoint = folder / "last.ckpt"
-    if checkpoint.exists() and not resume:
+    stages = [folder, folder / "stage_1"]
+    if not resume and any((path / "last.ckpt").exists() for path in stages):
         raise InputError(f"{folder} already holds a run; resume it with --resume or choose another folder with --run.")
-    fabric = Fabric(accelerator=device, devices=1)
+    protocol = getattr(dataset, "protocol", "h36m")
+    if protocol != recipe.data:
+        raise InputError(f"The recipe is for the data {recipe.data}, but {dataset.path} is {protocol}; choose another.")
+    fabric = processes.start(device)
+    if recipe.precision == "float16" and fabric.device.type == "cpu":
+        raise InputError("A processor does not train in float16; choose --device cuda, or precision bfloat16.")
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
-    optimizer = kind(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    history, best = [], None
-    if checkpoint.exists():
-        history, best = _restore(checkpoint, recipe, dataset, model, optimizer)
-    if len(history) >= recipe.epochs:
-        return history, False
-    model, optimizer = fabric.setup(model, optimizer)
-    examples = Examples(dataset, recipe)
-    with replacing(folder / "recipe.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
 
-    with SummaryWriter(folder, purge_step=len(history)) as board:
-        for epoch in range(len(history), recipe.epochs):
-            row = _epoch(fabric, model, optimizer, examples, recipe, epoch, on_step)
-            row["test_mpjpe_mm"] = quick_mpjpe(model, recipe.model, dataset, recipe.frames, device=fabric.device)
-            history.append(row)
-            for key in ("loss", "total_variation", "test_mpjpe_mm", "learning_rate"):
-                if key in row:
-                    board.add_scalar(key, row[key], epoch)
-            if best is None or row["test_mpjpe_mm"] < history[best]["test_mpjpe_mm"]:
-                best = epoch
-                _save_weights(folder / "best.safetensors", model, recipe, epoch, "lowest MPJPE on the test subjects")
-            _save_weights(folder / "last.safetensors", model, recipe, epoch, "last epoch")
-            state = {
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history, "best": best,
-                "recipe": recipe.model_dump(), "data": dataset.digest,
-            }  # fmt: skip
-            with replacing(checkpoint) as temporary:
-                torch.save(state, temporary)
-            with replacing(folder / "log.csv") as temporary:
-                pd.DataFrame(history).to_csv(temporary, index=False)
-            if on_epoch:
-                on_epoch(row)
-    return history, True
+    with _named_disk_errors(folder), processes.end_together():
+        if fabric.is_global_zero:
+            with replacing(folder / "recipe.yaml") as temporary:
+                temporary.write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
+        if recipe.stage_1 and not (folder / "last.ckpt").exists():
+            first = _Run(fabric, bone_stage(recipe, model, dataset), recipe, dataset, folder / "stage_1")
+            first.train(on_epoch, on_step, checkpoint_minutes, services)
+            model.bone_aware.load_state_dict(first.evaluated.state_dict())
+        run = _Run(fabric, pose_stage(recipe, model, dataset), recipe, dataset, folder)
+        trained = run.train(on_epoch, on_step, checkpoint_minutes, services)
+    return run.history, trained
 
 
-def _epoch(fabric, model, optimizer, examples, recipe, epoch, on_step):
-    start = time.perf_counter()
-    torch.manual_seed(recipe.seed * 1_000_003 + epoch)
-    draw = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
-    rate = recipe.learning_rate * recipe.learning_rate_decay**epoch
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    loader = fabric.setup_dataloaders(
-        torch.utils.data.DataLoader(
-            examples, recipe.batch_size, shuffle=True, generator=draw, collate_fn=lambda batch: batch
+class _Run:
+    """One stage in training: what its steps change, and how that is kept in its folder."""
+
+    def __init__(self, fabric, stage, whole_recipe, dataset, folder):
+        self.fabric, self.stage, self.recipe, self.dataset, self.folder = fabric, stage, stage.recipe, dataset, folder
+        self.identity = {"recipe": whole_recipe.model_dump(), "data": dataset.digest}
+        recipe, device = self.recipe, fabric.device
+        self.model = stage.model.to(device)
+        if fabric.world_size > 1 and device.type == "cuda":
+            self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        average = get_ema_multi_avg_fn(recipe.ema) if recipe.ema else None
+        self.averaged = AveragedModel(self.model, multi_avg_fn=average) if average else None
+        self.evaluated = self.averaged.module if average else self.model
+        if recipe.gradient_checkpointing:
+            recompute_blocks(self.model)
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
+        self.optimizer = kind(self.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
+        self.history, self.best = [], None
+        self._begin_epoch()
+
+    def _begin_epoch(self):
+        self.step = 0
+        self.seconds = self.waited = 0.0
+        self.sums = {}  # of the losses, clip by clip, float64 on the device
+        self.first_bad = torch.full((), -1, device=self.fabric.device)  # the first step that was not finite
+
+    def train(self, on_epoch, on_step, checkpoint_minutes, services):
+        """Train until the recipe's last epoch; returns whether there was anything to train."""
+        writes = self.fabric.is_global_zero
+        if writes:
+            checkpoint.remove_leftovers(self.folder)
+        state = checkpoint.read_state(self.folder / "last.ckpt", self.identity)
+        if state:
+            self._restore(state)
+        finished = len(self.history) == self.recipe.epochs
+        with self._tracking(services) if writes else contextlib.nullcontext() as log:
+            if finished:
+                return False
+            self.module = self.fabric.setup_module(self.model)
+            self.batches = Batches(self.dataset, self.recipe, self.fabric.device)
+            self.saved = time.monotonic()
+            for _ in range(len(self.history), self.recipe.epochs):
+                self._epoch(writes and on_step, checkpoint_minutes)
+                if writes:
+                    self._save()
+                    self._write_weights()
+                    log(self.history)
+                if writes and on_epoch:
+                    on_epoch(self.history[-1])
+        return True
+
+    @contextlib.contextmanager
+    def _tracking(self, services):
+        """`tracking`, after what a kill right behind the last epoch's checkpoint has prevented."""
+        log = self.folder / "log.csv"
+        logged = len(log.read_text().splitlines()) - 1 if log.exists() else 0
+        if self.history and logged < len(self.history) and self.step == 0:
+            self._write_weights()
+        if logged == self.recipe.epochs:
+            yield
+            return
+        with tracking(self.folder, self.identity["recipe"], self.history[:logged], services) as log:
+            for rows in range(logged, len(self.history)):
+                log(self.history[: rows + 1])
+            yield log
+
+    def _epoch(self, on_step, checkpoint_minutes):
+        """The rest of an epoch, from `self.step` on, and its row of the history."""
+        epoch, recipe, fabric = len(self.history), self.recipe, self.fabric
+        self.order, self.mirrored = order_of_epoch(recipe.seed, epoch, len(self.batches), recipe.flip)
+        steps = math.ceil(len(self.order) / recipe.batch_size)
+        plan = [
+            processes.parts_of(self._clips_of(step), recipe.accumulate, fabric.global_rank, fabric.world_size)
+            for step in range(self.step, steps)
+        ]
+        batches = self.batches.each([numbers for parts in plan for numbers, _ in parts], self.mirrored)
+        self.module.train()
+        started = time.perf_counter() - self.seconds
+        for parts in plan:
+            rate = learning_rate(recipe, epoch, self.step, steps)
+            self._step(batches, [share for _, share in parts], rate)
+            self.step += 1
+            self.seconds = time.perf_counter() - started
+            if on_step:
+                on_step(self.step, steps)
+            if fabric.is_global_zero and self.step < steps and self._is_due(checkpoint_minutes):
+                self._check()
+                self._save()
+        self._check()
+        self.seconds = time.perf_counter() - started
+        row = {"epoch": epoch, "learning_rate": rate, "epoch_s": self.seconds}
+        row |= {name: total.item() / len(self.order) for name, total in self.sums.items()}
+        row |= {"clips_per_s": len(self.order) / self.seconds, "data_wait_share": self.waited / self.seconds}
+        processes.equal_buffers(fabric, self.evaluated)
+        row |= self.stage.scores(self.evaluated, processes.predict_together(fabric))
+        headline = self.stage.headline
+        if self.best is None or self.stage.better(row[headline], self.history[self.best][headline]):
+            self.best = epoch
+        self.history.append(row)
+        self._begin_epoch()
+
+    def _clips_of(self, step):
+        return self.order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
+
+    def _step(self, batches, shares, rate):
+        """One step of the optimiser; shares: of the whole batch, one per part that `batches` yields for it."""
+        recipe, fabric, device = self.recipe, self.fabric, self.fabric.device
+        draw = np.random.SeedSequence((recipe.seed, len(self.history), self.step + 1, fabric.global_rank))
+        torch.manual_seed(int(draw.generate_state(1, np.uint64)[0]))
+        self.optimizer.zero_grad()
+        measured = {}
+        for part, share in enumerate(shares, start=1):
+            asked = time.perf_counter()
+            keypoints, targets = next(batches)
+            self.waited += time.perf_counter() - asked
+            with fabric.no_backward_sync(self.module, enabled=part < len(shares)):
+                with torch.autocast(device.type, AUTOCAST.get(recipe.precision), recipe.precision in AUTOCAST):
+                    predicted = self.module(keypoints)
+                losses = self.stage.losses(predicted.float(), targets)
+                # DistributedDataParallel takes the mean over the processes.
+                fabric.backward(self.scaler.scale(losses["loss"] * (share * fabric.world_size)))
+            for name, value in losses.items():
+                measured[name] = measured.get(name, 0) + value.detach() * share
+        measured = {name: fabric.all_reduce(value, reduce_op="sum") for name, value in measured.items()}
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.get_total_norm(
+            [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         )
-    )
-    model.train()
-    total, variations, clips = 0.0, 0.0, 0
-    for step, (keypoints, targets) in enumerate(loader):
-        if recipe.flip:
-            flipped = (torch.rand(len(keypoints), 1, 1, 1, generator=draw) < 0.5).to(keypoints.device)
-            keypoints = torch.where(flipped, mirror(keypoints), keypoints)
-            targets = torch.where(flipped, mirror(targets), targets)
-        optimizer.zero_grad()
-        predicted = model(keypoints)
-        loss = losses.total(predicted, targets, recipe.loss)
-        if recipe.total_variation:
-            variation = fractional_total_variation(predicted, recipe.total_variation.order)
-            loss = loss + recipe.total_variation.weight * variation
-            variations += variation.item() * len(keypoints)
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"The loss is not finite in epoch {epoch}, step {step}; lower learning_rate in the recipe."
-            )
-        fabric.backward(loss)
-        optimizer.step()
-        total, clips = total + loss.item() * len(keypoints), clips + len(keypoints)
-        if on_step:
-            on_step(step + 1, len(loader))
-    seconds = time.perf_counter() - start
-    row = {
-        "epoch": epoch, "loss": total / clips, "learning_rate": rate, "epoch_s": seconds, "clips_per_s": clips / seconds
-    }  # fmt: skip
-    return row | ({"total_variation": variations / clips} if recipe.total_variation else {})
+        finite = measured["loss"].isfinite() & (norm.isfinite() | self.scaler.is_enabled())
+        self.first_bad = torch.where(finite | (self.first_bad >= 0), self.first_bad, self.step)
+        if device.type == "cpu" or self.step % STEPS_BETWEEN_CHECKS == 0:
+            self._check()
+        if recipe.clip_gradient:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, recipe.clip_gradient, norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.averaged:
+            self.averaged.update_parameters(self.model)
+        clips = len(self._clips_of(self.step))
+        self.sums = {name: self.sums.get(name, 0) + value.double() * clips for name, value in measured.items()}
+
+    def _check(self):
+        """Raise InputError if a loss or gradient of this epoch was not finite, with the batch kept beside the run."""
+        step = int(self.first_bad)
+        if step < 0:
+            return
+        path = self.folder / "not_finite.safetensors"
+        if self.fabric.is_global_zero:
+            clips = self._clips_of(step)
+            ((keypoints, targets),) = self.batches.each([clips], self.mirrored)
+            tensors = {"keypoints": keypoints, "targets": targets, "clips": torch.from_numpy(clips)}
+            checkpoint.write_weights(path, tensors, {"epoch": len(self.history), "step": step})
+        raise InputError(
+            f"The loss or its gradient is not finite in epoch {len(self.history)}, step {step}, whose batch is in "
+            f"{path}; lower learning_rate in the recipe, or set clip_gradient."
+        )
+
+    def _is_due(self, minutes):
+        return time.monotonic() - self.saved >= 60 * minutes
+
+    def _save(self):
+        """Write last.ckpt."""
+        state = self.identity | {name: getattr(self, name) for name in _PLAIN}
+        state |= {name: getattr(self, name).state_dict() for name in _STATEFUL if getattr(self, name) is not None}
+        checkpoint.write_state(self.folder / "last.ckpt", state)
+        self.saved = time.monotonic()
+
+    def _restore(self, state):
+        for name in _PLAIN:
+            setattr(self, name, state[name])
+        for name in _STATEFUL:
+            if getattr(self, name) is not None:
+                getattr(self, name).load_state_dict(state[name])
+        self.sums = {name: value.to(self.fabric.device) for name, value in self.sums.items()}
+
+    def _write_weights(self):
+        """The evaluated weights as safetensors; their metadata says how to build the model, and whence they come."""
+        recipe, epoch = self.recipe, len(self.history) - 1
+        metadata = {"model": recipe.model, "frames": recipe.frames, "numbers": recipe.numbers, "input": recipe.input}
+        metadata |= {"data": recipe.data, "epoch": epoch}
+        weights = self.evaluated.state_dict()
+        if self.best == epoch:
+            chosen = {"chosen_by": self.stage.chosen_by}
+            checkpoint.write_weights(self.folder / "best.safetensors", weights, metadata | chosen)
+        checkpoint.write_weights(self.folder / "last.safetensors", weights, metadata | {"chosen_by": "last epoch"})
 
 
-def _save_weights(path, model, recipe, epoch, chosen_by):
-    """Weights as safetensors; its metadata says how to build the model and where the weights come from."""
-    metadata = {"model": recipe.model, "frames": recipe.frames, "numbers": recipe.numbers, "input": recipe.input}
-    metadata |= {"epoch": epoch, "chosen_by": chosen_by}
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    with replacing(path) as temporary:
-        safetensors.torch.save_file(state, temporary, {key: json.dumps(value) for key, value in metadata.items()})
+# What a checkpoint holds of a run: plain values, and the state of what has one.
+_PLAIN = ("step", "seconds", "waited", "sums", "history", "best")
+_STATEFUL = ("model", "averaged", "optimizer", "scaler")
 
 
-def _restore(checkpoint, recipe, dataset, model, optimizer):
+@contextlib.contextmanager
+def _named_disk_errors(folder):
     try:
-        state = torch.load(checkpoint, weights_only=True)
-        same = state["recipe"] == recipe.model_dump() and state["data"] == dataset.digest
-    except Exception as error:
+        yield
+    except OSError as error:
         raise InputError(
-            f"{checkpoint} cannot be resumed from, it is damaged; remove its folder to start again."
+            f"Cannot write to {folder}: {error.strerror or error}; free the disk or choose another folder, then go on "
+            "with --resume."
         ) from error
-    if not same:
-        raise InputError(
-            f"{checkpoint.parent} holds a run of another recipe or data file; choose another folder with --run."
-        )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["history"], state["best"]

@@ -1,6 +1,6 @@
 """Training and evaluation as records."""
 
-import hashlib
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from baselines import create_model, evaluation, load_weights
 from baselines.errors import InputError
-from baselines.h36m_schema import RELEASE_FRAMES
+from baselines.files import sha256
 from baselines.registry import entry
 
 from . import environment, records
@@ -79,7 +79,7 @@ def evaluate(weights, dataset, device, scan_implementation, progress=None):
         data=_data(dataset, result.pop("test_frames"), result.pop("test_clips")),
         checkpoint=records.Checkpoint(
             file=weights.path.name,
-            sha256=hashlib.sha256(weights.path.read_bytes()).hexdigest(),
+            sha256=sha256(weights.path),
             epoch=weights.epoch,
             chosen_by=weights.chosen_by,
         ),
@@ -88,8 +88,8 @@ def evaluate(weights, dataset, device, scan_implementation, progress=None):
 
 
 def record_training(folder, recipe, dataset, history, device, scan_implementation):
-    """Append the TrainingRecord of a finished run."""
-    clips = dataset.clips("test", recipe.frames)
+    """Append the TrainingRecord of a finished run, unless it is there: a run may be killed before its record is."""
+    clips = evaluation.official_clips(recipe.model, dataset, recipe.frames)
     columns = {key: [row[key] for row in history] for key in history[0]}
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
     record = records.TrainingRecord(
@@ -105,9 +105,21 @@ def record_training(folder, recipe, dataset, history, device, scan_implementatio
         test_mpjpe_mm=columns["test_mpjpe_mm"],
         learning_rate=columns["learning_rate"],
         epoch_s=columns["epoch_s"],
+        data_wait_share=columns["data_wait_share"],
         clips_per_s=float(np.median(columns["clips_per_s"])),
     )
-    records.append(Path(folder) / "training.jsonl", record)
+    path = Path(folder) / "training.jsonl"
+    if not _is_recorded(path, record):
+        records.append(path, record)
+
+
+def _is_recorded(path, record):
+    """Whether the file holds this run. Its epochs' seconds tell it from any other, to their last digit."""
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):  # a line cut short by a kill
+            if json.loads(line).get("epoch_s") == record.epoch_s:
+                return True
+    return False
 
 
 def _of_forward_pass(numbers):
@@ -121,10 +133,12 @@ def _scan_of(model, implementation):
 
 
 def _data(dataset, test_frames, test_clips):
-    """The data of a record. A file that does not say what it is counts as Human3.6M only if it is as long."""
-    frames = {split: dataset.frames(split) for split in RELEASE_FRAMES}
-    origin = dataset.origin or ({} if frames == RELEASE_FRAMES else {"kind": "unidentified"})
+    """The data of a record. What does not say how it was made counts as the public data set only if it is as long."""
+    released = dataset.RELEASE_FRAMES and all(
+        dataset.frames(split) == frames for split, frames in dataset.RELEASE_FRAMES.items()
+    )
+    origin = dataset.origin or ({} if released else {"kind": "unidentified"})
     return records.Data(
-        name=dataset.path.name, sha256=dataset.digest, origin=origin, input=dataset.input,
+        name=dataset.path.name, sha256=dataset.digest, origin=origin, protocol=dataset.protocol, input=dataset.input,
         test_frames=test_frames, test_clips=test_clips,
     )  # fmt: skip

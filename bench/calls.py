@@ -61,6 +61,12 @@ class Timed:
         differences = [scan_difference, self._check_precision_and_mode()]
         self.difference = max((one for one in differences if one is not None), default=None)
 
+    @property
+    def facts(self):
+        """What records say of it."""
+        names = ("frames", "numbers", "call", "dtype", "mode", "difference")
+        return {"model": self.name} | {name: getattr(self, name) for name in names}
+
     def on(self, batch):
         """A call without arguments on a batch of clips."""
         if self.mode == "compile":

@@ -98,15 +98,4 @@ def ratio_of_medians(first, second):
 
 
 def _contender(timed, samples, medians):
-    return Contender(
-        model=timed.name,
-        frames=timed.frames,
-        numbers=timed.numbers,
-        call=timed.call,
-        dtype=timed.dtype,
-        mode=timed.mode,
-        scan_implementation=timed.scan,
-        difference=timed.difference,
-        samples_ms=samples,
-        **timing.percentiles(medians),
-    )
+    return Contender(**timed.facts, scan_implementation=timed.scan, samples_ms=samples, **timing.percentiles(medians))

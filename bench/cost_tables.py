@@ -5,6 +5,7 @@ from .results import Missing
 from .tables import Table
 
 _OLD = Missing("measured by schema 1, before this was counted; measure again")
+_EARLIER = Missing("measured before this was counted; measure again")
 
 
 def _measured(results):
@@ -15,7 +16,8 @@ def cost(results):
     """Parameters, activations, and the MACs of one clip by each convention, per clip and per frame."""
     columns = {
         "model": "s", "frames": "d", "output frames": "d",
-        "parameters": ",d", "parameters in use": ",d", "buffers": ",d", "kept for backward, MiB": ",.1f",
+        "parameters": ",d", "parameters in use": ",d", "buffers": ",d", "kept for backward, MiB": ",.2f",
+        "peak of inference, MiB": ",.2f",
         "MACs, M": ",.1f", "MACs by thop, M": ",.1f", "MACs by fvcore, M": ",.1f",
         "MACs per output frame, M": ",.1f", "MACs per output frame by thop, M": ",.1f",
         "MACs per output frame by fvcore, M": ",.1f", "MACs per sliding-window frame, M": ",.1f",
@@ -25,7 +27,7 @@ def cost(results):
     for key, record in _measured(results):
         kept, elementwise = record.activation_bytes_kept_for_backward, record.elementwise_operations
         unlearnt = Missing(record.gradient_missing) if record.gradient_missing else _OLD
-        used = record.parameters_with_gradient
+        used, peak = record.parameters_with_gradient, record.activation_bytes_peak_inference
         row = {
             "model": key.name,
             "frames": key.frames,
@@ -34,6 +36,7 @@ def cost(results):
             "parameters in use": unlearnt if used is None else used,
             "buffers": record.buffer_elements,
             "kept for backward, MiB": unlearnt if kept is None else kept / 2**20,
+            "peak of inference, MiB": _EARLIER if peak is None else peak / 2**20,
             "MACs per sliding-window frame, M": (
                 record.macs_per_clip / 1e6
                 if record.output_frames == 1

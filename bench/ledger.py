@@ -20,7 +20,7 @@ from baselines.registry import MODELS
 from .cost import official_layout
 from .ledger_notes import INTRODUCTION, NOTES
 from .records import read
-from .results import PUBLISHED_DATA, Key, Missing, Results
+from .results import PUBLISHED_DATA, Key, Missing, Results, protocol_of
 from .tables import Table
 
 _ABOUT = {"model": "s", "data": "s", "2D": "s", "frames": "d"}
@@ -199,15 +199,14 @@ def _measured(results, published, name):
     """The MPJPE measured on the published data from the same kind of 2D input; never that of other data."""
     if name is None:
         return _NOT_HERE
-    if published.dataset != PUBLISHED_DATA:
-        return Missing(f"{published.dataset} is not evaluated here")
     key = Key(name, int(published.frames), "{}")
     for label in results.real & results.accuracy.keys():
         record = results.accuracy[label].get(key)
-        if record and record.data.input == published.detector.lower():
+        on = (record.data.protocol, record.data.input) if record else None
+        if on == (protocol_of(published), published.detector.lower()):
             return record.mpjpe_mm
     return Missing(
-        f"not evaluated here on {PUBLISHED_DATA} with {published.detector} detections, which are licensed and not "
+        f"not evaluated here on {published.dataset} with {published.detector} detections, which are licensed and not "
         "shipped"
     )
 

@@ -126,7 +126,7 @@ def _error_against(what, results, measured, axis, published_axis=None, published
         ax.remove()
     for ax, (title, x_label, points) in zip(axes.flat, panels):
         _bubbles(ax, points)
-        ax.plot(*pareto_front(points), color="#909090", linestyle="--", drawstyle="steps-post", linewidth=1, zorder=1)
+        ax.plot(*zip(*_steps(pareto_front(points))), color="#909090", linestyle="--", linewidth=1, zorder=1)
         ax.set(title=title, xlabel=x_label, ylabel="MPJPE, mm")
     figure.suptitle(f"Error against {what}", fontsize=11)
     figure.supxlabel("area: parameters (in brackets); dashed: Pareto front", fontsize=8, color="#555555")
@@ -138,6 +138,7 @@ def _error_against(what, results, measured, axis, published_axis=None, published
             [(x, y) for x, y, *_ in points],
             [_bubble_radius(parameters_m) for _, _, parameters_m, *_ in points],
             [f"{name} ({parameters_m:.2g} M)" for _, _, parameters_m, name, _ in points],
+            _steps(pareto_front(points)),
         )
         for text in ax.texts:
             text.set_path_effects([withStroke(linewidth=4, foreground="white")])  # over the front
@@ -159,6 +160,12 @@ def pareto_front(points):
         if not front or y < front[-1][1]:
             front.append((x, y))
     return zip(*front)
+
+
+def _steps(front):
+    """The corners of a front's line."""
+    corners = list(zip(*front))
+    return [corners[0]] + [corner for (_, y), (x, y2) in zip(corners, corners[1:]) for corner in ((x, y), (x, y2))]
 
 
 def _bubbles(ax, points):
@@ -186,12 +193,35 @@ def speed(results, machine, setting=""):
     latency = [[getattr(group[key].latency, f"{q}_ms") for key in keys] for q in ("p20", "median", "p80")]
     best = [group[key].throughput for key in keys]
     clips = [[timing.batch / getattr(timing, f"{q}_ms") * 1e3 for timing in best] for q in ("p80", "median", "p20")]
-    figure, axes = _figure(10, 1.5 + 0.36 * len(keys), columns=2, sharey=True)
-    _bars(axes[0, 0], keys, latency, ["" for _ in keys])
-    axes[0, 0].set(title="Latency, one clip", xlabel="ms, log scale (less is better)")
-    _bars(axes[0, 1], keys, clips, [f" (batch {timing.batch})" for timing in best])
-    axes[0, 1].set(title="Throughput, best batch", xlabel="clips/s, log scale (more is better)")
+    peaks = [group[key].latency.peak_memory_mib for key in keys]
+    figure, axes = _bar_figure(keys, panels=3 if any(peaks) else 2)
+    _bars(axes[0], keys, latency)
+    axes[0].set(title="Latency, one clip", xlabel="ms, log scale (less is better)")
+    _bars(axes[1], keys, clips, [f" (batch {timing.batch})" for timing in best])
+    axes[1].set(title="Throughput, best batch", xlabel="clips/s, log scale (more is better)")
+    if any(peaks):
+        _bars(axes[2], keys, [peaks])
+        axes[2].set(title="Peak memory, one clip", xlabel="MiB, log scale (less is better)")
     figure.suptitle(f"Speed on {machine}, {setting or 'float32'}; whiskers from p20 to p80", fontsize=10)
+    return figure
+
+
+def memory(results):
+    """Activations of one clip as they were counted: the peak of inference, and what is kept for a backward pass."""
+    fields = {
+        "activation_bytes_peak_inference": "peak of inference",
+        "activation_bytes_kept_for_backward": "kept for the backward pass",
+    }
+    keys = [key for key in results.keys if key in results.cost]
+    sizes = {field: [getattr(results.cost[key], field) for key in keys] for field in fields}
+    counted = {field: [n and n / 2**20 for n in numbers] for field, numbers in sizes.items() if any(numbers)}
+    if not counted:
+        return None
+    figure, axes = _bar_figure(keys, panels=len(counted))
+    for ax, (field, sizes_mib) in zip(axes, counted.items()):
+        _bars(ax, keys, [sizes_mib])
+        ax.set(title=fields[field], xlabel="MiB, log scale (less is better)")
+    figure.suptitle("Activations of one clip, float32; counted on the plain form of the models", fontsize=10)
     return figure
 
 
@@ -200,29 +230,39 @@ def _bubble_radius(parameters_m):
     return max(np.sqrt(_AREA_PER_MILLION * parameters_m / np.pi) + 1, 4)
 
 
-def _bars(ax, keys, quantiles, remarks):
-    low, middle, high = np.array(quantiles)
-    colours = [style(key.model)[0] for key in keys]
-    ax.barh(range(len(keys)), middle, xerr=(middle - low, high - middle), color=colours, height=0.62, alpha=0.75,
-            error_kw={"elinewidth": 1.2, "capsize": 3, "ecolor": "#222222"})  # fmt: skip
-    for i, (value, end, remark) in enumerate(zip(middle, high, remarks)):
-        ax.annotate(f"{value:,.3g}{remark}" if value < 1000 else f"{value:,.0f}{remark}", (end, i), (5, 0),
-                    textcoords="offset points", va="center", fontsize=7.5)  # fmt: skip
+def _bar_figure(keys, panels):
+    figure, axes = _figure(2 + 4 * panels, 1.2 + 0.3 * len(keys), columns=panels, sharey=True)
+    return figure, axes[0]
+
+
+def _bars(ax, keys, quantiles, remarks=None):
+    """quantiles: a row of numbers, or three of which the outer ones are the ends of whiskers. None is not measured."""
+    low, middle, high = np.array(quantiles if len(quantiles) == 3 else 3 * quantiles, dtype=float)
+    least = low[low > 0].min() / 2  # zero has no place on a logarithmic axis
+    whiskers = {"xerr": (middle - low, high - middle), "error_kw": {"elinewidth": 1.2, "capsize": 3}}
+    ax.barh(
+        range(len(keys)), np.maximum(middle, least), color=[style(key.model)[0] for key in keys], height=0.7,
+        alpha=0.75, **(whiskers if len(quantiles) == 3 else {}),
+    )  # fmt: skip
+    for i, (value, end) in enumerate(zip(middle, high)):
+        text = "not measured" if np.isnan(value) else _short(value) + (remarks[i] if remarks else "")
+        ax.annotate(text, (np.fmax(end, least), i), (5, 0), textcoords="offset points", va="center", fontsize=7.5)
     ax.set_yticks(range(len(keys)), [key.label for key in keys])
     ax.set_xscale("log")
-    ax.set_xlim(low.min() / 2, high.max() * (high.max() / low.min() * 2) ** 0.4)
-    ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=5))
+    decades = np.log10(np.nanmax(high) / least)
+    ax.set_xlim(least, np.nanmax(high) * 10 ** (decades * (0.45 if remarks else 0.22)))
+    ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1,), numticks=6))
     ax.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     ax.grid(False, axis="y")
-    if not ax.yaxis_inverted():
-        ax.invert_yaxis()
+    ax.set_ylim(len(keys) - 0.4, -0.6)
 
 
 def per_action(results, label):
     """MPJPE by model and action on one data set."""
     group = results.accuracy[label]
     rows = {key: group[key].mpjpe_mm_per_action | {"mean": group[key].mpjpe_mm} for key in results.keys if key in group}
-    return _heat_map(rows, f"MPJPE by action on {label}, mm; the best of each action is framed")
+    return _heat_map(rows, f"MPJPE by action on {label}, mm; the best of each action is framed and bold")
 
 
 def per_joint(results, label):
@@ -234,8 +274,8 @@ def per_joint(results, label):
         for key in results.keys
         if key in group
     }
-    title = f"MPJPE by joint on {label}, mm; the best of each joint is framed; the mean counts the {JOINTS[0]} as zero"
-    return _heat_map(rows, title)
+    best = f"the best of each is framed and bold; the mean counts the {JOINTS[0]} as zero"
+    return _heat_map(rows, f"MPJPE by joint on {label}, mm; {best}")
 
 
 def _heat_map(rows, title):
@@ -247,7 +287,10 @@ def _heat_map(rows, title):
         cbar_kws={"label": "MPJPE, mm"},
     )  # fmt: skip
     for column, best in enumerate(table.to_numpy().argmin(axis=0)):
-        ax.add_patch(Rectangle((column + 0.04, best + 0.04), 0.92, 0.92, fill=False, edgecolor="#D55E00", linewidth=2))
+        frame = Rectangle((column + 0.05, best + 0.05), 0.9, 0.9, fill=False, edgecolor="#D55E00", linewidth=1.6)
+        frame.set_path_effects([withStroke(linewidth=4, foreground="white")])
+        ax.add_patch(frame)
+        ax.texts[best * table.shape[1] + column].set_fontweight("bold")
     ax.set_title(title)
     ax.tick_params(axis="x", rotation=40)
     for tick in ax.get_xticklabels():
@@ -272,8 +315,9 @@ def cost_by_operator(results):
     left = np.zeros(len(keys))
     for name in order:
         colour = _OPERATORS.get(name, _OTHER[0])
+        hatch = "//////" if name == "attention" else None  # in grey, attention and scans are alike
         ax.barh(range(len(keys)), share[name], left=left, color=colour, edgecolor="white", linewidth=0.8, height=0.78,
-                label=name)  # fmt: skip
+                label=name, hatch=hatch)  # fmt: skip
         ink = "#FFFFFF" if np.dot(matplotlib.colors.to_rgb(colour), (0.3, 0.59, 0.11)) < 0.4 else "#1A1A1A"
         for i, width in enumerate(share[name]):
             if width > 0.75 * (len(name) + 6):
@@ -293,29 +337,32 @@ def cost_by_operator(results):
 def training(results, label):
     """Loss and test MPJPE against the epoch of every training run on one data set."""
     group = results.training[label]
-    keys = [key for key in results.keys if key in group]
+    runs = [(key.label, key.model, group[key].epochs, group[key].loss, group[key].test_mpjpe_mm)
+            for key in results.keys if key in group]  # fmt: skip
+    return curves(f"Training on {label}", runs)
+
+
+def curves(heading, runs):
+    """Loss and test MPJPE against the epoch. runs: (label, model, epochs from 0, losses, mm or None an epoch)s."""
     figure, axes = _figure(11, 4, columns=2)
-    figure.suptitle(f"Training on {label}", fontsize=10)
+    figure.suptitle(heading, fontsize=10)
     axes[0, 0].set(title="training loss (each recipe's own)", yscale="log")
     axes[0, 1].set(title="test MPJPE without mirrored average, mm")
     ends = {axes[0, 0]: [], axes[0, 1]: []}
-    for ax, field in ((axes[0, 0], "loss"), (axes[0, 1], "test_mpjpe_mm")):
-        for line, key in zip(itertools.cycle(_LINES), keys):
-            epochs, values = np.array(group[key].epochs) + 1, np.array(getattr(group[key], field), dtype=float)
-            marker = "o" if len(epochs) == 1 else ""
-            (curve,) = ax.plot(epochs, values, marker=marker, color=style(key.model)[0], linestyle=line, linewidth=1.6)
-            if np.isfinite(values).any():
-                last = np.flatnonzero(np.isfinite(values))[-1]
-                text = f"{key.label}  {values[last]:.3g}"
-                ends[ax].append(labels.at_end(ax, text, epochs[last], values[last], curve.get_color()))
+    for ax, column in ((axes[0, 0], 3), (axes[0, 1], 4)):
+        for line, run in zip(itertools.cycle(_LINES), runs):
+            epochs, values = np.array(run[2]) + 1, np.array(run[column], dtype=float)
+            (colour, marker), known = style(run[1]), np.flatnonzero(np.isfinite(values))
+            ax.plot(epochs, values, marker=marker, markevery=known[-1:], color=colour, linestyle=line, linewidth=1.6)
+            if len(known):
+                last = known[-1]
+                text = f"{run[0]}  {values[last]:.3g}"
+                ends[ax].append(labels.at_end(ax, text, epochs[last], values[last], colour))
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
     for set_formatter in (axes[0, 0].yaxis.set_major_formatter, axes[0, 0].yaxis.set_minor_formatter):
         set_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    labels.settle(figure)
-    for texts in ends.values():
-        labels.spread(figure, texts)
-    return figure
+    return _settled(figure, ends.values())
 
 
 def scan_time(results, machine):
@@ -367,14 +414,25 @@ def _against_length(record, title, unit, panels, dotted=None):
             text = f"{name}  {_short(values[-1])}{_why_it_ends(points, lengths[-1])}"
             ends[-1].append(labels.at_end(ax, text, lengths[-1], values[-1], colour))
         lengths = sorted({length for points in series.values() for length, _ in points})
-        ax.set(title=panel, xlabel="length L (one clip, channels of PoseMamba-S)", xscale="log", yscale="log")
+        ax.set(title=panel, xlabel="length L (one clip, channels of PoseMamba-S)")
         if dotted:
             ax.plot(lengths, dotted * np.array(lengths), color="#808080", linestyle=":", linewidth=1.4, zorder=1)
-        ax.set_xticks(lengths, [f"{length:,}" for length in lengths], fontsize=7)
-        ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-        ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        _log_log(ax, lengths)
+    return _settled(figure, ends)
+
+
+def _log_log(ax, ticks):
+    """Both axes in logarithms, plain numbers beside them, and a tick at each measured x."""
+    ax.set(xscale="log", yscale="log")
+    ax.set_xticks(ticks, [f"{x:,}" for x in ticks], fontsize=7)
+    ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def _settled(figure, columns):
+    """The figure laid out, with the labels of each column of `columns` apart from each other."""
     labels.settle(figure)
-    for texts in ends:
+    for texts in columns:
         labels.spread(figure, texts)
     return figure
 
@@ -421,10 +479,7 @@ def scan_roofline(results, machine):
     ax.set_title(f"Forward passes on {machine}, float32, and their share of the measured ceilings")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    labels.settle(figure)
-    for column in texts.values():
-        labels.spread(figure, column)
-    return figure
+    return _settled(figure, texts.values())
 
 
 def scaling(results, machine):
@@ -460,15 +515,9 @@ def scaling(results, machine):
                 ax.plot(x, y, marker="o", markersize=13, color="none", markeredgecolor=colour, markeredgewidth=1.6)
                 text += f", met at {x:,.0f}"
             ends[-1].append(labels.at_end(ax, text, *points[-1], colour))
-        ax.set(title=title, xlabel=x_label, xscale="log", yscale="log")
-        ticks = sorted({x for points in by_model.values() for x, _ in points})
-        ax.set_xticks(ticks, [f"{x:,}" for x in ticks], fontsize=7)
-        ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-        ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    labels.settle(figure)
-    for texts in ends:
-        labels.spread(figure, texts)
-    return figure
+        ax.set(title=title, xlabel=x_label)
+        _log_log(ax, sorted({x for points in by_model.values() for x, _ in points}))
+    return _settled(figure, ends)
 
 
 def _on_roofline(comparison, timing):

@@ -94,6 +94,7 @@ class CostRecord(_ModelRecord):
     gradient_missing: str | None = None
     buffer_elements: NonNegativeInt
     activation_bytes_kept_for_backward: NonNegativeInt | None = None
+    activation_bytes_peak_inference: NonNegativeInt | None = None  # None: recorded before this was counted
     thop: ThopCount
     fvcore: FvcoreCount | None = None
     contraction_macs: NonNegativeInt
@@ -231,12 +232,16 @@ class ScalingRecord(_Record):
 
 
 class Data(_Strict):
-    """Which file a model was trained or evaluated on. origin: how it was made, {} for a file that does not say."""
+    """Which file or folder a model was trained or evaluated on; protocols are described in `baselines.evaluation`.
+
+    origin: how it was made, {} for a file that does not say.
+    """
 
     name: str
     sha256: str
     origin: dict
-    input: Literal["sh", "gt"]
+    protocol: Literal["h36m", "h36m_videopose3d", "mpi_inf_3dhp"] = "h36m"
+    input: Literal["sh", "cpn", "gt"]
     test_frames: PositiveInt
     test_clips: PositiveInt
 
@@ -251,7 +256,10 @@ class Checkpoint(_Strict):
 
 
 class AccuracyRecord(_ModelRecord):
-    """One evaluation: the official protocol, and beside it the variants that users mix it up with."""
+    """One evaluation: the official protocol of its data, and beside it the variants that users mix it up with.
+
+    pck and auc: of mpi_inf_3dhp only, whose "actions" are the test sequences.
+    """
 
     kind: Literal["accuracy"] = "accuracy"
     data: Data
@@ -260,6 +268,10 @@ class AccuracyRecord(_ModelRecord):
     p_mpjpe_mm: NonNegativeFloat
     mpjpe_mm_per_action: dict[str, NonNegativeFloat]
     p_mpjpe_mm_per_action: dict[str, NonNegativeFloat]
+    pck_150mm_percent: NonNegativeFloat | None = None
+    auc_percent: NonNegativeFloat | None = None
+    pck_150mm_percent_per_action: dict[str, NonNegativeFloat] | None = None
+    auc_percent_per_action: dict[str, NonNegativeFloat] | None = None
     mpjpe_mm_per_joint: dict[str, NonNegativeFloat]
     variants: dict[str, dict[str, NonNegativeFloat | None]]
     mean_pose_mpjpe_mm: NonNegativeFloat | None
@@ -277,11 +289,12 @@ class TrainingRecord(_ModelRecord):
     test_mpjpe_mm: list[NonNegativeFloat | None]
     learning_rate: list[NonNegativeFloat]
     epoch_s: list[NonNegativeFloat]
+    data_wait_share: list[NonNegativeFloat] | None = None  # of epoch_s; None in records from before it was measured
     clips_per_s: NonNegativeFloat
 
     @model_validator(mode="after")
     def _one_entry_an_epoch(self):
-        for key in ("loss", "total_variation", "test_mpjpe_mm", "learning_rate", "epoch_s"):
+        for key in ("loss", "total_variation", "test_mpjpe_mm", "learning_rate", "epoch_s", "data_wait_share"):
             values = getattr(self, key)
             if values is not None and len(values) != len(self.epochs):
                 raise ValueError(f"{key} has {len(values)} entries for {len(self.epochs)} epochs")

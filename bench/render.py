@@ -68,6 +68,7 @@ def _figures(results):
     yield "error_against_macs", lambda: plots.error_against_macs(results), unknown
     yield "error_against_parameters", lambda: plots.error_against_parameters(results), unknown
     yield "cost_by_operator", lambda: plots.cost_by_operator(results), "there are no cost records"
+    yield "memory", lambda: plots.memory(results), "no record counted activations"
     for name, draw, groups, kind in (
         ("error_against_latency", plots.error_against_latency, results.speed, "speed"),
         ("speed", plots.speed, results.speed, "speed"),

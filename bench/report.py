@@ -8,7 +8,7 @@ from collections import Counter
 import jinja2
 from markupsafe import Markup, escape
 
-from baselines.evaluation import EXCLUDED_TAKES
+from baselines.h36m import EXCLUDED_TAKES
 
 from .environment import Environment
 from .ledger_notes import NOTES
@@ -19,7 +19,7 @@ _SECTIONS = {
     "Overview": ("comparison", "error_against"),
     "Accuracy": ("accuracy", "per_action", "per_joint"),
     "Training": ("training",),
-    "Cost": ("cost",),
+    "Cost": ("cost", "memory"),
     "Speed of models": ("speed", "compare", "scaling"),
     "Scan kernels": ("scan",),
     "Published numbers": ("ledger",),
@@ -103,7 +103,7 @@ def _number(value):
 def _data(results):
     """What models were trained and evaluated on."""
     columns = {
-        "data": "s", "is Human3.6M": "s", "file": "s", "made by": "s", "2D input": "s", "frames of a clip": "d",
+        "data": "s", "is the public data": "s", "file": "s", "made by": "s", "2D input": "s", "frames of a clip": "d",
         "test clips": ",d", "test frames": ",d", "SHA-256": "s",
     }  # fmt: skip
     rows = {}

@@ -11,6 +11,13 @@ from baselines.registry import MODELS
 from .cost import official_layout
 
 PUBLISHED_DATA = "Human3.6M"
+_RELEASED = {
+    "h36m": PUBLISHED_DATA,
+    "h36m_videopose3d": f"{PUBLISHED_DATA} (VideoPose3D)",
+    "mpi_inf_3dhp": "MPI-INF-3DHP",
+}
+_MADE = {"h36m": "data", "h36m_videopose3d": "data (VideoPose3D)", "mpi_inf_3dhp": "data (MPI-INF-3DHP)"}
+_INPUTS = {"sh": "", "cpn": ", CPN", "gt": ", 2D ground truth"}
 _PUBLISHED_NUMBERS = ["frames", "params_m", "macs_g", "macs_per_frame_m", "mpjpe_mm", "p_mpjpe_mm", "mpjpe_gt2d_mm"]
 _PUBLISHED_TEXTS = ["model", "variant", "dataset", "detector", "source", "users_report_mm", "users_source"]
 
@@ -50,7 +57,7 @@ class Results:
     SpeedRecord the others. compare: (machine, CompareRecord)s, the newest of each pair; scaling: machine ->
     ScalingRecord, a quick one only where there is no whole one.
     scan: machine -> ScanRecord, a quick run only where there is no whole one.
-    keys: every Key measured, in the registry's order. real: labels of data that are Human3.6M itself.
+    keys: every Key measured, in the registry's order. real: labels of data that are the public ones themselves.
     published_text: all rows of results/published.csv as they are written there, with their digits;
     published: those about Human3.6M, as numbers.
 
@@ -61,20 +68,21 @@ class Results:
         newest = sorted(records, key=lambda record: record.created_utc)
         scans = [record for record in newest if record.kind == "scan"]
         scalings = sorted((one for one in newest if one.kind == "scaling"), key=lambda record: not record.quick)
-        self.scaling = dict(sorted({_machine(record): record for record in scalings}.items()))
-        pairs = {(_machine(one), _pair(one)): one for one in newest if one.kind == "compare"}
+        self.scaling = dict(sorted({record.environment.machine: record for record in scalings}.items()))
+        pairs = {(one.environment.machine, _pair(one)): one for one in newest if one.kind == "compare"}
         self.compare = [(machine, pairs[machine, pair]) for machine, pair in sorted(pairs)]
         newest = [record for record in newest if record.kind not in ("scan", "scaling", "compare")]  # of models
         whole_last = sorted(scans, key=lambda record: not record.quick)
-        self.scan = dict(sorted({_machine(record): record for record in whole_last}.items()))
+        self.scan = dict(sorted({record.environment.machine: record for record in whole_last}.items()))
         self.published_text = _read_published(published_csv)
         self.published = _numbers(self.published_text, published_csv)
         self.cost = {_key(record): record for record in newest if record.kind == "cost"}
         speeds = [record for record in newest if record.kind == "speed"]
-        self.speed = _grouped((_machine(record), record) for record in speeds if not record.setting)
+        self.speed = _grouped((record.environment.machine, record) for record in speeds if not record.setting)
+        others = [one for one in speeds if one.setting]
         self.speed_in_other_settings = {
-            machine: _grouped((one.setting, one) for one in speeds if one.setting and _machine(one) == machine)
-            for machine in sorted({_machine(record) for record in speeds if record.setting})
+            machine: _grouped((one.setting, one) for one in others if one.environment.machine == machine)
+            for machine in sorted({one.environment.machine for one in others})
         }
         with_data = [record for record in newest if record.kind in ("accuracy", "training")]
         labels = _data_labels(record.data for record in with_data)
@@ -125,28 +133,35 @@ def _grouped(pairs):
     return dict(sorted(groups.items()))
 
 
-def _machine(record):
-    return record.environment.machine
-
-
 def _identity(data):
     return data.sha256, data.input
 
 
 def _data_labels(data):
-    """(sha256, input) -> what to call these data: never Human3.6M unless the file's origin is the release itself."""
+    """(sha256, input) -> what to call these data: never Human3.6M unless the file's origin is the release itself, and
+    never alike in two protocols."""
     distinct = {_identity(item): item for item in data}
     labels = {}
     for identity, item in distinct.items():
-        name = PUBLISHED_DATA if not item.origin else f"{item.origin.get('kind', 'other')} data"
+        made = f"{item.origin.get('kind', 'other')} {_MADE[item.protocol]}"
+        name = made if item.origin else _RELEASED[item.protocol]
         if any(_kind(other) == _kind(item) and other.sha256 != item.sha256 for other in distinct.values()):
             name += f" {item.sha256[:7]}"
-        labels[identity] = name + (", 2D ground truth" if item.input == "gt" else "")
+        labels[identity] = name + _INPUTS[item.input]
     return labels
 
 
 def _kind(data):
-    return data.origin.get("kind") if data.origin else PUBLISHED_DATA
+    """What is made once: VideoPose3D's inputs are files of their own."""
+    made = data.origin.get("kind") if data.origin else None
+    return data.protocol, made, data.input if data.protocol == "h36m_videopose3d" else None
+
+
+def protocol_of(published):
+    """The protocol by which the errors of a row of published numbers were measured."""
+    if published.dataset == _RELEASED["mpi_inf_3dhp"]:
+        return "mpi_inf_3dhp"
+    return "h36m_videopose3d" if published.detector == "CPN" else "h36m"
 
 
 def _read_published(path):

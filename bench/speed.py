@@ -52,15 +52,9 @@ def measure(name, frames=None, device="cpu", seconds=10.0, batches=BATCHES, prog
     output_frames = 1 if timed.kind.output == "centre" else timed.frames
     return SpeedRecord(
         environment=environment.describe(device, timed.scan),
-        model=name,
-        frames=timed.frames,
-        numbers=timed.numbers,
+        **timed.facts,
         device=device.type,
-        call=timed.call,
-        dtype=timed.dtype,
-        mode=timed.mode,
         data=_data(timed.dataset),
-        difference=timed.difference,
         clock=meter.clock,
         other_processes_share=share,
         output_frames=output_frames,

@@ -5,24 +5,22 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from . import scaling as scalings
-from .results import PUBLISHED_DATA, Missing
+from .latex import latex
+from .results import PUBLISHED_DATA, Missing, protocol_of
 from .scan import ceiling, ratio_to_best_public
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "—": "---",
-}  # fmt: skip
 
 
 @dataclass
 class Table:
-    """columns: header -> format of its numbers; rows: one dict a row, header -> number, text or Missing."""
+    """columns: header -> format of its numbers, of which the first `naming` tell rows apart; rows: one dict a row,
+    header -> number, text or Missing."""
 
     name: str
     title: str
     columns: dict
     rows: list
     notes: list = field(default_factory=list)
+    naming: int = 2
 
     def parts(self):
         """The tables that are shown below each other."""
@@ -36,16 +34,8 @@ class Table:
         return "\n\n".join(filter(None, [f"## {self.title}", table, footnotes, *self.notes])) + "\n"
 
     def latex(self):
-        """A table of the booktabs package."""
-        cells, reasons = self.texts(lambda number: f"---\\textsuperscript{{{number}}}", _escape)
-        frame = pd.DataFrame(cells, columns=[_escape(header) for header in self.columns])
-        body = frame.to_latex(index=False, escape=False, column_format="l" + "r" * (len(self.columns) - 1))
-        footnotes = [f"\\textsuperscript{{{n}}}~{_escape(reason)}." for n, reason in enumerate(reasons, start=1)]
-        below = " ".join(footnotes + [_escape(note) for note in self.notes])
-        return (
-            f"\\begin{{table}}\n\\caption{{{_escape(self.title)}}}\n\\centering\n{body}"
-            f"\\par\\footnotesize {below}\n\\end{{table}}\n"
-        )
+        """Floats with tables of the booktabs package, scaled to the text's width with graphicx."""
+        return latex(self)
 
     def csv(self):
         """Unrounded numbers; a missing one is empty, and the last column says why."""
@@ -66,17 +56,18 @@ class Table:
                 if value.reason not in reasons:
                     reasons.append(value.reason)
                 return dash(reasons.index(value.reason) + 1)
-            return escape(value if isinstance(value, str) else format(value, self.columns[header]))
+            return escape(value if isinstance(value, str) else _format(value, self.columns[header]))
 
         return [[text(header, row[header]) for header in self.columns] for row in self.rows], reasons
 
 
+def _format(number, rule):
+    text = format(number, rule)
+    return f"{number:,.0f}" if "e+" in text else text
+
+
 def _missing(value):
     return isinstance(value, Missing)
-
-
-def _escape(text):
-    return "".join(_LATEX.get(character, character) for character in text)
 
 
 def _minus(measured, published):
@@ -179,6 +170,8 @@ def _error_difference(results, key, published):
     if not records:
         return Missing(f"not evaluated on {PUBLISHED_DATA}, so not comparable")
     for record in records:
+        if record.data.protocol != protocol_of(published):
+            continue
         if record.data.input == published.detector.lower():
             return _minus(record.mpjpe_mm, _published(published, "mpjpe_mm"))
         if record.data.input == "gt":
@@ -189,32 +182,79 @@ def _error_difference(results, key, published):
 _VARIANT_COLUMNS = {
     "MPJPE, mm": "mpjpe_mm", "P-MPJPE, mm": "p_mpjpe_mm", "N-MPJPE, mm": "n_mpjpe_mm",
     "MPJVE, mm/frame": "mpjve_mm_per_frame", "acceleration error, mm/frame^2": "acceleration_error_mm_per_frame2",
+    "PCK at 150 mm, %": "pck_150mm_percent", "AUC, %": "auc_percent",
 }  # fmt: skip
+_OFFICIAL = {
+    "h36m": (
+        "mirrored average, mean per action and then over actions, three takes with shifted labels left out, full clips "
+        "only; the other rows differ from it as they say."
+    ),
+    "h36m_videopose3d": "mirrored average, mean over all frames; the other rows differ from it as they say.",
+    "mpi_inf_3dhp": (
+        "mirrored average, mean over the valid frames of all test sequences; the other rows differ from it as they "
+        "say, actions being the sequences. PCK and AUC by plain Python, published ones come from MATLAB scripts."
+    ),
+}  # protocol: its official row
+_ELSEWHERE = Missing("measured by the protocol of other data")
+_UNDEFINED = Missing("not defined: no evaluated frame has the neighbours that it needs")
+_ONLY_MPJPE = Missing("only MPJPE is measured of it")
+_UNTOLD = Missing("the weights do not say")
 
 
 def accuracy(results):
     """Every variant of the protocol of every evaluation, with the constant mean pose under each data set."""
     columns = {"model": "s", "frames": "d", "data": "s", "protocol": "s"}
-    columns |= {header: ".1f" for header in list(_VARIANT_COLUMNS)[:3]}
-    columns |= {header: ".2f" for header in list(_VARIANT_COLUMNS)[3:]}
-    rows = []
+    columns |= {header: ".2f" if "frame" in header else ".1f" for header in _VARIANT_COLUMNS}
+    columns |= {"epoch": "d", "epoch chosen": "s"}
+    rows, official = [], {}
     for label, group in results.accuracy.items():
         for key in filter(group.get, results.keys):
+            data, checkpoint = group[key].data, group[key].checkpoint
+            official[label] = _OFFICIAL[data.protocol]
+            epoch = {"epoch": checkpoint.epoch, "epoch chosen": checkpoint.chosen_by}
             for variant, values in group[key].variants.items():
-                cells = {header: values.get(name) for header, name in _VARIANT_COLUMNS.items()}
-                undefined = Missing("not defined: no evaluated frame has the neighbours that it needs")
-                cells = {header: undefined if value is None else value for header, value in cells.items()}
+                cells = {header: _defined(values, name) for header, name in _VARIANT_COLUMNS.items()}
+                cells |= {name: _UNTOLD if value is None else value for name, value in epoch.items()}
                 rows.append({"model": key.name, "frames": key.frames, "data": label, "protocol": variant} | cells)
         means = {record.frames: record.mean_pose_mpjpe_mm for record in group.values() if record.mean_pose_mpjpe_mm}
         for frames, value in sorted(means.items()):
-            row = dict.fromkeys(columns, Missing("only MPJPE is measured of it"))
+            row = {name: value if value == _ELSEWHERE else _ONLY_MPJPE for name, value in rows[-1].items()}
             row |= {"model": "constant mean pose", "frames": frames, "data": label, "protocol": "official"}
             rows.append(row | {"MPJPE, mm": value})
-    note = (
-        "official: mirrored average, mean per action and then over actions, three takes with shifted labels left out, "
-        "full clips only; the other rows differ from it as they say."
-    )
-    return Table("accuracy", "Accuracy by variant of the protocol", columns, rows, [note])
+    return _ByData("accuracy", "Accuracy by variant of the protocol", columns, rows, official=official)
+
+
+@dataclass
+class _ByData(Table):
+    """One table as data; to be read, one below the other for each data set, so that no two protocols meet.
+
+    official: data label -> what the official row of its protocol is.
+    """
+
+    official: dict = field(default_factory=dict)
+
+    def markdown(self):
+        return "\n".join(part.markdown() for part in self.parts())
+
+    def latex(self):
+        return "\n".join(part.latex() for part in self.parts())
+
+    def parts(self):
+        return [self._part(label) for label in self.official]
+
+    def _part(self, label):
+        rows = [row for row in self.rows if row["data"] == label]
+        measured = {name for name in self.columns if any(row[name] != _ELSEWHERE for row in rows)} - {"data"}
+        columns = {name: rule for name, rule in self.columns.items() if name in measured}
+        epoch = "epoch: that was evaluated, counted from 0; published errors are those of the best on the test data."
+        notes = [f"official: {self.official[label]}", epoch]
+        return Table(self.name, f"Accuracy on {label}", columns, rows, notes, naming=3)
+
+
+def _defined(values, name):
+    if name not in values:
+        return _ELSEWHERE
+    return _UNDEFINED if values[name] is None else values[name]
 
 
 def speed(results):
@@ -262,7 +302,8 @@ def speed(results):
             )
             setting = next(iter(group.values())).setting or "forward"
             notes.append(f"{machine}, {setting}: up to {product:,.0f} GFLOP/s and {bandwidth:,.1f} GB/s.")
-    return Table("speed", "Speed", columns, rows, notes + [f"Peak memory of one clip: {method}." for method in methods])
+    notes += [f"Peak memory of one clip: {method}." for method in methods]
+    return Table("speed", "Speed", columns, rows, notes, naming=3)
 
 
 def _product_share(record):
@@ -376,7 +417,8 @@ def scan(results):
         )
         notes += [f"Not measured on {machine}: {name} ({reason})." for name, reason in record.absent.items()]
     methods = sorted({record.peak_memory_method for record in results.scan.values()})
-    return Table("scan", "Selective scans", columns, rows, notes + [f"Peak memory: {method}." for method in methods])
+    notes += [f"Peak memory: {method}." for method in methods]
+    return Table("scan", "Selective scans", columns, rows, notes, naming=4)
 
 
 def _scan_row(machine, record, comparison, timing):

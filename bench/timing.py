@@ -123,7 +123,7 @@ def product_gflop_per_s(meter, device, size=2048, dtype=torch.float32):
     image = left.view(1, 64, -1, size).permute(0, 3, 1, 2)  # channels last
     products = lambda: torch.mm(left, right), lambda: F.conv2d(image, right[:, :, None, None])  # noqa: E731
     with torch.inference_mode():
-        return 2 * size**3 / min(min(times(product, 6, meter)) for product in products) / 1e9
+        return 2 * size**3 / min(min(times(product, 20, meter)) for product in products) / 1e9
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import torch
 
 from . import chunked, cpu, gpu, mamba_ssm, reference
 from .macs import scan_macs
+from .operators import constant_when_traced
 from .orders import LIMB_PARENTS, PATTERNS, scan_orders
 
 __all__ = [
@@ -34,7 +35,7 @@ def unusable(name, device_type="cpu", dtype=torch.float32):
     return IMPLEMENTATIONS[name].unusable(device_type)
 
 
-@torch.compiler.assume_constant_result  # under torch.compile the choice is made once, when it traces
+@constant_when_traced  # under torch.compile the choice is made once, when it traces
 def choose(device_type="cpu", implementation="auto", dtype=torch.float32):
     """The name of the implementation that will run; raises ScanUnavailable if it is unknown or cannot run."""
     wanted = os.environ.get("LIFTBENCH_SCAN", "auto") if implementation == "auto" else implementation

@@ -30,9 +30,8 @@ def conv_silu(conv, x, implementation="auto"):
 def norm_gate(norm, x, gate, implementation="auto"):
     """norm(x) * silu(gate) of an `nn.LayerNorm` over C."""
     if _on_cpu(x, implementation) and not torch.is_grad_enabled():
-        return cpu_block.norm_gate(x.float(), gate.float(), norm.weight.float(), norm.bias.float(), norm.eps).to(
-            x.dtype
-        )
+        x, dtype = x.float(), x.dtype
+        return cpu_block.norm_gate(x, gate.float(), norm.weight.float(), norm.bias.float(), norm.eps).to(dtype)
     return norm(x) * F.silu(gate)
 
 

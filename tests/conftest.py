@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from baselines import Human36M, synthetic
 
@@ -12,3 +13,19 @@ def synthetic_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def synthetic_dataset(synthetic_file):
     return Human36M(synthetic_file)
+
+
+@pytest.fixture
+def one_thread():
+    """Tiny operators of several threads wait far longer than they work where other processes are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def any_machine(monkeypatch):
+    """No time is refused: other processes and spread may be what they are."""
+    monkeypatch.setattr("bench.timing.OTHERS_SHARE", float("inf"))
+    monkeypatch.setattr("bench.timing.SPREAD", float("inf"))

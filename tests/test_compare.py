@@ -2,7 +2,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 
 import kernels
 from baselines.errors import InputError
@@ -12,15 +11,8 @@ from lstm_transformer import MLP
 
 
 @pytest.fixture(autouse=True)
-def any_machine(monkeypatch):
-    """One thread; other processes and spread may be what they are; few and short rounds."""
-    monkeypatch.setattr(timing, "OTHERS_SHARE", float("inf"))
-    monkeypatch.setattr(timing, "SPREAD", float("inf"))
+def short_rounds(one_thread, any_machine, monkeypatch):
     monkeypatch.setattr(compare, "ROUND_S", 0.005)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Slow(MLP):

@@ -326,6 +326,30 @@ def test_a_scan_keeps_its_inputs():
     assert cost.kept_bytes(Scan(), torch.zeros(1, 6, 9)) == 4 * 9 * (6 + 6 + 4 + 4)  # u, delta, B, C; no parameter
 
 
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_the_peak_of_inference_by_hand(device):
+    n, clip = 5 * 17, torch.zeros(1, 5, 17, 2)
+
+    def peak(*layers):
+        return cost.peak_bytes(nn.Sequential(*layers), clip, device)
+
+    assert peak(nn.Linear(2, 8), nn.Linear(8, 3)) == 4 * n * (2 + 8 + 3)  # clip, hidden layer, answer
+    assert peak(nn.Linear(2, 8), nn.Linear(8, 9), nn.Linear(9, 3)) == 4 * n * (
+        2 + 8 + 9
+    )  # the first is gone at the end
+    assert peak(nn.Linear(2, 8), nn.ReLU(inplace=True), nn.Flatten()) == 4 * n * (2 + 8)  # a storage counts once
+    assert peak(nn.Flatten()) == 4 * n * 2  # the clip alone
+
+
+def test_a_scan_adds_its_output_to_the_peak():
+    class Scan(nn.Module):
+        def forward(self, u):
+            A = torch.ones(6, 4)
+            return kernels.selective_scan(u, u, A, u[:, :4][:, None], u[:, None, :4])
+
+    assert cost.peak_bytes(Scan(), torch.zeros(1, 6, 9), "cpu") == 4 * (9 * 6 + 6 * 4 + 9 * 6)  # clip, A, output
+
+
 # Records
 
 
@@ -347,6 +371,10 @@ def test_a_record_of_a_mamba_model_is_whole():
     assert record.activation_bytes_kept_for_backward == cost.kept_bytes(
         create_model("posemamba_toy"), clip_of("posemamba_toy", 27)
     )
+    peak = cost.peak_bytes(create_model("posemamba_toy"), clip_of("posemamba_toy", 27))
+    assert record.activation_bytes_peak_inference == peak > 4 * 27 * 17 * 4 * 64  # more than all directions of one scan
+    (row,) = cost_tables.cost(Results([record], ROOT / "results" / "published.csv")).rows
+    assert row["peak of inference, MiB"] == peak / 2**20
 
 
 def test_what_fvcore_counts():
@@ -416,6 +444,7 @@ def test_the_count_does_not_depend_on_the_scan_implementation(implementation):
         assert getattr(one, what) == getattr(other, what) and (what == "uncounted" or getattr(one, what)), what
     assert cost.count_by_fvcore(asked, clip) == cost.count_by_fvcore(plain, clip)
     assert cost.kept_bytes(asked, clip) == cost.kept_bytes(plain, clip)
+    assert cost.peak_bytes(asked, clip) == cost.peak_bytes(plain, clip)
 
 
 class Toy(nn.Module):
@@ -479,7 +508,8 @@ def state(model):
 
 
 @pytest.mark.parametrize(
-    "count", [cost.count, cost.count_by_thop, cost.count_by_fvcore, cost.kept_bytes, cost.without_gradient]
+    "count",
+    [cost.count, cost.count_by_thop, cost.count_by_fvcore, cost.kept_bytes, cost.peak_bytes, cost.without_gradient],
 )
 @pytest.mark.parametrize("training", [True, False])
 def test_counting_leaves_no_trace(count, training):
@@ -604,6 +634,7 @@ def test_a_centre_frame_module_of_the_users(own):
     assert (record.output_frames, record.macs_per_output_frame) == (1, 9 * 34 * 51)
     assert record.parameters == record.parameters_with_gradient == 9 * 34 * 51 + 51
     assert record.activation_bytes_kept_for_backward == 4 * 9 * 34
+    assert record.activation_bytes_peak_inference == 4 * (9 * 34 + 51)
 
 
 @pytest.mark.parametrize(
@@ -669,5 +700,6 @@ def test_a_record_of_schema_1_has_dashes_for_what_it_did_not_count():
     assert row["MACs, M"] == record.macs_per_clip / 1e6
     for column in ("MACs by fvcore, M", "elementwise operations, M", "kept for backward, MiB"):
         assert "schema 1" in row[column].reason
+    assert row["peak of inference, MiB"] == Missing("measured before this was counted; measure again")
     assert "schema 1" in cost_tables.cost_by_operator(results).rows[0]["elementwise operations by operator, M"].reason
     assert cost_tables.cost_by_module(results).rows == []

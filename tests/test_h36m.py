@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from baselines import h36m_cache, unpickle
+from baselines import cache, unpickle
 from baselines.clips import centred_windows, cover_clips, split_clips
 from baselines.errors import InputError
 from baselines.h36m import Human36M
@@ -446,7 +446,7 @@ def test_unusable_files(tmp_path, path):
 def test_later_start_does_not_read_the_pickle(path, data, monkeypatch):
     Human36M(path)
     no_rebuild(monkeypatch)
-    monkeypatch.setattr(h36m_cache, "_sha256", unpickle.load)
+    monkeypatch.setattr(cache, "sha256", unpickle.load)
     assert same_data(Human36M(path), data)
 
 
@@ -455,7 +455,7 @@ def test_touched_source_is_recognised_by_its_digest(path, monkeypatch):
     os.utime(path, ns=(1, 1))
     no_rebuild(monkeypatch)
     Human36M(path)
-    monkeypatch.setattr(h36m_cache, "_sha256", unpickle.load)
+    monkeypatch.setattr(cache, "sha256", unpickle.load)
     Human36M(path)  # the new time was recorded
 
 
@@ -538,7 +538,7 @@ def test_copied_cache_is_verified_and_kept(path, monkeypatch):
     (path.parent / "copy").rename(folder)
     no_rebuild(monkeypatch)
     Human36M(path)
-    monkeypatch.setattr(h36m_cache, "_sha256", unpickle.load)
+    monkeypatch.setattr(cache, "sha256", unpickle.load)
     Human36M(path)
 
 
@@ -548,7 +548,7 @@ def test_interrupted_build_leaves_nothing(path, data, monkeypatch, failure):
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(h36m_cache.np, "save", interrupt)
+        patch.setattr(cache.np, "save", interrupt)
         with pytest.raises((KeyboardInterrupt, InputError)):
             Human36M(path)
     assert list(Path(f"{path}.cache").iterdir()) == []
@@ -557,9 +557,9 @@ def test_interrupted_build_leaves_nothing(path, data, monkeypatch, failure):
 
 def test_killed_build_does_no_harm(path, data):
     script = (
-        "import os, signal, sys\nfrom baselines import h36m_cache\n"
-        "h36m_cache.np.save = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "h36m_cache.prepare(sys.argv[1])"
+        "import os, signal, sys\nfrom baselines import Human36M, cache\n"
+        "cache.np.save = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Human36M(sys.argv[1])"
     )
     killed = subprocess.run([sys.executable, "-c", script, path], cwd=Path(__file__).parents[1])
     assert killed.returncode == -signal.SIGKILL
@@ -576,13 +576,13 @@ def test_killed_build_does_no_harm(path, data):
 
 def test_builders_at_the_same_time(path, data, monkeypatch):
     together = threading.Barrier(4)
-    publish = h36m_cache._publish
+    publish = cache._publish
 
     def publish_together(*arguments):
         together.wait(timeout=30)
         publish(*arguments)
 
-    monkeypatch.setattr(h36m_cache, "_publish", publish_together)
+    monkeypatch.setattr(cache, "_publish", publish_together)
     with ThreadPoolExecutor(4) as pool:
         assert all(same_data(each, data) for each in pool.map(Human36M, [path] * 4))
     assert [folder.suffix for folder in Path(f"{path}.cache").iterdir()] == [""]
@@ -632,6 +632,6 @@ def test_progress_is_shown_when_it_takes_long(path, monkeypatch, capsys):
     Human36M(path)
     assert capsys.readouterr().err == ""
     shutil.rmtree(f"{path}.cache")
-    monkeypatch.setattr(h36m_cache, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(cache, "PATIENCE_SECONDS", 0)
     Human36M(path)
     assert "reading data.pkl" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 import io
 import itertools
 import re
+import shutil
+import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pandas as pd
 import pytest
 
 from baselines.errors import InputError
-from bench import environment, plots, records, scaling, tables
+from bench import environment, labels, plots, records, scaling, tables
 from bench.render import render
 from bench.results import Missing, Results
 from bench.tables import Table
@@ -58,6 +60,7 @@ def cost(model, parameters=10, contraction=100, scan=0, thop=(10, 100), output_f
         contraction_macs=contraction, contraction_macs_by_operator={"linear": contraction}, scan_macs=scan, scans=[],
         macs_per_clip=contraction + scan, macs_per_output_frame=(contraction + scan) / output_frames,
         macs_by_module={"head": contraction + scan}, uncounted_operator_calls={"sort": 20},
+        activation_bytes_kept_for_backward=100 * parameters, activation_bytes_peak_inference=10 * parameters,
     )  # fmt: skip
 
 
@@ -196,7 +199,7 @@ def run(tmp_path_factory):
 
 def test_a_whole_run_gives_every_table_and_plot(run):
     folder, result = run
-    plots = ["error_against_macs", "error_against_parameters", "cost_by_operator"]
+    plots = ["error_against_macs", "error_against_parameters", "cost_by_operator", "memory"]
     plots += [f"{name}_test_cpu_2_threads" for name in ("error_against_latency", "speed")]
     plots += [f"{name}_synthetic_data" for name in ("per_action", "per_joint", "training")]
     plots += ["scaling_test_cpu_2_threads"]
@@ -250,7 +253,7 @@ def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
     ]
     assert {path.stem for path in result.written} == {
         "comparison", "ledger", "cost", "cost_by_module", "error_against_macs", "error_against_parameters",
-        "cost_by_operator", "report",
+        "cost_by_operator", "memory", "report",
     }  # fmt: skip
 
 
@@ -372,7 +375,7 @@ def test_latex_is_escaped_and_uses_booktabs():
     text = TABLE.latex()
     assert r"\caption{A \& B}" in text
     assert r"model & x\_y, mm & z \\" in text
-    assert r"a\_b|c & 1.2 & ---\textsuperscript{1} \\" in text
+    assert r"a\_b\textbar{}c & 1.2 & ---\textsuperscript{1} \\" in text
     assert r"\textsuperscript{2}~50 \% done." in text
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
 
@@ -382,6 +385,40 @@ def test_all_latex_is_balanced_and_without_bare_special_characters(run):
         text = path.read_text()
         assert text.count("{") == text.count("}") and text.isascii()
         assert not re.search(r"(?<!\\)[_%#$]", text), path.name
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on the PATH")
+def test_all_latex_compiles_and_fits_the_page(run, tmp_path):
+    files = sorted((run[0] / "out/tables").glob("*.tex"))
+    wide = Table(
+        "wide", "Wide", {f"column {i}": "s" for i in range(40)}, [{f"column {i}": "<|>~^" for i in range(40)}] * 90
+    )
+    (tmp_path / "wide.tex").write_text(wide.latex())
+    inputs = "\n".join(rf"\input{{{path}}}\clearpage" for path in [*files, "wide.tex"])
+    (tmp_path / "all.tex").write_text(
+        rf"\documentclass{{article}}\usepackage{{booktabs,graphicx}}\begin{{document}}{inputs}\end{{document}}"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert not re.search("Overfull|too large|Undefined", done.stdout)
+    assert len(files) == 10
+
+
+def test_wide_and_long_latex_is_split_and_every_part_names_its_rows():
+    row = {"model": "a_b", "frames": 9} | {f"quantity {i}, M": "123,456.7" for i in range(14)}
+    columns = {"model": "s", "frames": "d"} | {f"quantity {i}, M": "s" for i in range(14)}
+    parts = Table("t", "Many", columns, [row] * 70, ["A note."]).latex().split(r"\begin{table}")[1:]
+    assert [len(re.findall(r"a\\_b & 9 & 123,456.7", part)) for part in parts] == [58, 12, 57, 13]
+    assert [re.search(r"\((.*)\)", part)[1] for part in parts] == [f"{n} of 4" for n in (1, 2, 3, 4)]
+    assert ["A note." in part for part in parts] == [False, False, False, True]
+
+
+def test_large_numbers_have_no_exponents():
+    table = Table("t", "T", {"model": "s", "ms": ",.3g"}, [{"model": "a", "ms": 12345.6}, {"model": "b", "ms": 0.1234}])
+    assert [cells[1] for cells in table.texts(str, str)[0]] == ["12,346", "0.123"]
 
 
 def test_the_accuracy_table_has_a_row_a_variant_and_the_mean_pose():
@@ -454,6 +491,54 @@ def test_bars_of_the_cost_add_up_to_all_macs():
     bars = {container.get_label(): [bar.get_width() for bar in container] for container in ax.containers}
     assert bars == {"linear": [25.0, 100.0], "scan": [75.0, 0.0]}
     assert [text.get_text() for text in ax.texts] == ["linear 25 %", "linear 100 %", "scan 75 %", "120 M", "2 M"]
+
+
+def test_bars_of_the_memory_leave_out_what_was_not_counted():
+    known, unknown = cost("mlp", parameters=2**20), cost("lstm")
+    unknown = unknown.model_copy(update={"activation_bytes_peak_inference": None})
+    with plots.styled():
+        peak, kept = plots.memory(Results([known, unknown], PUBLISHED)).axes
+        assert [text.get_text() for text in peak.texts] == ["not measured", "10"]
+        assert [text.get_text() for text in kept.texts] == ["0.000954", "100"]
+        assert [bar.get_width() for bar in peak.patches][1] == 10
+        old = unknown.model_copy(update={"activation_bytes_kept_for_backward": None})
+        assert plots.memory(Results([old], PUBLISHED)) is None
+
+
+@pytest.mark.parametrize("panels, peak", [(2, None), (3, 12.5)])
+def test_measured_memory_is_a_panel_beside_the_speed(panels, peak):
+    record = speed("mlp")
+    latency = record.latency.model_copy(update={"peak_memory_mib": peak})
+    results = Results([record.model_copy(update={"latency": latency})], PUBLISHED)
+    with plots.styled():
+        axes = plots.speed(results, *results.speed).axes
+    assert len(axes) == panels
+    assert peak is None or [text.get_text() for text in axes[2].texts] == ["12.5"]
+
+
+def test_labels_of_bubbles_leave_the_front_free():
+    written = [cost("mlp", 10**6, frames=27), cost("lstm", 10**6, contraction=10**6, frames=27)]
+    written += [accuracy("mlp", 90.0, frames=27), accuracy("lstm", 50.0, frames=27)]
+    with plots.styled():
+        figure = plots.error_against_macs(Results(written, PUBLISHED))
+        renderer = figure.canvas.get_renderer()
+        for ax in figure.axes:
+            (front,) = (line for line in ax.lines if line.get_linestyle() == "--")
+            for text in filter(lambda text: text.get_text(), ax.texts):
+                path = front.get_transform().transform_path(front.get_path())
+                assert not path.intersects_bbox(text.get_window_extent(renderer), filled=False), text.get_text()
+
+
+def test_labels_beside_curves_part_no_further_than_they_must():
+    with plots.styled():
+        figure, ((ax,),) = plots._figure(4, 4)
+        ax.set_ylim(0, 100)
+        texts = [labels.at_end(ax, "label", 1, y, "black") for y in (50, 50, 50, 90)]
+        labels.settle(figure)
+        labels.spread(figure, texts)
+    low, middle, high, alone = (text.get_position()[1] for text in texts)
+    assert middle == pytest.approx(50) and alone == pytest.approx(90)
+    assert high - middle == pytest.approx(middle - low) and 2 < high - middle < 8
 
 
 def test_other_settings_stay_apart_from_the_plain_forward_pass():

@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 
 import pytest
 from test_render import PUBLISHED, accuracy, cost, data, everything, speed
@@ -172,3 +173,23 @@ def test_sorting_and_filtering_in_a_browser(tmp_path):
         "pictures": [1],
         "requests": [],
     }
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the PATH")
+def test_a_click_downloads_a_table_as_csv(tmp_path):
+    downloads = {"download": {"default_directory": str(tmp_path / "downloads"), "prompt_for_download": False}}
+    (tmp_path / "profile/Default").mkdir(parents=True)
+    (tmp_path / "profile/Default/Preferences").write_text(json.dumps(downloads))
+    click = "<script>addEventListener('load', () => document.querySelector('#table-toy a[download]').click())</script></body>"
+    (tmp_path / "report.html").write_text(page_of(accuracy("mlp")).replace("</body>", click), encoding="utf-8")
+    with subprocess.Popen(
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "report.html").as_uri()],
+        stderr=subprocess.PIPE, text=True,
+    ) as browser:  # fmt: skip
+        file, waited = tmp_path / "downloads/toy.csv", time.monotonic()
+        while not file.exists() and time.monotonic() - waited < 30:
+            time.sleep(0.1)
+        browser.terminate()
+        assert "CONSOLE" not in browser.stderr.read()
+    assert file.read_text() == TABLE.csv()

@@ -8,20 +8,13 @@ MODELS = {"posemamba_toy": "depth", "transformer": "num_encoder_layers"}
 
 
 @pytest.fixture(autouse=True)
-def any_machine(monkeypatch):
-    """One thread; other processes and spread may be what they are; small sizes."""
-    monkeypatch.setattr(timing, "OTHERS_SHARE", float("inf"))
-    monkeypatch.setattr(timing, "SPREAD", float("inf"))
+def small_sizes(one_thread, any_machine, monkeypatch):
     monkeypatch.setattr(scaling, "SIZES", MODELS)
     monkeypatch.setattr(scaling, "FRAMES", (3, 9, 27))
     monkeypatch.setattr(scaling, "BATCHES", (1, 3, 2))
     monkeypatch.setattr(scaling, "BATCH_FRAMES", 3)
     monkeypatch.setattr(scaling, "DEPTHS", (1, 3, 2))
     monkeypatch.setattr(scaling, "DEPTH_FRAMES", 3)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_every_model_is_measured_at_every_place(tmp_path):

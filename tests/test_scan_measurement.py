@@ -11,16 +11,9 @@ import kernels
 from baselines.errors import InputError
 from bench import peers, records, scan
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = (scan.Case("length 5", *scan.BY_LENGTH, 5), scan.Case("length 9", *scan.BY_LENGTH, 9))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny operators of several threads wait far longer than they work where other processes are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

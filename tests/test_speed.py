@@ -9,19 +9,7 @@ from bench import calls, records, speed, timing
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny operators of several threads wait far longer than they work where other processes are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def any_machine(monkeypatch):
-    """Other processes and spread may be what they are, and the ceilings too."""
-    monkeypatch.setattr(timing, "OTHERS_SHARE", float("inf"))
-    monkeypatch.setattr(timing, "SPREAD", float("inf"))
+def known_ceilings(one_thread, any_machine, monkeypatch):
     ceilings = {"bandwidth_gb_per_s": 40.0, "product_gflop_per_s": 100.0}
     monkeypatch.setattr(timing, "ceilings", lambda device, dtype: ceilings)
 

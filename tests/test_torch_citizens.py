@@ -78,6 +78,12 @@ def toy(**numbers):
     return create_model("posemamba_s", frames=5, embed_dim=16, depth=1, **numbers).eval()
 
 
+def test_imported_without_the_compiler():
+    """torch._dynamo takes as long to import as the rest of torch."""
+    code = "import sys, baselines; assert 'kernels' in sys.modules; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 @built
 @every_scan
 def test_compiled_without_a_graph_break(function):

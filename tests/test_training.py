@@ -1,17 +1,24 @@
 """Recipes and training: validation, learning, resuming, checkpoints that are never half-written."""
 
+import contextlib
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import safetensors
 import torch
 
-from baselines import create_model, load_weights, registry
+from baselines import checkpoint, create_model, load_weights, registry
+from baselines.batches import Batches, order_of_epoch
 from baselines.errors import InputError
-from baselines.evaluation import evaluate, mean_pose_mpjpe
+from baselines.evaluation import evaluate, mean_pose_mpjpe, mirror, quick_mpjpe
 from baselines.recipe import Recipe, read_recipe
-from baselines.training import Examples, train
+from baselines.recompute import recompute_blocks
+from baselines.schedule import learning_rate
+from baselines.training import train
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SMALL = {
@@ -51,6 +58,8 @@ def test_published_posemamba_recipe(variant):
         "input": "sh", "flip": True, "optimizer": "adamw", "learning_rate": 2e-4, "weight_decay": 0.01,
         "learning_rate_decay": 0.99, "epochs": 120, "batch_size": 4, "seed": 0,
         "loss": {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 20, "temporal_consistency": 0.5}, "total_variation": None,
+        "data": "h36m", "schedule": "exponential", "warmup_epochs": 0, "clip_gradient": None, "ema": None,
+        "accumulate": 1, "precision": "float32", "gradient_checkpointing": False, "stage_1": None,
     }  # fmt: skip
 
 
@@ -61,7 +70,21 @@ def test_published_posemamba_recipe(variant):
         ("epochs: 0", "key epochs: Input should be greater than 0"),
         ("loss: {mpje: 1}", "key loss: 'mpje' is no loss term; did you mean mpjpe"),
         ("model: posemamba_q", "key model: There is no model named 'posemamba_q'; did you mean"),
-        ("input: cpn", "key input: Input should be 'sh' or 'gt'"),
+        ("input: openpose", "key input: Input should be 'sh', 'gt' or 'cpn'"),
+        ("input: cpn", "yaml: input cpn is no 2D input of the data h36m; choose sh or gt"),
+        ("data: mpi_inf_3dhp", "yaml: input sh is no 2D input of the data mpi_inf_3dhp; choose gt"),
+        ("learning_rate: .inf", "key learning_rate: .* finite"),
+        ("schedule: cosine", "learning_rate_decay belongs to the exponential schedule; leave it out of a cosine"),
+        ("learning_rate_decay: null", "learning_rate_decay is missing, the exponential schedule's factor per epoch"),
+        ("warmup_epochs: 100", "warmup_epochs 100 leave none of epochs 2"),
+        ("ema: 1", "key ema: .* less than 1"),
+        ("accumulate: 100000", "accumulate asks for 100000 parts of a batch_size of"),
+        ("model: mdtf_tiny", "mdtf_tiny is trained in 2 stages and needs stage_1 beside"),
+        ("stage_1: {learning_rate: 1, learning_rate_decay: 1, epochs: 1, batch_size: 1}", "mlp .* has no stage_1"),
+        (
+            "stage_1: {learning_rate: 1, learning_rate_decay: 1, epochs: 1, batchsize: 1}",
+            "stage_1.batchsize: .*n batch_",
+        ),
         ("total_variation: {order: 2.5, weight: 1}", "key total_variation.order: .* less than or equal to 2"),
         ("total_variation: {order: 0, weight: 1}", "key total_variation.order: .* greater than 0"),
         ("total_variation: {order: .nan, weight: 1}", "key total_variation.order: .* finite"),
@@ -94,15 +117,141 @@ def test_missing_recipe(tmp_path):
         read_recipe(tmp_path / "list.yaml")
 
 
-def test_examples_of_a_sequence_model_are_clips_and_of_a_centre_model_windows(synthetic_dataset):
-    clips = Examples(synthetic_dataset, Recipe(**SMALL))
-    keypoints, targets = clips.__getitems__([0, 5])
+def test_batches_of_a_sequence_model_are_clips_and_of_a_centre_model_windows(synthetic_dataset):
+    clips = Batches(synthetic_dataset, Recipe(**SMALL))
+    ((keypoints, targets),) = clips.each([[0, 5]], np.zeros(len(clips), bool))
     assert keypoints.shape == (2, 9, 17, 2) and targets.shape == (2, 9, 17, 3)
     assert (targets[:, :, 0] == 0).all(), "targets are root-relative"
-    windows = Examples(synthetic_dataset, Recipe(**MLP))
-    keypoints, targets = windows.__getitems__([0, 5])
+    windows = Batches(synthetic_dataset, Recipe(**MLP))
+    ((keypoints, targets),) = windows.each([[0, 5]], np.zeros(len(windows), bool))
     assert keypoints.shape == (2, 9, 17, 2) and targets.shape == (2, 1, 17, 3)
     assert len(windows) == -(-synthetic_dataset.frames("train") // 5)
+
+
+@pytest.mark.parametrize("settings", [SMALL, MLP], ids=["posemamba", "mlp"])
+def test_a_split_on_the_device_gives_the_batches_that_are_read_ahead(synthetic_dataset, settings):
+    """And some of them mirrored as by `evaluation.mirror`, input and target alike."""
+    recipe = Recipe(**settings)
+    read_ahead, resident = (Batches(synthetic_dataset, recipe, resident=value) for value in (None, True))
+    assert read_ahead.split is None and resident.split
+    order, mirrored = order_of_epoch(0, 0, len(resident), flip=True)
+    parts = np.array_split(order, 7)
+    plain = [pair for part in parts for pair in resident.each([part], np.zeros_like(mirrored))]
+    assert sorted(order) == list(range(len(resident))) and 0.3 < mirrored.mean() < 0.7
+    pairs = zip(parts, plain, read_ahead.each(parts, mirrored), resident.each(parts, mirrored), strict=True)
+    for part, unturned, (keypoints, targets), (others, other_targets) in pairs:
+        assert torch.equal(keypoints, others) and torch.equal(targets, other_targets)
+        turned = mirrored[part]
+        for found, poses in zip((keypoints, targets), unturned, strict=True):
+            assert torch.equal(found[turned], mirror(poses[turned])) and torch.equal(found[~turned], poses[~turned])
+
+
+def test_rates_of_the_schedules():
+    """By hand, at the first and last steps of epochs of 10 steps."""
+    exponential = Recipe(**SMALL | {"warmup_epochs": 0.5})
+    assert learning_rate(exponential, 0, 0, 10) == pytest.approx(2e-3 / 5)
+    assert learning_rate(exponential, 0, 4, 10) == learning_rate(exponential, 0, 9, 10) == 2e-3
+    assert learning_rate(exponential, 2, 0, 10) == pytest.approx(2e-3 * 0.9**2)
+    cosine = Recipe(**SMALL | {"schedule": "cosine", "learning_rate_decay": None, "warmup_epochs": 1})
+    assert learning_rate(cosine, 0, 9, 10) == 2e-3
+    assert learning_rate(cosine, 1, 0, 10) == 2e-3
+    assert learning_rate(cosine, 2, 0, 10) == pytest.approx(1e-3), "half way"
+    assert 0 < learning_rate(cosine, 2, 9, 10) < 2e-5
+
+
+def test_settings_of_better_recipes_train(synthetic_dataset, tmp_path):
+    """Warm-up, cosine, a clipped gradient, averaged weights, bfloat16: all at once."""
+    better = {
+        "schedule": "cosine", "learning_rate_decay": None, "warmup_epochs": 0.5, "clip_gradient": 1, "ema": 0.9,
+        "precision": "bfloat16",
+    }  # fmt: skip
+    history, _ = train(Recipe(**SMALL | better), synthetic_dataset, tmp_path, "cpu")
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    saved = weights_of(tmp_path)
+    assert any(not torch.equal(saved[key], value) for key, value in state["model"].items())
+    assert_equal_weights(saved, {key: state["averaged"][f"module.{key}"] for key in saved})
+    model = load_weights(create_model("posemamba_toy", frames=9, **SMALL["numbers"]), tmp_path / "last.safetensors")
+    assert quick_mpjpe(model, "posemamba_toy", synthetic_dataset, 9) == pytest.approx(history[-1]["test_mpjpe_mm"])
+
+
+def test_averaged_weights_by_hand(synthetic_dataset, tmp_path):
+    """Epochs of one step: the first average is the weights themselves, the second goes a quarter of the way on."""
+    one_step = MLP | {"stride": 50, "batch_size": 10_000}
+    for epochs in (1, 2):
+        train(Recipe(**one_step | {"epochs": epochs}), synthetic_dataset, tmp_path / str(epochs), "cpu")
+    train(Recipe(**one_step | {"epochs": 2, "ema": 0.75}), synthetic_dataset, tmp_path / "averaged", "cpu")
+    first, second = weights_of(tmp_path / "1"), weights_of(tmp_path / "2")
+    for key, value in weights_of(tmp_path / "averaged").items():
+        torch.testing.assert_close(value, 0.75 * first[key] + 0.25 * second[key])
+
+
+def test_a_clipped_gradient_is_as_long_as_asked(synthetic_dataset, tmp_path, monkeypatch):
+    norms = []
+
+    class Watched(torch.optim.AdamW):
+        def step(self):
+            norms.append(torch.nn.utils.get_total_norm([p.grad for p in self.param_groups[0]["params"]]).item())
+            super().step()
+
+    monkeypatch.setattr(torch.optim, "AdamW", Watched)
+    train(Recipe(**MLP | {"epochs": 1, "clip_gradient": 1e-3}), synthetic_dataset, tmp_path, "cpu")
+    assert norms == pytest.approx([1e-3] * len(norms), rel=1e-3)
+
+
+def test_parts_of_a_batch_add_up_to_it(synthetic_dataset, tmp_path):
+    """7 parts of a batch of 64, and of the smaller last batch: the losses of the whole, up to rounding."""
+    whole, _ = train(Recipe(**MLP), synthetic_dataset, tmp_path / "whole", "cpu")
+    parts, _ = train(Recipe(**MLP | {"accumulate": 7}), synthetic_dataset, tmp_path / "parts", "cpu")
+    assert [row["loss"] for row in parts] == pytest.approx([row["loss"] for row in whole], rel=0, abs=1e-5)
+    assert parts[-1]["test_mpjpe_mm"] == pytest.approx(whole[-1]["test_mpjpe_mm"], rel=1e-3)
+
+
+@contextlib.contextmanager
+def saved_tensors():
+    """A list of what autograd saves inside."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda value: kept.append(value) or value, lambda value: value):
+        yield kept
+
+
+@pytest.mark.parametrize("name", ["posemamba_toy", "pose3dm_s", "mdtf_tiny", "transformer"])
+def test_recomputed_blocks_keep_less_and_change_nothing(name):
+    """Not the answer, nor a gradient, nor the statistics of BatchNorm, nor which branches are dropped."""
+    numbers = {"mdtf_tiny": {"embed_dim": 16, "depth": 2}, "transformer": {"num_encoder_layers": 2}}.get(name, {})
+    found = []
+    for recomputed in (False, True):
+        torch.manual_seed(0)
+        model = create_model(name, frames=9, **numbers).train()
+        if recomputed:
+            recompute_blocks(model)
+        keypoints = torch.randn(4, 9, 17, registry.entry(name).channels)
+        with saved_tensors() as kept:
+            poses = model(keypoints)
+        poses.square().sum().backward()
+        gradients = {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+        running = {key: value for key, value in model.named_buffers() if "running" in key}
+        found.append(({"poses": poses} | gradients | running, sum(value.nbytes for value in kept)))
+    (plain, kept), (again, kept_less) = found
+    assert_equal_weights(plain, again)
+    assert kept_less < 0.4 * kept
+
+
+def test_gradient_checkpointing_by_recipe(synthetic_dataset, tmp_path):
+    for name, recipe in (("plain", SMALL), ("again", SMALL | {"gradient_checkpointing": True, "ema": 0.5})):
+        train(Recipe(**recipe | {"epochs": 1, "stride": 200}), synthetic_dataset, tmp_path / name, "cpu")
+    plain, again = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("plain", "again"))
+    assert_equal_weights(plain["model"], again["model"])
+    with pytest.raises(InputError, match="MLP has no blocks .* leave gradient_checkpointing out"):
+        train(Recipe(**MLP | {"gradient_checkpointing": True}), synthetic_dataset, tmp_path / "mlp", "cpu")
+    assert not (tmp_path / "mlp/last.ckpt").exists()
+
+
+def test_data_of_another_protocol_are_refused(synthetic_dataset, tmp_path):
+    recipe = Recipe(**MLP | {"data": "mpi_inf_3dhp", "input": "gt"})
+    with pytest.raises(InputError, match="The recipe is for the data mpi_inf_3dhp, but .* is h36m"):
+        train(recipe, synthetic_dataset, tmp_path / "run", "cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_beats_the_mean_pose_and_writes_its_folder(synthetic_dataset, tmp_path):
@@ -171,16 +320,15 @@ def test_resumed_run_reaches_the_same_weights(synthetic_dataset, tmp_path, setti
 
 def test_interrupted_checkpoint_writing_leaves_the_one_before(synthetic_dataset, tmp_path, monkeypatch):
     recipe = Recipe(**MLP)
-    real, calls = torch.save, []
+    calls = []
 
-    def save(state, path):
-        calls.append(path)
-        if len(calls) == 2:
-            Path(path).write_bytes(b"half of a checkpoint")
+    def fsync(handle):
+        calls.append(handle)
+        if len(calls) == 4:  # after the first epoch's last.ckpt, best.safetensors and last.safetensors
+            os.ftruncate(handle, 100)
             raise KeyboardInterrupt
-        real(state, path)
 
-    monkeypatch.setattr(torch, "save", save)
+    monkeypatch.setattr(checkpoint, "os", SimpleNamespace(fsync=fsync))
     with pytest.raises(KeyboardInterrupt):
         train(recipe, synthetic_dataset, tmp_path, "cpu")
     monkeypatch.undo()

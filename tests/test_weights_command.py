@@ -15,8 +15,9 @@ import torch
 
 from baselines import create_model, list_models, load_weights
 from baselines import fetch as fetching
-from baselines.convert import convert, inspect, sha256
+from baselines.convert import convert, inspect
 from baselines.errors import InputError
+from baselines.files import sha256
 from baselines.registry import entry
 from baselines.weights import read_checkpoint
 from bench import cli

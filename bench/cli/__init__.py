@@ -9,11 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-import kernels
-from baselines.errors import InputError
-
-from ..timing import TooBusy
-from . import data, measure, records, training, weights
+from . import data, measure, records, runs, training, weights
 from .common import RECORDS, Records, choose_device, out
 
 app = typer.Typer(
@@ -24,6 +20,8 @@ app = typer.Typer(
 )
 app.command()(training.train)
 app.command()(training.evaluate)
+app.command()(runs.sweep)
+app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(measure.app, name="measure")
 app.add_typer(weights.app, name="weights")
@@ -34,15 +32,28 @@ def main():
     """Run the command line; bad input becomes one sentence on stderr and exit code 2, a busy machine exit code 3."""
     try:
         app()
-    except (InputError, kernels.ScanUnavailable) as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(2)
-    except TooBusy as error:
-        Console(stderr=True, soft_wrap=True).print(f"{error} Measure again when it is idle.", highlight=False)
-        sys.exit(3)
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; run the same command again to go on")
         sys.exit(130)
+    except Exception as error:
+        sys.exit(_explain(error))
+
+
+def _explain(error):
+    """Print an error that is the user's or the machine's and return its exit code; raise any other again."""
+    from baselines.errors import InputError
+    from kernels import ScanUnavailable
+
+    from ..timing import TooBusy
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if isinstance(error, (InputError, ScanUnavailable)):
+        console.print(f"[bold red]error:[/] {escape(str(error))}")
+        return 2
+    if isinstance(error, TooBusy):
+        console.print(f"{error} Measure again when it is idle.")
+        return 3
+    raise error
 
 
 @app.command()
@@ -68,6 +79,8 @@ def doctor():
 
     Example: `liftbench doctor`
     """
+    import kernels
+
     from ..environment import describe
 
     device = choose_device("auto")

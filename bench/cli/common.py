@@ -9,17 +9,19 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import kernels
-from baselines.errors import InputError
-
 out = Console()
 
-DataFile = Annotated[Path, typer.Option("--data", help="A Human3.6M file in the MotionBERT format.")]
+DataFile = Annotated[
+    Path, typer.Option("--data", help="A file in MotionBERT's format, or a folder in VideoPose3D's or MPI-INF-3DHP's.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for the fastest there is.")]
-Scan = Annotated[str, typer.Option(help=f"Scan implementation: auto, {', '.join(kernels.IMPLEMENTATIONS)}.")]
+Scan = Annotated[str, typer.Option(help="Scan implementation: auto, or one that `liftbench doctor` lists.")]
+Track = Annotated[list[str], typer.Option(help="Where curves go besides log.csv: tensorboard, wandb; repeatable.")]
 Records = Annotated[Path, typer.Option("--records", help="Folder of measurement records.")]
 Frames = Annotated[int | None, typer.Option(help="Clip length; default: the published one.")]
-Input2D = Annotated[Literal["sh", "gt"] | None, typer.Option("--input", help="2D detections (sh) or true 2D (gt).")]
+Input2D = Annotated[
+    Literal["sh", "cpn", "gt"] | None, typer.Option("--input", help="2D detections (sh, cpn) or true 2D (gt).")
+]
 RECORDS, SYNTHETIC = Path("results/records"), Path("data/synthetic.pkl")
 
 
@@ -33,6 +35,8 @@ def choose_device(name):
     """The torch device type of --device."""
     import torch
 
+    from baselines.errors import InputError
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):
@@ -44,23 +48,30 @@ def choose_device(name):
 
 def choose_scan(name, device):
     """Force a scan implementation for this process, and return the name of the one that will run."""
+    import kernels
+
     chosen = kernels.choose(device, name)
     if name != "auto":
         os.environ["LIFTBENCH_SCAN"] = name
     return chosen
 
 
-def open_data(path, recipe_input="sh"):
-    """The data set of a file, with a line that says what it is."""
-    from baselines import Human36M
+def open_data(path, input_2d=None):
+    """The data set of a file or folder, with a line that says what it is, and one for everything left out of it."""
+    from baselines.data import open_dataset
 
-    dataset = Human36M(path, input=recipe_input)
-    out.print(f"data: {path}, {describe_origin(dataset.origin)}; input {recipe_input}", highlight=False)
+    dataset = open_dataset(path, input_2d)
+    out.print(
+        f"data: {path}, protocol {dataset.protocol}, {describe_origin(dataset.origin)}; input {dataset.input}",
+        highlight=False,
+    )
+    for sentence in dataset.left_out:
+        out.print(f"left out: {sentence}", highlight=False)
     return dataset
 
 
 def describe_origin(origin):
     """One phrase about where a data file comes from."""
     if not origin:
-        return "origin not stated (as in the real Human3.6M file)"
+        return "origin not stated (as in the real files)"
     return ", ".join(f"{key} {value}" if key != "kind" else f"{value} data" for key, value in origin.items())

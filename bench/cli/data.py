@@ -1,29 +1,45 @@
 """`liftbench data`: make, check and look at data files."""
 
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from .common import SYNTHETIC, open_data, out
+from .common import SYNTHETIC, Input2D, open_data, out
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and look at data files.")
+
+DataArgument = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A file of MotionBERT's format, or a folder of the others' files.")
+]
+GENERATORS = {
+    "motionbert": ("baselines.synthetic", SYNTHETIC),
+    "videopose3d": ("baselines.synthetic_videopose3d", SYNTHETIC.with_name("synthetic_videopose3d")),
+    "mpi_inf_3dhp": ("baselines.synthetic_3dhp", SYNTHETIC.with_name("synthetic_3dhp")),
+}  # format: the module that writes it, and where to
 
 
 @app.command()
 def synthetic(
-    path: Annotated[Path, typer.Option("--out", help="The file to write.")] = SYNTHETIC,
+    path: Annotated[
+        Path | None, typer.Option("--out", help="The file or folder to write; default: in data/, by the format.")
+    ] = None,
+    form: Annotated[
+        Literal["motionbert", "videopose3d", "mpi_inf_3dhp"],
+        typer.Option("--format", help="One file as MotionBERT has it, or a folder of several as the others have."),
+    ] = "motionbert",
     frames: Annotated[int, typer.Option(help="Frames of all subjects and cameras together, about.")] = 60_000,
     seed: Annotated[int, typer.Option(help="Another seed gives other people and motions.")] = 0,
 ):
-    """Write the embedded data: synthetic people before Human3.6M's cameras, in the same file format.
+    """Write the embedded data: synthetic people before the cameras of a data set, in its file format.
 
     Example: `liftbench data synthetic --out data/synthetic.pkl`
     """
-    from baselines import synthetic as generator
-
-    generator.write(path, frames=frames, seed=seed)
+    module, default = GENERATORS[form]
+    path = path or default
+    import_module(module).write(path, frames=frames, seed=seed)
     out.print(f"wrote {path}", highlight=False)
 
 
@@ -44,26 +60,27 @@ def mocap(
 
 
 @app.command()
-def check(path: Annotated[Path, typer.Argument(metavar="FILE", help="A file in the MotionBERT format.")]):
-    """Read and validate a data file; the first thing that is wrong is named.
+def check(path: DataArgument, input_2d: Input2D = None):
+    """Read and validate data; the first thing that is wrong is named, and what is left out.
 
     Example: `liftbench data check data/synthetic.pkl`
     """
-    dataset = open_data(path)
+    dataset = open_data(path, input_2d)
     frames = {split: dataset.frames(split) for split in ("train", "test")}
     out.print(f"good: {frames['train']:,} training and {frames['test']:,} test frames", highlight=False)
 
 
 @app.command()
 def info(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A file in the MotionBERT format.")],
+    path: DataArgument,
+    input_2d: Input2D = None,
     plot: Annotated[Path | None, typer.Option(help="Draw several actions, 2D over 3D, into this PNG file.")] = None,
 ):
-    """Show what a data file holds, and draw it.
+    """Show what data hold, and draw them.
 
     Example: `liftbench data info data/synthetic.pkl --plot data/synthetic.png`
     """
-    dataset = open_data(path)
+    dataset = open_data(path, input_2d)
     table = Table("", "train", "test")
     train, test = (_flat(part) for part in dataset.summary().values())
     for key in train | test:

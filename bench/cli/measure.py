@@ -6,9 +6,6 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from baselines.errors import InputError
-
-from ..timing import TooBusy
 from .common import (
     RECORDS,
     SYNTHETIC,
@@ -56,6 +53,8 @@ def cost(
 
     Example: `liftbench measure cost path/to/file.py:build --frames 81`
     """
+    from baselines.errors import InputError
+
     from .. import cost as costs
     from .. import records
 
@@ -141,6 +140,7 @@ def speed(
     """
     from .. import records
     from .. import speed as speeds
+    from ..timing import TooBusy
 
     device = choose_device(device)
     implementation = choose_scan(scan, device)
@@ -186,17 +186,16 @@ def compare(
     Example: `liftbench measure compare posemamba_s@chunked:27 posemamba_s@cpu:27`
     """
     from .. import compare as compares
-    from .. import records
 
     device = choose_device(device)
     call = "training step" if training_step else "forward"
-    with progress() as bar:
-        task = bar.add_task("checking and warming up", total=None)
-        record = compares.measure(
-            first, second, device, batch, call, seconds,
-            lambda done, total: bar.update(task, description="rounds", completed=done, total=total),
-        )  # fmt: skip
-    records.append(records_folder / "compare.jsonl", record)
+
+    def measure(progress):
+        return compares.measure(
+            first, second, device, batch, call, seconds, lambda done, of: progress("rounds", done, of)
+        )
+
+    record = _recorded(records_folder / "compare.jsonl", measure)
     for text, one in ((first, record.first), (second, record.second)):
         out.print(
             f"{text}: {one.median_ms:.3f} ms (p20 {one.p20_ms:.3f}, p80 {one.p80_ms:.3f}), scan "
@@ -222,16 +221,12 @@ def scaling(
 
     Example: `liftbench measure scaling --quick`
     """
-    from .. import records
     from .. import scaling as scalings
 
     device = choose_device(device)
-    with progress() as bar:
-        task = bar.add_task("checking results", total=None)
-        record = scalings.measure(
-            device, seconds, quick, lambda text, i, n: bar.update(task, description=text, completed=i, total=n)
-        )
-    records.append(records_folder / "scaling.jsonl", record)
+    record = _recorded(
+        records_folder / "scaling.jsonl", lambda progress: scalings.measure(device, seconds, quick, progress)
+    )
     table = Table("model", "MACs ~ frames^", "time ~ frames^", "time ~ batch^", "time ~ depth^")
     panels = [scalings.series(record, "frames", "macs")]
     panels += [scalings.series(record, axis, "median_ms") for axis in ("frames", "batch", "depth")]
@@ -256,16 +251,10 @@ def scan(
 
     Example: `liftbench measure scan --quick`
     """
-    from .. import records
     from .. import scan as scans
 
     device = choose_device(device)
-    with progress() as bar:
-        task = bar.add_task("checking results", total=None)
-        record = scans.measure(
-            device, seconds, quick, lambda text, i, n: bar.update(task, description=text, completed=i, total=n)
-        )
-    records.append(records_folder / "scan.jsonl", record)
+    record = _recorded(records_folder / "scan.jsonl", lambda progress: scans.measure(device, seconds, quick, progress))
     for name, reason in record.absent.items():
         out.print(f"{name} was not measured: {reason}", highlight=False, soft_wrap=True)
     table = Table("case", "call", "fastest", "ms", "ratio", "to", title=f"selective scan on {device}")
@@ -282,3 +271,14 @@ def scan(
         (timing.missing or "").startswith("too busy") for one in record.comparisons for timing in one.timings
     ):
         out.print(f"{refused} times were refused because the machine was too busy; measure again when it is idle.")
+
+
+def _recorded(path, measure):
+    """The record that measure(progress) makes, appended to a file; progress(text, done, of) moves a bar."""
+    from .. import records
+
+    with progress() as bar:
+        task = bar.add_task("checking results", total=None)
+        record = measure(lambda text, done, of: bar.update(task, description=text, completed=done, total=of))
+    records.append(path, record)
+    return record

@@ -1,5 +1,7 @@
 """`liftbench train` and `liftbench evaluate`."""
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,7 @@ from .common import (
     Input2D,
     Records,
     Scan,
+    Track,
     choose_device,
     choose_scan,
     open_data,
@@ -26,50 +29,72 @@ from .common import (
 def train(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A file of configs/.")],
     data: DataFile = SYNTHETIC,
-    run: Annotated[Path | None, typer.Option(help="Run folder; default: runs/ and the recipe's name.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder; default: that of the recipe, in runs/.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, or begin it.")] = False,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's number.")] = None,
+    track: Track = ("tensorboard",),
+    checkpoint_minutes: Annotated[float, typer.Option(help="Between checkpoints within an epoch.")] = 10,
     input_2d: Input2D = None,
     device: Device = "auto",
     scan: Scan = "auto",
     records_folder: Records = RECORDS,
 ):
-    """Train a model by a recipe.
+    """Train a model by a recipe, and add its record once it is finished.
+
+    On several GPUs or nodes, start the same command by torchrun, with a run folder that all of them see:
+    `torchrun --nproc-per-node 2 .venv/bin/liftbench train RECIPE.yaml --data FILE`
 
     Example: `liftbench train configs/toy/posemamba_toy.yaml --data data/synthetic.pkl --resume`
     """
     from baselines.recipe import read_recipe
+    from baselines.tracking import check_services
     from baselines.training import train as run_training
 
-    from .. import accuracy
+    from .. import accuracy, environment, runs
+
+    check_services(track)
 
     overrides = {"epochs": epochs, "input": input_2d}
     recipe = read_recipe(recipe_path, **{key: value for key, value in overrides.items() if value is not None})
     device = choose_device(device)
     implementation = choose_scan(scan, device)
+    first = int(os.environ.get("RANK", 0)) == 0  # of the processes of torchrun, the one that reports and records
+    out.quiet = not first
     dataset = open_data(data, recipe.input)
-    folder = run or Path("runs") / recipe_path.stem
+    folder = run or runs.default_folder(recipe_path)
     out.print(f"training {recipe.model} on {device}, scan {implementation}, into {folder}", highlight=False)
-    with progress() as bar:
+    watch = runs.Watch(folder, recipe.model, environment.describe(device, implementation))
+    bar = progress()
+    bar.disable |= not first
+    with bar, watch if first else contextlib.nullcontext():
         epoch_bar = bar.add_task("epochs", total=recipe.epochs)
         step_bar = bar.add_task("steps")
 
         def on_epoch(row):
             bar.update(epoch_bar, completed=row["epoch"] + 1)
-            variation = f"total variation {row['total_variation']:.4f}, " if "total_variation" in row else ""
-            bar.console.print(
-                f"epoch {row['epoch']}: loss {row['loss']:.4f}, {variation}"
-                f"test MPJPE {row['test_mpjpe_mm']:.1f} mm, {row['epoch_s']:.0f} s",
-                highlight=False,
-            )
+            line = _epoch_line(row)
+            bar.console.print(line, highlight=False)
+            watch.epoch(line)
 
         def on_step(done, total):
+            watch.begin()
             bar.update(step_bar, completed=done, total=total)
 
-        history, trained_now = run_training(recipe, dataset, folder, device, resume, on_epoch, on_step)
-    if trained_now:
+        history, _ = run_training(
+            recipe, dataset, folder, device, resume, on_epoch, on_step, checkpoint_minutes, tuple(track)
+        )
+    if first:
         accuracy.record_training(records_folder, recipe, dataset, history, device, implementation)
     out.print(f"finished: {len(history)} epochs in {folder}", highlight=False)
+
+
+def _epoch_line(row):
+    """What an epoch came to, in words: its losses and what was measured on the test subjects."""
+    known = {
+        "loss": "loss {:.4f}", "total_variation": "total variation {:.4f}", "test_mpjpe_mm": "test MPJPE {:.1f} mm",
+        "test_accuracy": "test accuracy of the bones' classes {:.3f}", "epoch_s": "{:.0f} s",
+    }  # fmt: skip
+    return f"epoch {row['epoch']}: " + ", ".join(form.format(row[key]) for key, form in known.items() if key in row)
 
 
 def evaluate(
@@ -87,6 +112,8 @@ def evaluate(
 
     Example: `liftbench evaluate runs/posemamba_toy --data data/synthetic.pkl`
     """
+    from baselines.files import replacing
+
     from .. import accuracy, records
 
     device = choose_device(device)
@@ -99,6 +126,9 @@ def evaluate(
             what, dataset, device, implementation, lambda done, total: bar.update(task, completed=done, total=total)
         )
     records.append(records_folder / "accuracy.jsonl", record)
+    if weights.is_dir():
+        with replacing(weights / f"accuracy{'_best' * best}.json") as temporary:
+            temporary.write_text(record.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
     table = Table("protocol", "MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "acceleration", title=f"{what.model_name}, mm")
     for name, row in record.variants.items():
         table.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))

@@ -19,10 +19,11 @@ from . import own
 from .backward import kept_bytes, without_gradient, without_gradient_in_training
 from .conventions import count_by_fvcore, count_by_thop
 from .operators import Count, count
+from .peak import peak_bytes
 
 __all__ = [
     "Count", "count", "count_by_fvcore", "count_by_thop", "kept_bytes", "measure", "measure_own", "official_layout",
-    "without_gradient",
+    "peak_bytes", "without_gradient",
 ]  # fmt: skip
 
 JOINTS = 17
@@ -55,6 +56,7 @@ def measure(name, frames=None, **numbers):
         thop=count_by_thop(model, clip),
         fvcore=count_by_fvcore(model, clip),
         activation_bytes_kept_for_backward=kept_bytes(model, clip),
+        activation_bytes_peak_inference=peak_bytes(model, clip),
     )  # fmt: skip
 
 
@@ -95,6 +97,7 @@ def measure_own(where, frames=OWN_FRAMES, channels=OWN_CHANNELS):
     return _record(
         model, seen, model=name, frames=frames, **gradients, thop=by_thop, fvcore=by_fvcore,
         activation_bytes_kept_for_backward=kept,
+        activation_bytes_peak_inference=peak_bytes(model, clip, "cpu"),
     )  # fmt: skip
 
 

@@ -32,7 +32,11 @@ FVCORE = (
 MEMORY = (
     "Kept for backward: bytes of the distinct storages that autograd keeps from the forward pass of one clip in "
     "training mode, in float32, parameters and buffers left out; a scan keeps its inputs and computes its states "
-    "again. It belongs to the plain form of a model; fused operators and the scan that runs keep more or less."
+    "again. Peak of inference: the most bytes that distinct storages take at the end of any operator of a forward "
+    "pass of one clip in evaluation mode, in float32, clip and answer included, parameters, buffers and cached tables "
+    "left out; a scan is one operator that adds its output, whichever implementation runs, and the LSTM of a "
+    "registered model works frame by frame. Both belong to the plain form of a model; fused operators and "
+    "the scan that runs take more or less. What a process takes while it runs is in the table of speed."
 )
 FRAMES = (
     "Per output frame: the clip divided by the poses that it yields. A centre-frame model yields one, so a video, over "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ..macs import register_grid_formulas, register_scan_formulas
+from ..operators import register_grid_scan, register_scan
 from ..orders import LIMB_PARENTS
 
 CHECKPOINT_STEPS = 32  # as in scan.h
@@ -273,20 +273,6 @@ def _scan_cpu_backward_fake(dy, tensors, checkpoints):
     return [_readable(torch.empty_like(tensor)) for tensor in tensors]
 
 
-def _save(ctx, inputs, output):
-    ctx.save_for_backward(*inputs[0], output[1])
-
-
-def _differentiate(ctx, dy, _):
-    *tensors, checkpoints = ctx.saved_tensors
-    if not checkpoints.numel():  # traced without gradients, for example by torch.export, and now run with them
-        _, checkpoints = torch.ops.liftbench.scan_cpu(tensors, True)
-    return torch.ops.liftbench.scan_cpu_backward(dy, tensors, checkpoints), None
-
-
-_scan_cpu.register_autograd(_differentiate, setup_context=_save)
-
-
 @torch.library.custom_op("liftbench::grid_scan_cpu", mutates_args=())
 def _grid_scan_cpu(
     x: torch.Tensor,
@@ -381,21 +367,5 @@ def _grid_scan_cpu_backward_fake(
     return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
 
 
-def _save_grid(ctx, inputs, output):
-    *tensors, ctx.published, _ = inputs
-    ctx.save_for_backward(*tensors, *output[1:])
-
-
-def _differentiate_grid(ctx, dy, *_):
-    *tensors, projected, checkpoints = ctx.saved_tensors
-    if not checkpoints.numel():  # as above
-        _, projected, checkpoints = torch.ops.liftbench.grid_scan_cpu(*tensors, ctx.published, True)
-    gradients = torch.ops.liftbench.grid_scan_cpu_backward(dy, *tensors, projected, checkpoints, ctx.published)
-    return *gradients, None, None, None, None, None
-
-
-_grid_scan_cpu.register_autograd(_differentiate_grid, setup_context=_save_grid)
-
-
-register_scan_formulas(torch.ops.liftbench.scan_cpu, torch.ops.liftbench.scan_cpu_backward)
-register_grid_formulas(torch.ops.liftbench.grid_scan_cpu, torch.ops.liftbench.grid_scan_cpu_backward, projects=True)
+register_scan("scan_cpu")
+register_grid_scan("grid_scan_cpu", projects=True)

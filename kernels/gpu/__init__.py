@@ -15,7 +15,7 @@ import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..grid import without_autocast
-from ..macs import register_grid_formulas, register_scan_formulas
+from ..operators import constant_when_traced, register_grid_scan, register_scan
 from ..orders import LIMB_PARENTS
 
 KEPT_STEPS = 16  # at most, between two states kept for the backward pass
@@ -69,7 +69,7 @@ def _found_by_selfcheck(device):
     return difference(device)
 
 
-@torch.compiler.assume_constant_result
+@constant_when_traced
 def _missing(device_type):
     if not _has_triton():
         return "triton is not installed; install it, or a torch for CUDA or ROCm, which brings it along"
@@ -342,20 +342,6 @@ def _scan_gpu_backward_fake(dy, tensors, kept):
     ]
 
 
-def _save(ctx, inputs, output):
-    ctx.save_for_backward(*inputs[0], output[1])
-
-
-def _differentiate(ctx, dy, _):
-    *tensors, kept = ctx.saved_tensors
-    if not kept.numel():  # traced without gradients, for example by torch.export, and now run with them
-        _, kept = torch.ops.liftbench.scan_gpu(tensors, True)
-    return torch.ops.liftbench.scan_gpu_backward(dy, tensors, kept), None
-
-
-_scan_gpu.register_autograd(_differentiate, setup_context=_save)
-
-
 # {order table: {what else its copies on devices depend on: these copies}}
 _copies = WeakIdKeyDictionary()
 
@@ -448,21 +434,5 @@ def _grid_scan_gpu_backward_fake(dy, x, rows, dt_weight, dt_bias, A, D, orders, 
     return [tensor.new_empty(tensor.shape) for tensor in (x, rows, dt_weight, dt_bias, A, D)]
 
 
-def _save_grid(ctx, inputs, output):
-    *tensors, ctx.limb, ctx.published, _ = inputs
-    ctx.save_for_backward(*tensors, output[1])
-
-
-def _differentiate_grid(ctx, dy, _):
-    *tensors, kept = ctx.saved_tensors
-    if not kept.numel():  # as above
-        _, kept = torch.ops.liftbench.grid_scan_gpu(*tensors, ctx.limb, ctx.published, True)
-    gradients = torch.ops.liftbench.grid_scan_gpu_backward(dy, *tensors, kept, ctx.limb, ctx.published)
-    return *gradients, None, None, None, None
-
-
-_grid_scan_gpu.register_autograd(_differentiate_grid, setup_context=_save_grid)
-
-
-register_scan_formulas(torch.ops.liftbench.scan_gpu, torch.ops.liftbench.scan_gpu_backward)
-register_grid_formulas(torch.ops.liftbench.grid_scan_gpu, torch.ops.liftbench.grid_scan_gpu_backward, projects=False)
+register_scan("scan_gpu")
+register_grid_scan("grid_scan_gpu", projects=False)

@@ -1,0 +1,83 @@
+"""Training on several processes, which `torchrun` starts: one gradient, one evaluation, one writer."""
+
+import contextlib
+import os
+import signal
+from datetime import timedelta
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+
+from .errors import InputError
+from .evaluation import predict
+
+TIMEOUT = timedelta(minutes=10)  # until a process that no longer answers counts as dead
+
+
+def start(device):
+    """A Fabric for this process alone, or, under torchrun, for all processes that it started on all nodes.
+
+    device: "cpu", "cuda" or "auto". Gradients travel by NCCL between GPUs, and by Gloo between processors.
+    """
+    if not torch.distributed.is_torchelastic_launched():
+        return Fabric(accelerator=device, devices=1)
+    local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    fabric = Fabric(accelerator=device, devices=local, num_nodes=world // local, strategy=DDPStrategy(timeout=TIMEOUT))
+    fabric.launch()
+    signal.signal(signal.SIGTERM, _stop)  # which torchrun sends when another process has died
+    return fabric
+
+
+def _stop(*_):
+    raise InputError(_ENDED)
+
+
+_ENDED = (
+    "Another process of this run has ended or no longer answers; see what it said, then start all of them again with "
+    "--resume, which goes on from the last checkpoint."
+)
+
+
+@contextlib.contextmanager
+def end_together():
+    """Where a collective operation fails because another process has died, raise InputError that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower():
+            raise InputError(_ENDED) from error
+        raise
+
+
+def parts_of(numbers, accumulate, rank, processes):
+    """What one process computes of a batch, one part a backward pass: [(clip numbers, their share of the batch)].
+
+    numbers: the batch's clips. It is cut into processes * accumulate parts, equal up to one clip. A process for which
+    none is left computes the batch's first clip with a share of zero, as the others wait for its gradient.
+    """
+    parts = np.array_split(numbers, processes * accumulate)[rank::processes]
+    return [(part, len(part) / len(numbers)) for part in parts if len(part)] or [(numbers[:1], 0.0)]
+
+
+def predict_together(fabric):
+    """`evaluation.predict` without flip, every process doing its part of the clips and getting the others'."""
+    if fabric.world_size == 1:
+        return predict
+
+    def predict_part(model, dataset, index, channels, batch_size, device, flip):
+        each = -(-len(index) // fabric.world_size)
+        rows = np.arange(each * fabric.global_rank, each * (fabric.global_rank + 1)).clip(max=len(index) - 1)
+        own, _ = predict(model, dataset, index[rows], channels, batch_size, device, flip)
+        everyone = fabric.all_gather(torch.from_numpy(own).to(device))  # (processes, each, T, 17, 3)
+        return everyone.flatten(0, 1)[: len(index)].cpu().numpy(), None  # without what filled the last part up
+
+    return predict_part
+
+
+def equal_buffers(fabric, model):
+    """Give every process the first one's buffers, the running statistics of BatchNorm."""
+    if fabric.world_size > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)

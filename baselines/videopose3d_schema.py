@@ -1,0 +1,211 @@
+"""What the files of Human3.6M as VideoPose3D has it must hold, and the refusal of others.
+
+data_3d_h36m.npz: `positions_3d`, a dict subject -> action -> (frames, 32, 3), metres, world frame.
+data_2d_h36m_cpn_ft_h36m_dbb.npz and data_2d_h36m_gt.npz: `positions_2d`, a dict subject -> action -> list of the four
+cameras in the order of `baselines.cameras.CAMERAS`, each (frames, 17, 2), pixels, at least as long as the 3D; and
+`metadata`, a dict. An `origin` (dict) in the metadata is optional: synthetic files say there how they were made.
+Subjects are S1, S5, S6, S7, S8, S9, S11; actions have names like "Directions" or "Directions 1".
+
+The released 3D has no S11 Directions, whose video is damaged. It is left out wherever either file lacks a part of it.
+"""
+
+import itertools
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+from baselines import npz
+from baselines.cache import Content, Names, SplitContent
+from baselines.cameras import CAMERAS, SUBJECTS, load_cameras, world_to_camera
+from baselines.errors import InputError
+
+RELEASE_FRAMES = {"train": 1_559_752, "test": 543_344}  # of the released files
+TEST_SUBJECTS = (9, 11)
+JOINTS_3D = 32
+KEPT_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)  # in the order of `baselines.skeleton`
+SHAPES = {"joints_2d": (17, 2), "joints_3d": (17, 3)}  # pixels; metres, camera frame
+DAMAGED = ("S11", "Directions")
+FARTHEST_M = 100  # from the origin of the capture room
+MM_PER_M = 1000
+
+
+class _Run(NamedTuple):
+    """One take as one camera saw it: detections (frames or more, 17, 2), and the world (frames, 32, 3) of the take."""
+
+    subject: int
+    action: str
+    camera: int
+    pixels: np.ndarray
+    world: np.ndarray
+
+    def place(self, path):
+        return f"{path}: S{self.subject}/{self.action}"
+
+
+def read(files):
+    """The Content of [2D file, 3D file]: joints_2d in pixels and joints_3d in metres in the frame of each camera.
+
+    Raises InputError naming file, subject, action, what was expected and what was found; for what is wrong with
+    numbers, while the blocks are walked through.
+    """
+    file_2d, file_3d = files
+    members = npz.load(file_2d, ["positions_2d", "metadata"])
+    members |= npz.load(file_3d, ["positions_3d"])
+    positions_2d = _subjects(members, "positions_2d", file_2d)
+    positions_3d = _subjects(members, "positions_3d", file_3d)
+    metadata = members["metadata"]
+    _require(isinstance(metadata, dict), f"{file_2d}: metadata is a {_kind(metadata)}, expected a dict")
+    origin = _origin(metadata.get("origin", {}), file_2d)
+
+    runs, left_out = {"train": [], "test": []}, []
+    for subject in SUBJECTS:
+        name = f"S{subject}"
+        found, left_out_here = _runs(subject, positions_3d[name], positions_2d[name], file_3d, file_2d)
+        runs["test" if subject in TEST_SUBJECTS else "train"] += found
+        left_out += left_out_here
+    known = {f"S{subject}" for subject in SUBJECTS}
+    left_out += [f"subject {name}: its cameras are not known" for name in sorted({*positions_3d} - known, key=str)]
+    splits = {}
+    for split, part in runs.items():
+        _require(part, f"{file_3d}: the subjects of {split} have no action")
+        splits[split] = _split(part, file_3d, file_2d)
+    longer = [len(run.pixels) - len(run.world) for part in runs.values() for run in part]
+    if any(longer):
+        recordings = np.count_nonzero(longer)
+        left_out.append(f"{sum(longer):,} frames of 2D behind the end of the 3D, in {recordings} recordings")
+    return Content(splits, origin, left_out)
+
+
+def _runs(subject, takes_3d, takes_2d, file_3d, file_2d):
+    """The runs of one subject, and sentences on the takes left out."""
+    runs, left_out = [], []
+    name = f"S{subject}"
+    for action, world in takes_3d.items():
+        place_3d, place_2d = f"{file_3d}: {name}/{action}", f"{file_2d}: {name}/{action}"
+        _check_pose(world, (JOINTS_3D, 3), place_3d)
+        if (name, action) == DAMAGED and not _is_whole(world, takes_2d.get(action)):
+            left_out.append(f"{name}/{action}: its video is damaged, and a part of its 2D is missing")
+            continue
+        _require(action in takes_2d, f"{file_2d}: {name} has no action {action!r}, only {_listed(takes_2d)}")
+        views = takes_2d[action]
+        sized = isinstance(views, (list, tuple)) or (isinstance(views, np.ndarray) and views.ndim > 0)
+        _require(sized, f"{place_2d} is a {_kind(views)}, expected a list of {len(CAMERAS)} cameras")
+        _require(len(views) == len(CAMERAS), f"{place_2d} has {len(views)} cameras, expected {len(CAMERAS)}")
+        for camera, pixels in enumerate(views):
+            place = f"{place_2d}, camera {CAMERAS[camera]}"
+            _check_pose(pixels, (17, 2), place)
+            enough = len(pixels) >= len(world)
+            _require(enough, f"{place} has {len(pixels)} frames, expected {len(world)} or more, as the 3D has")
+            runs.append(_Run(subject, action, camera, pixels, world))
+    for action in takes_2d:
+        if action not in takes_3d:
+            left_out.append(f"{name}/{action}: there is no 3D of it")
+    return runs, left_out
+
+
+def _is_whole(world, views):
+    """Whether there are four cameras with as many frames as the 3D."""
+    if not isinstance(views, (list, tuple)) or len(views) != len(CAMERAS):
+        return False
+    return all(isinstance(pixels, np.ndarray) and pixels.ndim and len(pixels) >= len(world) for pixels in views)
+
+
+def _split(runs, file_3d, file_2d):
+    bounds = np.concatenate([[0], np.cumsum([len(run.world) for run in runs])])
+    names = {
+        "camera": [CAMERAS[run.camera] for run in runs],
+        "source": [f"S{run.subject} {run.action}.{CAMERAS[run.camera]}" for run in runs],
+        "action": [run.action.split()[0] for run in runs],
+    }
+    arrays = {"joints_2d": _joints_2d(runs, file_2d), "joints_3d": _joints_3d(runs, file_3d)}
+    return SplitContent(int(bounds[-1]), arrays, {key: _coded(bounds, values) for key, values in names.items()})
+
+
+def _coded(bounds, names):
+    table = list(dict.fromkeys(names))
+    return Names(bounds, np.array([table.index(name) for name in names], np.int32), table)
+
+
+def _joints_2d(runs, path):
+    """(frames, 17, 2) float32, pixels, of one run after another."""
+    for run in runs:
+        place = f"{run.place(path)}, camera {CAMERAS[run.camera]}"
+        yield _finite(run.pixels[: len(run.world)], place)
+
+
+def _joints_3d(runs, path):
+    """(frames, 17, 3) float32, metres, camera frame, of one run after another."""
+    for run in runs:
+        world = _finite(run.world[:, KEPT_JOINTS], run.place(path)).astype(np.float64)
+        far = np.abs(world) > FARTHEST_M
+        if far.any():
+            frame = _first_frame(far)
+            where = f"{run.place(path)}: frame {frame} is {np.abs(world[frame]).max():,.0f} m from the origin"
+            _require(False, f"{where}, expected metres in the world frame")
+        camera = load_cameras(run.subject)[run.camera]
+        joints = world_to_camera(world * MM_PER_M, camera) / MM_PER_M
+        behind = joints[..., 2] <= 0
+        if behind.any():
+            where = f"{run.place(path)}: frame {_first_frame(behind)} lies behind camera {camera.name}"
+            _require(False, f"{where}, expected metres in the world frame of Human3.6M's cameras")
+        yield joints.astype(np.float32)
+
+
+def _finite(pose, place):
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite
+        pose = np.asarray(pose, np.float32)
+    finite = np.isfinite(pose)
+    if not finite.all():
+        raise InputError(f"{place}: frame {_first_frame(~finite)} is not finite: repair or leave out that frame")
+    return pose
+
+
+def _subjects(members, name, path):
+    """One of the members: the checked dict subject -> action -> content."""
+    positions = members[name]
+    _require(isinstance(positions, dict), f"{path}: {name} is a {_kind(positions)}, expected a dict of subjects")
+    missing = [f"S{subject}" for subject in SUBJECTS if f"S{subject}" not in positions]
+    _require(not missing, f"{path} has no subject {' and no '.join(missing)}, only {_listed(positions)}")
+    for subject in (f"S{number}" for number in SUBJECTS):
+        takes = positions[subject]
+        _require(isinstance(takes, dict), f"{path}: {subject} is a {_kind(takes)}, expected a dict of actions")
+        for action in takes:
+            named = isinstance(action, str) and action.strip()
+            _require(named, f"{path}: {subject} has an action {repr(action)[:40]}, expected a name like 'Directions 1'")
+    return positions
+
+
+def _check_pose(array, shape, place):
+    _require(isinstance(array, np.ndarray), f"{place} is a {_kind(array)}, expected a numpy array")
+    expected = f"(frames, {shape[0]}, {shape[1]})"
+    _require(array.ndim == 3 and array.shape[1:] == shape, f"{place} has shape {array.shape}, expected {expected}")
+    _require(len(array) > 0, f"{place} holds no frame")
+    good = array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8)
+    _require(good, f"{place} has dtype {array.dtype}, expected float16, float32 or float64")
+
+
+def _origin(origin, path):
+    _require(isinstance(origin, dict), f"{path}: origin is a {_kind(origin)}, expected a dict")
+    try:
+        json.dumps(origin)
+    except (TypeError, ValueError, RecursionError):
+        raise InputError(f"{path}: origin holds more than numbers, strings, lists and dicts: simplify it") from None
+    return origin
+
+
+def _first_frame(bad):
+    return int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
+
+
+def _kind(value):
+    return "numpy array of no dimension" if isinstance(value, np.ndarray) and not value.ndim else type(value).__name__
+
+
+def _listed(keys):
+    return ", ".join(repr(key)[:40] for key in itertools.islice(keys, 20)) or "nothing"
+
+
+def _require(condition, problem):
+    if not condition:
+        raise InputError(f"{problem}: use the files of VideoPose3D")

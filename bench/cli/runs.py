@@ -1,0 +1,160 @@
+"""`liftbench runs` and `liftbench sweep`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperGroup
+
+from .common import RECORDS, SYNTHETIC, Device, Records, Scan, Track, choose_device, out, progress
+
+
+class _ListsByDefault(TyperGroup):
+    """`liftbench runs FOLDER` is `liftbench runs list FOLDER`."""
+
+    def parse_args(self, ctx, args):
+        known = args and args[0] in {*self.commands, "--help"}
+        return super().parse_args(ctx, args if known else ["list", *args])
+
+
+app = typer.Typer(cls=_ListsByDefault, help="List and compare training runs; `liftbench runs [FOLDER]` lists.")
+
+
+@app.command("list")
+def list_runs(folder: Annotated[Path, typer.Argument(help="Where runs are looked for.")] = Path("runs")):
+    """List the runs in a folder: how far they are, their test MPJPE in mm, and why some failed.
+
+    Example: `liftbench runs list runs`, or only `liftbench runs`
+    """
+    from .. import runs
+
+    table = Table("run", "model", "data", "epochs", "state", "last mm", "best mm", "official mm", "clips/s", "when")
+    reasons = []
+    for run in runs.find(folder):
+        recipe, accuracy = run.recipe, run.accuracy
+        numbers = run.last_mm, run.best_mm, accuracy and accuracy.mpjpe_mm, run.clips_per_s
+        table.add_row(
+            escape(_name(run.folder, folder)),
+            recipe.model if recipe else "-",
+            f"{recipe.data} {recipe.input}" if recipe else "-",
+            f"{run.epochs}/{run.of_epochs}" if recipe else "-",
+            run.state,
+            *("-" if number is None else f"{number:.1f}" for number in numbers),
+            f"{run.when:%Y-%m-%d %H:%M}",
+        )
+        if run.reason:
+            reasons.append(f"{_name(run.folder, folder)} {run.state}: {run.reason}")
+    out.print(table)
+    for reason in reasons:
+        out.print(reason, markup=False, highlight=False, soft_wrap=True)
+
+
+def _name(folder, top):
+    return str(folder.relative_to(top)) if folder != top else str(folder)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A run folder.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    plot: Annotated[Path, typer.Option(help="Receives the curves of both, as PNG.")] = Path("runs/compare.png"),
+):
+    """Compare two runs: what differs in recipe and environment, their errors, their curves in one picture.
+
+    Example: `liftbench runs compare runs/posemamba_s runs/improved/posemamba_s`
+    """
+    from baselines.errors import InputError
+
+    from .. import runs
+
+    pair = [runs.open_run(path) for path in (first, second)]
+    for run in pair:
+        if run.log is None:
+            raise InputError(f"{run.folder} cannot be compared: {run.reason}")
+    for title, rows in (("differences", runs.differences(*pair)), ("errors", runs.errors(*pair))):
+        table = Table("", escape(str(first)), escape(str(second)), title=title if rows else f"no {title}")
+        for quantity, *values in rows:
+            table.add_row(quantity, *(escape(_text(value)) for value in values))
+        out.print(table)
+    labels = [str(path) for path in (first, second)]
+    curves = [
+        curve for run, label in zip(pair, labels) for curve in runs.curves_of(run.folder, run.recipe.model, label)
+    ]
+    runs.draw_curves(" and ".join(labels), curves, plot, suffixes=("png",))
+    out.print(f"wrote {plot.with_suffix('.png')}", highlight=False)
+
+
+def _text(value):
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def sweep(
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE.yaml...", help="Files of configs/.")],
+    data: Annotated[list[Path], typer.Option(help="A data file or folder; repeat it for recipes of other data.")] = (
+        SYNTHETIC,
+    ),
+    executor: Annotated[Literal["local", "slurm"], typer.Option(help="This machine, or Slurm's queue.")] = "local",
+    jobs: Annotated[int, typer.Option(min=1, help="Rows at a time, of the local executor.")] = 1,
+    folder: Annotated[Path, typer.Option("--runs", help="Receives the run folders.")] = Path("runs"),
+    gpus: Annotated[int | None, typer.Option(min=0, help="Of each node; default: 1 if there are any.")] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Of each row, with Slurm.")] = 1,
+    time: Annotated[float | None, typer.Option(help="Hours that a row may take before it is queued again.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Slurm's partition.")] = None,
+    slurm: Annotated[
+        list[str],
+        typer.Option(metavar="KEY=VALUE", help="A further option of sbatch, such as account=lab; repeatable."),
+    ] = (),
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipes' numbers.")] = None,
+    track: Track = ("tensorboard",),
+    device: Device = "auto",
+    scan: Scan = "auto",
+    records_folder: Records = RECORDS,
+):
+    """Train and evaluate many recipes as jobs, one row each; started again, it goes on where it was.
+
+    Example: `liftbench sweep configs/toy/*.yaml --data data/synthetic.pkl`
+
+    Example: `liftbench sweep configs/posemamba_*.yaml --data h36m_sh_conf_cam_source_final.pkl --executor slurm
+    --partition gpu --gpus 4 --time 48 --slurm cpus-per-task=32`
+    """
+    from baselines.errors import InputError
+    from baselines.tracking import check_services
+
+    from .. import runs
+    from .. import sweep as sweeps
+
+    check_services(track)
+
+    pairs = [text.partition("=") for text in slurm]
+    if wrong := [text for text, (key, equals, _) in zip(slurm, pairs) if not (key and equals)]:
+        raise InputError(f"--slurm {wrong[0]} is not KEY=VALUE; write for example --slurm account=lab.")
+    if gpus is None:
+        gpus = 1 if executor == "slurm" else int(choose_device(device) == "cuda")
+    rows = sweeps.plan(recipes, data, folder, **({} if epochs is None else {"epochs": epochs}))
+    further = {key: value for key, _, value in pairs}
+    resources = sweeps.Resources(gpus, nodes, time, partition, further)
+    options = ("--device", device, "--scan", scan, "--records", str(records_folder))
+    train_options = () if epochs is None else ("--epochs", str(epochs))
+    train_options += tuple(word for name in track for word in ("--track", name))
+    with progress() as bar:
+        outcomes = sweeps.sweep(
+            rows, folder, executor, resources, jobs, options, train_options,
+            lambda text: bar.console.print(text, highlight=False, markup=False, soft_wrap=True),
+        )  # fmt: skip
+    table = Table("row", "outcome", "epochs", "test MPJPE, mm", "official MPJPE, mm")
+    for outcome in outcomes:
+        run = runs.open_run(outcome.row.folder)
+        errors = run.last_mm, run.accuracy and run.accuracy.mpjpe_mm
+        numbers = ("-" if error is None else f"{error:.1f}" for error in errors)
+        epochs_done = f"{run.epochs}/{run.of_epochs}" if run.recipe else "-"
+        table.add_row(outcome.row.name, outcome.state, epochs_done, *numbers)
+    out.print(table)
+    for outcome in outcomes:
+        if outcome.reason:
+            out.print(
+                f"{outcome.row.name} {outcome.state}: {outcome.reason}", markup=False, highlight=False, soft_wrap=True
+            )
+    if any(outcome.state == "failed" for outcome in outcomes):
+        raise typer.Exit(1)

@@ -1,0 +1,83 @@
+"""What the scans' operators of torch have in common: gradients, counts of operations, and a mark for tracing.
+
+FlopCounterMode counts two operations for a MAC and sees a fused kernel as one operator; its formula holds what
+is inside: the scan by the rule of `macs`, and the projections that the operator does itself. A backward pass counts
+twice, as for PyTorch's own products.
+"""
+
+import math
+
+import torch
+from torch.utils.flop_counter import register_flop_formula
+
+from .macs import scan_macs
+
+
+def constant_when_traced(function):
+    """`torch.compiler.assume_constant_result`, without its import of torch._dynamo, which takes more than a second."""
+    function._dynamo_marked_constant = True
+    return function
+
+
+def register_scan(name):
+    """For liftbench::NAME(tensors, keep) -> (y, kept) and liftbench::NAME_backward(dy, tensors, kept) -> gradients.
+
+    tensors: [u, delta, A, B, C, D, delta_bias] of one stream or two.
+    """
+    scan, scan_backward = _both(name)
+
+    def save(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[0], output[1])
+
+    def differentiate(ctx, dy, _):
+        *tensors, kept = ctx.saved_tensors
+        if not kept.numel():  # traced without gradients, for example by torch.export, and now run with them
+            _, kept = scan(tensors, True)
+        return scan_backward(dy, tensors, kept), None
+
+    def operations(tensors, *_, **__):
+        batch, channels, length = tensors[0]
+        return 2 * len(tensors) // 7 * scan_macs(batch, channels, length, states=tensors[2][1])
+
+    torch.library.register_autograd(f"liftbench::{name}", differentiate, setup_context=save)
+    register_flop_formula(scan)(operations)
+    register_flop_formula(scan_backward)(lambda dy, *arguments, **__: 2 * operations(*arguments))
+
+
+def register_grid_scan(name, projects):
+    """For liftbench::NAME(x, projection, dt_weight, dt_bias, A, ..., keep) -> (y, kept...) on x: (B, T, J, C), and
+    liftbench::NAME_backward(dy, tensors..., kept..., settings...) -> gradients of the first tensors.
+
+    The arguments are tensors first, settings behind. projects: whether the operator multiplies by the projection's
+    weight (K, R + 2N, C) itself.
+    """
+    scan, scan_backward = _both(name)
+
+    def save(ctx, inputs, output):
+        *inputs, _ = inputs
+        tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
+        ctx.tensors, ctx.settings = len(tensors), inputs[len(tensors) :]
+        ctx.save_for_backward(*tensors, *output[1:])
+
+    def differentiate(ctx, dy, *_):
+        saved = ctx.saved_tensors  # read once: gradient checkpointing gives them once
+        tensors, kept = saved[: ctx.tensors], saved[ctx.tensors :]
+        if not kept[-1].numel():  # as above
+            _, *kept = scan(*tensors, *ctx.settings, True)
+        gradients = scan_backward(dy, *tensors, *kept, *ctx.settings)
+        return *gradients, *[None] * (len(tensors) - len(gradients) + len(ctx.settings) + 1)
+
+    def operations(x, projection, dt_weight, dt_bias, A, *_, **__):
+        (batch, *grid, channels), (directions, _, rank), states = x, dt_weight, A[1]
+        length = math.prod(grid)
+        products = rank + (rank + 2 * states if projects else 0)
+        scans = scan_macs(batch, directions * channels, length, states)
+        return 2 * (scans + batch * length * directions * channels * products)
+
+    torch.library.register_autograd(f"liftbench::{name}", differentiate, setup_context=save)
+    register_flop_formula(scan)(operations)
+    register_flop_formula(scan_backward)(lambda dy, *arguments, **__: 2 * operations(*arguments))
+
+
+def _both(name):
+    return getattr(torch.ops.liftbench, name), getattr(torch.ops.liftbench, f"{name}_backward")

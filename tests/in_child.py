@@ -1,0 +1,61 @@
+"""Training in child processes, which tests kill: forked from a server that has imported everything, to start fast."""
+
+import copy
+import multiprocessing
+import os
+import socket
+
+CHILDREN = multiprocessing.get_context("forkserver")
+CHILDREN.set_forkserver_preload(["baselines.training", "baselines.h36m"])
+
+
+def few_clips(dataset):
+    """The data set with every tenth of its clips."""
+    few = copy.copy(dataset)
+    few.clips = lambda *arguments: dataset.clips(*arguments)[::10]
+    return few
+
+
+def start(function, *arguments, environment=None):
+    """A started child process that runs function(*arguments)."""
+    child = CHILDREN.Process(target=_run, args=(function, arguments, environment or {}), daemon=True)
+    child.start()
+    return child
+
+
+def start_together(processes, function, *arguments):
+    """As many children as torchrun would start, with the environment that it would give them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GROUP_RANK": 0,
+        "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes,
+    }  # fmt: skip
+    return [
+        start(function, *arguments, environment=shared | {"RANK": rank, "LOCAL_RANK": rank})
+        for rank in range(processes)
+    ]
+
+
+def _run(function, arguments, environment):
+    import torch
+
+    os.environ.update({key: str(value) for key, value in environment.items()})
+    torch.set_num_threads(1)
+    function(*arguments)
+
+
+def train(settings, path, folder, minutes=10):
+    """Train in this process, and leave an InputError's sentence in FOLDER.error."""
+    from baselines.errors import InputError
+    from baselines.h36m import Human36M
+    from baselines.recipe import Recipe
+    from baselines.training import train
+
+    try:
+        train(Recipe(**settings), few_clips(Human36M(path)), folder, "cpu", resume=True, checkpoint_minutes=minutes)
+    except InputError as error:
+        rank = os.environ.get("RANK", "")
+        folder.with_name(f"{folder.name}{rank}.error").write_text(str(error))
+        raise SystemExit(2) from error

@@ -1,0 +1,100 @@
+"""Training on two processes, as torchrun starts them, on the CPU."""
+
+import json
+import os
+import signal
+import time
+
+import in_child
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from baselines import Human36M, create_model, processes
+from baselines.evaluation import predict
+from baselines.recipe import Recipe
+from baselines.training import train
+
+SETTINGS = {
+    "model": "posemamba_toy", "numbers": {"embed_dim": 16, "depth": 1}, "frames": 9, "stride": 300, "batch_size": 7,
+    "loss": {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 2, "temporal_consistency": 0.5}, "epochs": 2,
+    "total_variation": {"order": 0.5, "weight": 0.1}, "learning_rate": 2e-3, "learning_rate_decay": 0.9,
+}  # fmt: skip
+
+
+def test_parts_of_a_batch():
+    """Two processes, three parts each: no clip is left out or counted twice, whatever the size of the batch."""
+    for clips in (1, 2, 5, 6, 7, 64):
+        numbers = np.arange(100, 100 + clips)
+        parts = [processes.parts_of(numbers, 3, rank, 2) for rank in (0, 1)]
+        counted = [clip for part, share in sum(parts, []) if share for clip in part]
+        assert sorted(counted) == numbers.tolist()
+        assert sum(share for _, share in sum(parts, [])) == pytest.approx(1)
+        assert all(parts), "every process has a gradient to share"
+
+
+def together(path, folder):
+    """What each of two processes does: predict clips, then train."""
+    dataset = in_child.few_clips(Human36M(path))
+    torch.manual_seed(0)
+    model = create_model("posemamba_toy", frames=9, embed_dim=16, depth=1)
+    fabric = processes.start("cpu")
+    for clips in (1, 7):
+        index = dataset.clips("test", 9)[:clips]
+        own, _ = processes.predict_together(fabric)(model, dataset, index, 2, 2, fabric.device, flip=False)
+        expected, _ = predict(model, dataset, index, 2, 2, flip=False)
+        np.testing.assert_allclose(own, expected, atol=1e-6)
+    history, _ = train(Recipe(**SETTINGS), dataset, folder, "cpu", resume=True, checkpoint_minutes=0)
+    folder.with_name(f"history{fabric.global_rank}.json").write_text(json.dumps(history))
+
+
+def test_two_processes_train_as_one(synthetic_file, synthetic_dataset, tmp_path):
+    """Depth 1 drops no branch. 30 clips do not fill the last batch of 7, nor do 7 divide by 2."""
+    children = in_child.start_together(2, together, synthetic_file, tmp_path / "two")
+    train(Recipe(**SETTINGS), in_child.few_clips(synthetic_dataset), tmp_path / "one", "cpu")
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    one, two = (pd.read_csv(tmp_path / name / "log.csv") for name in ("one", "two"))
+    for column in ("loss", "total_variation"):
+        np.testing.assert_allclose(two[column], one[column], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(two["test_mpjpe_mm"], one["test_mpjpe_mm"], rtol=1e-3)
+    weights = [load_file(tmp_path / name / "last.safetensors") for name in ("one", "two")]
+    for key in weights[0]:
+        torch.testing.assert_close(*(state[key] for state in weights), rtol=0, atol=1e-3)
+    histories = [json.loads((tmp_path / f"history{rank}.json").read_text()) for rank in (0, 1)]
+    assert [row["loss"] for row in histories[0]] == [row["loss"] for row in histories[1]]
+    assert len(list((tmp_path / "two").glob("events.*"))) == 1, "only the first process writes"
+
+
+def dies(settings, path, folder):
+    """The second of two processes kills itself at its 5th step."""
+    if os.environ["RANK"] == "1":
+        calls, draw = [], torch.manual_seed
+
+        def manual_seed(seed):
+            calls.append(seed)
+            if len(calls) == 6:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return draw(seed)
+
+        torch.manual_seed = manual_seed
+    in_child.train(settings, path, folder, 0)
+
+
+def test_a_process_that_dies_ends_the_run_at_once(synthetic_file, synthetic_dataset, tmp_path):
+    folder = tmp_path / "run"
+    children = in_child.start_together(2, dies, SETTINGS, synthetic_file, folder)
+    children[1].join(60)
+    died = time.monotonic()
+    children[0].join(60)
+    assert [child.exitcode for child in children] == [2, -signal.SIGKILL]
+    assert time.monotonic() - died < 5
+    message = (tmp_path / "run0.error").read_text()
+    assert "Another process of this run has ended" in message and "--resume" in message
+    assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == 4
+    few = in_child.few_clips(synthetic_dataset)
+    history, _ = train(Recipe(**SETTINGS), few, folder, "cpu", resume=True)  # alone this time
+    assert len(history) == 2

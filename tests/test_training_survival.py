@@ -1,0 +1,187 @@
+"""What a training run survives: kills at any moment, values that are not finite, a full or read-only disk."""
+
+import errno
+import json
+import os
+import random
+import resource
+import tempfile
+import time
+
+import in_child
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from baselines import checkpoint, losses
+from baselines.errors import InputError
+from baselines.recipe import Recipe
+from baselines.training import train
+from bench import accuracy, records
+
+MLP = {
+    "model": "mlp", "frames": 9, "stride": 20, "batch_size": 64, "loss": {"mpjpe": 1}, "epochs": 3,
+    "learning_rate": 2e-3, "learning_rate_decay": 0.9,
+}  # fmt: skip
+POSEMAMBA = MLP | {
+    "model": "posemamba_toy", "numbers": {"embed_dim": 16, "depth": 2}, "stride": 300, "batch_size": 4,
+    "schedule": "cosine", "learning_rate_decay": None, "ema": 0.9, "accumulate": 2,
+}  # fmt: skip
+
+
+def assert_same_run(folder, whole):
+    """Weights and losses to the last bit, and no half-written file left."""
+    for name in ("last.safetensors", "best.safetensors"):
+        found, expected = load_file(folder / name), load_file(whole / name)
+        assert found.keys() == expected.keys()
+        for key in found:
+            assert torch.equal(found[key], expected[key]), key
+    logs = [pd.read_csv(path / "log.csv")[["epoch", "loss", "learning_rate"]] for path in (folder, whole)]
+    assert logs[0].equals(logs[1])
+    assert not list(folder.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("settings", [MLP, POSEMAMBA], ids=["mlp", "posemamba"])
+def test_killed_again_and_again_it_reaches_the_same_weights(synthetic_file, tmp_path, settings):
+    """SIGKILL at random moments, six times, of a run that writes a checkpoint after every step."""
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    arguments = (settings, synthetic_file, folder, 0)
+    undisturbed = in_child.start(in_child.train, settings, synthetic_file, whole)
+    moments, kills = random.Random(0), 0
+    for _ in range(6):
+        before = written(folder)
+        child = in_child.start(in_child.train, *arguments)
+        while written(folder) == before and child.is_alive():
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.15))
+        child.kill()
+        child.join()
+        kills += child.exitcode == -9
+        torch.load(folder / "last.ckpt", weights_only=True)
+    assert kills >= 3
+    last = in_child.start(in_child.train, *arguments)
+    for child in (last, undisturbed):
+        child.join(60)
+        assert child.exitcode == 0
+    assert_same_run(folder, whole)
+
+
+def written(folder):
+    path = folder / "last.ckpt"
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def test_resumed_within_an_epoch(synthetic_dataset, tmp_path):
+    """Goes on behind the step of the last checkpoint, with the weights, averages and sums that were there."""
+    dataset, recipe, rows, steps = in_child.few_clips(synthetic_dataset), Recipe(**POSEMAMBA), [], []
+    train(recipe, dataset, tmp_path / "whole", "cpu")
+
+    def kill(done, total):
+        steps.append(done)
+        if len(rows) == 1 and done == total // 2:
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "parts"
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, dataset, folder, "cpu", False, rows.append, kill, checkpoint_minutes=0)
+    stopped = steps[-1]
+    assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == stopped - 1 > 0
+    steps.clear()
+    train(recipe, dataset, folder, "cpu", resume=True, on_step=lambda done, total: steps.append(done))
+    assert steps[0] == stopped, "the step behind the checkpoint is the first one that is done again"
+    assert_same_run(folder, tmp_path / "whole")
+
+
+def test_killed_between_checkpoint_and_log(synthetic_dataset, tmp_path, monkeypatch):
+    """The last epoch's weights and row of the log are then written by a resumed run that has nothing to train."""
+    train(Recipe(**MLP), synthetic_dataset, tmp_path / "whole", "cpu")
+    folder, real = tmp_path / "parts", checkpoint.write_weights
+
+    def killed(path, tensors, metadata):
+        if metadata["epoch"] == 2:
+            raise KeyboardInterrupt
+        real(path, tensors, metadata)
+
+    monkeypatch.setattr(checkpoint, "write_weights", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(Recipe(**MLP), synthetic_dataset, folder, "cpu")
+    monkeypatch.undo()
+    assert len(pd.read_csv(folder / "log.csv")) == 2
+    history, trained = train(Recipe(**MLP), synthetic_dataset, folder, "cpu", resume=True)
+    assert len(history) == 3 and not trained
+    assert_same_run(folder, tmp_path / "whole")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(synthetic_dataset, tmp_path, monkeypatch):
+    recipe, folder, calls, real = Recipe(**MLP), tmp_path / "run", [], losses.total
+    train(recipe, synthetic_dataset, tmp_path / "whole", "cpu")
+    steps = -(-len(range(0, synthetic_dataset.frames("train"), 20)) // 64)
+
+    def total(predicted, targets, weights):
+        calls.append(targets)
+        return real(predicted, targets, weights) * (float("nan") if len(calls) == steps + 3 else 1)
+
+    monkeypatch.setattr(losses, "total", total)
+    with pytest.raises(InputError, match="not finite in epoch 1, step 2, whose batch is in .*not_finite.safetensors"):
+        train(recipe, synthetic_dataset, folder, "cpu")
+    monkeypatch.undo()
+    kept = load_file(folder / "not_finite.safetensors")
+    assert torch.equal(kept["targets"], calls[-1]) and kept["keypoints"].shape == (64, 9, 17, 2)
+    assert len(set(kept["clips"].tolist())) == 64
+    with safe_open(folder / "not_finite.safetensors", "pt") as file:
+        assert {key: json.loads(value) for key, value in file.metadata().items()} == {"epoch": 1, "step": 2}
+    train(recipe, synthetic_dataset, folder, "cpu", resume=True)
+    assert_same_run(folder, tmp_path / "whole")
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(synthetic_dataset, tmp_path, monkeypatch):
+    """A finite loss whose gradient is not: the root of zero."""
+    monkeypatch.setattr(losses, "total", lambda predicted, targets, weights: (predicted * 0).square().sum().sqrt())
+    with pytest.raises(InputError, match="The loss or its gradient is not finite in epoch 0, step 0"):
+        train(Recipe(**MLP), synthetic_dataset, tmp_path, "cpu")
+
+
+def test_a_full_disk_loses_nothing(synthetic_dataset, tmp_path):
+    """The system refuses files above a size, as it would on a full disk, from the second epoch on."""
+    recipe, folder = Recipe(**MLP), tmp_path / "run"
+    train(recipe, synthetic_dataset, tmp_path / "whole", "cpu")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(row):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+
+    try:
+        with pytest.raises(InputError, match="Cannot write .*last.ckpt: File too large; .* free the disk"):
+            train(recipe, synthetic_dataset, folder, "cpu", on_epoch=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(torch.load(folder / "last.ckpt", weights_only=True)["history"]) == 1
+    assert not list(folder.glob(".*.tmp"))
+    train(recipe, synthetic_dataset, folder, "cpu", resume=True)
+    assert_same_run(folder, tmp_path / "whole")
+
+
+def test_read_only_folder(synthetic_dataset, tmp_path, monkeypatch):
+    """The superuser may write anywhere, so the system's refusal is played."""
+
+    def refuse(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(InputError, match="Cannot write to .*run.*: Read-only file system"):
+        train(Recipe(**MLP), synthetic_dataset, tmp_path / "run", "cpu")
+
+
+def test_a_record_lost_by_a_kill_is_made_up_for(synthetic_dataset, tmp_path):
+    recipe, folder = Recipe(**MLP), tmp_path / "run"
+    train(recipe, synthetic_dataset, folder, "cpu")
+    (tmp_path / "training.jsonl").write_text('{"kind": "training", "epoch_s"')  # cut short
+    for _ in range(2):
+        history, _ = train(recipe, synthetic_dataset, folder, "cpu", resume=True)
+        accuracy.record_training(tmp_path, recipe, synthetic_dataset, history, "cpu", "cpu")
+    cut, line = (tmp_path / "training.jsonl").read_text().splitlines()
+    record = records._parse(line, "")
+    assert record.data_wait_share == [row["data_wait_share"] for row in history]
+    assert all(0 <= share < 1 for share in record.data_wait_share)
