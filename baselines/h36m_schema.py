@@ -8,13 +8,13 @@ made. Other keys are ignored.
 """
 
 import itertools
-import json
 import operator
 import re
 
 import numpy as np
 
 from baselines.cache import SPLITS, Names, SplitContent
+from baselines.checks import check_json, first_frame, kind, listed
 from baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 1_559_752, "test": 566_920}  # of the licensed file
@@ -40,13 +40,10 @@ def check(content, path):
 
     Raises InputError naming split, key, what was expected and what was found.
     """
-    _require(isinstance(content, dict), f"{path} holds a {_kind(content)}, not a dict of the splits train and test")
+    _require(isinstance(content, dict), f"{path} holds a {kind(content)}, not a dict of the splits train and test")
     origin = content.get("origin", {})
-    _require(isinstance(origin, dict), f"{path}: origin is a {_kind(origin)}, expected a dict")
-    try:
-        json.dumps(origin)
-    except (TypeError, ValueError, RecursionError):
-        raise InputError(f"{path}: origin holds more than numbers, strings, lists and dicts: simplify it") from None
+    _require(isinstance(origin, dict), f"{path}: origin is a {kind(origin)}, expected a dict")
+    check_json(origin, path)
     return {split: _check_split(content, split, path) for split in SPLITS}, origin
 
 
@@ -57,19 +54,19 @@ def check_numbers(block, key, start):
     """
     finite = np.isfinite(block)
     if not finite.all():
-        raise InputError(f"{key}: frame {start + _first_frame(~finite)} is not finite: repair or leave out that frame")
+        raise InputError(f"{key}: frame {start + first_frame(~finite)} is not finite: repair or leave out that frame")
     if key.endswith("2.5d_factor") and not (block > 0).all():
-        frame = _first_frame(block <= 0)
+        frame = first_frame(block <= 0)
         raise InputError(f"{key}: frame {start + frame} is {block[frame]:g}, expected mm per pixel above 0: repair it")
 
 
 def _check_split(content, split, path):
-    _require(split in content, f"{path} has no split {split!r}, only {_listed(content)}")
+    _require(split in content, f"{path} has no split {split!r}, only {listed(content)}")
     split_content = content[split]
     place = f"{path}: {split}"
-    _require(isinstance(split_content, dict), f"{place} is a {_kind(split_content)}, expected a dict")
+    _require(isinstance(split_content, dict), f"{place} is a {kind(split_content)}, expected a dict")
     missing = [key for key in (*JOINT_SHAPES, *NAME_KEYS) if key not in split_content]
-    _require(not missing, f"{place} has no {' and no '.join(map(repr, missing))}, only {_listed(split_content)}")
+    _require(not missing, f"{place} has no {' and no '.join(map(repr, missing))}, only {listed(split_content)}")
 
     frames = _length(split_content["joint_2d"], f"{place}/joint_2d")
     _require(frames > 0, f"{place}/joint_2d holds no frame")
@@ -89,7 +86,7 @@ def _check_split(content, split, path):
 
 
 def _check_array(array, shape, frames, place):
-    _require(isinstance(array, np.ndarray), f"{place} is a {_kind(array)}, expected a numpy array")
+    _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
     if place.endswith("confidence") and array.shape == (frames, 17, 1):
         array = array[..., 0]
     _require(array.shape == (frames, *shape), f"{place} has shape {array.shape}, expected {(frames, *shape)}")
@@ -109,7 +106,7 @@ def _check_names(values, frames, place):
         values = values.tolist() if isinstance(values, np.ndarray) else list(values)
         wrong = next((frame for frame, value in enumerate(values) if not isinstance(value, str)), None)
         if wrong is not None:
-            _require(False, f"{place}: frame {wrong} is a {_kind(values[wrong])}, expected a string")
+            _require(False, f"{place}: frame {wrong} is a {kind(values[wrong])}, expected a string")
         changes = np.fromiter(map(operator.ne, values, itertools.islice(values, 1, None)), bool, frames - 1)
     bounds = np.concatenate([[0], np.flatnonzero(changes) + 1, [frames]])
     run_names = [str(values[start]) for start in bounds[:-1]]
@@ -120,20 +117,8 @@ def _check_names(values, frames, place):
 
 def _length(values, place):
     sized = isinstance(values, (list, tuple)) or (isinstance(values, np.ndarray) and values.ndim > 0)
-    _require(sized, f"{place} is a {_kind(values)}, expected one entry for each frame")
+    _require(sized, f"{place} is a {kind(values)}, expected one entry for each frame")
     return len(values)
-
-
-def _first_frame(bad):
-    return int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
-
-
-def _kind(value):
-    return "numpy array of no dimension" if isinstance(value, np.ndarray) and not value.ndim else type(value).__name__
-
-
-def _listed(keys):
-    return ", ".join(repr(key)[:40] for key in itertools.islice(keys, 20)) or "nothing"
 
 
 def _require(condition, problem):

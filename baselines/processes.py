@@ -31,13 +31,10 @@ def start(device):
 
 
 def _stop(*_):
-    raise InputError(_ENDED)
+    raise InputError(f"This process was told to stop, as all are when one of them has ended; {_GO_ON}")
 
 
-_ENDED = (
-    "Another process of this run has ended or no longer answers; see what it said, then start all of them again with "
-    "--resume, which goes on from the last checkpoint."
-)
+_GO_ON = "start all of them again with --resume, to go on from the last checkpoint."
 
 
 @contextlib.contextmanager
@@ -47,7 +44,7 @@ def end_together():
         yield
     except RuntimeError as error:
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower():
-            raise InputError(_ENDED) from error
+            raise InputError(f"Another process of this run has ended or no longer answers; {_GO_ON}") from error
         raise
 
 
@@ -70,8 +67,10 @@ def predict_together(fabric):
         each = -(-len(index) // fabric.world_size)
         rows = np.arange(each * fabric.global_rank, each * (fabric.global_rank + 1)).clip(max=len(index) - 1)
         own, _ = predict(model, dataset, index[rows], channels, batch_size, device, flip)
-        everyone = fabric.all_gather(torch.from_numpy(own).to(device))  # (processes, each, T, 17, 3)
-        return everyone.flatten(0, 1)[: len(index)].cpu().numpy(), None  # without what filled the last part up
+        own = torch.from_numpy(own).to(device)
+        everyone = [torch.empty_like(own) for _ in range(fabric.world_size)]
+        torch.distributed.all_gather(everyone, own)
+        return torch.cat(everyone)[: len(index)].cpu().numpy(), None  # without what filled the last part up
 
     return predict_part
 

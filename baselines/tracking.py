@@ -29,15 +29,10 @@ def tracking(folder, recipe, history=(), services=("tensorboard",)):
             epoch = numbers.pop("epoch", len(history) - 1)
             for add in services:
                 add(numbers, epoch)
-            write_log(folder, history)
+            with replacing(folder / "log.csv") as temporary:
+                pd.DataFrame(history).to_csv(temporary, index=False)
 
         yield log
-
-
-def write_log(folder, history):
-    """Write log.csv into a run folder, one row an epoch."""
-    with replacing(folder / "log.csv") as temporary:
-        pd.DataFrame(history).to_csv(temporary, index=False)
 
 
 def check_services(names):
@@ -68,13 +63,11 @@ def _wandb(folder, recipe, epochs_done):
     import wandb
 
     identity = folder / "wandb.id"  # a resumed run goes on in the same place
-    if not (epochs_done and identity.is_file()):
-        with replacing(identity) as temporary:
-            temporary.write_text(secrets.token_hex(4))
+    known = identity.read_text().strip() if epochs_done and identity.is_file() else secrets.token_hex(4)
     try:
         run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "liftbench"), name=str(folder), config=recipe, dir=folder,
-            id=identity.read_text().strip(), resume="allow", reinit="finish_previous",
+            id=known, resume="allow", reinit="finish_previous",
         )  # fmt: skip
     except wandb.Error as error:
         reason = " ".join(str(error).split()).rstrip(".")
@@ -82,6 +75,8 @@ def _wandb(folder, recipe, epochs_done):
             f"Weights & Biases does not start ({reason}); log in with `wandb login`, or set WANDB_MODE=offline."
         ) from error
     with run:
+        with replacing(identity) as temporary:
+            temporary.write_text(known)
         yield lambda numbers, epoch: run.log(numbers, step=epoch)
 
 

@@ -47,8 +47,8 @@ def train(
     or gradient is no longer finite.
     """
     folder = Path(folder)
-    stages = [folder, folder / "stage_1"]
-    if not resume and any((path / "last.ckpt").exists() for path in stages):
+    begun = any((path / "last.ckpt").exists() for path in (folder, folder / "stage_1"))
+    if begun and not resume:
         raise InputError(f"{folder} already holds a run; resume it with --resume or choose another folder with --run.")
     protocol = getattr(dataset, "protocol", "h36m")
     if protocol != recipe.data:
@@ -60,7 +60,7 @@ def train(
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
 
     with _named_disk_errors(folder), processes.end_together():
-        if fabric.is_global_zero:
+        if fabric.is_global_zero and not begun:
             with replacing(folder / "recipe.yaml") as temporary:
                 temporary.write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
         if recipe.stage_1 and not (folder / "last.ckpt").exists():

@@ -9,8 +9,6 @@ Subjects are S1, S5, S6, S7, S8, S9, S11; actions have names like "Directions" o
 The released 3D has no S11 Directions, whose video is damaged. It is left out wherever either file lacks a part of it.
 """
 
-import itertools
-import json
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy as np
 from baselines import npz
 from baselines.cache import Content, Names, SplitContent
 from baselines.cameras import CAMERAS, SUBJECTS, load_cameras, world_to_camera
+from baselines.checks import check_json, first_frame, kind, listed
 from baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 1_559_752, "test": 543_344}  # of the released files
@@ -55,7 +54,7 @@ def read(files):
     positions_2d = _subjects(members, "positions_2d", file_2d)
     positions_3d = _subjects(members, "positions_3d", file_3d)
     metadata = members["metadata"]
-    _require(isinstance(metadata, dict), f"{file_2d}: metadata is a {_kind(metadata)}, expected a dict")
+    _require(isinstance(metadata, dict), f"{file_2d}: metadata is a {kind(metadata)}, expected a dict")
     origin = _origin(metadata.get("origin", {}), file_2d)
 
     runs, left_out = {"train": [], "test": []}, []
@@ -87,10 +86,10 @@ def _runs(subject, takes_3d, takes_2d, file_3d, file_2d):
         if (name, action) == DAMAGED and not _is_whole(world, takes_2d.get(action)):
             left_out.append(f"{name}/{action}: its video is damaged, and a part of its 2D is missing")
             continue
-        _require(action in takes_2d, f"{file_2d}: {name} has no action {action!r}, only {_listed(takes_2d)}")
+        _require(action in takes_2d, f"{file_2d}: {name} has no action {action!r}, only {listed(takes_2d)}")
         views = takes_2d[action]
         sized = isinstance(views, (list, tuple)) or (isinstance(views, np.ndarray) and views.ndim > 0)
-        _require(sized, f"{place_2d} is a {_kind(views)}, expected a list of {len(CAMERAS)} cameras")
+        _require(sized, f"{place_2d} is a {kind(views)}, expected a list of {len(CAMERAS)} cameras")
         _require(len(views) == len(CAMERAS), f"{place_2d} has {len(views)} cameras, expected {len(CAMERAS)}")
         for camera, pixels in enumerate(views):
             place = f"{place_2d}, camera {CAMERAS[camera]}"
@@ -140,14 +139,14 @@ def _joints_3d(runs, path):
         world = _finite(run.world[:, KEPT_JOINTS], run.place(path)).astype(np.float64)
         far = np.abs(world) > FARTHEST_M
         if far.any():
-            frame = _first_frame(far)
+            frame = first_frame(far)
             where = f"{run.place(path)}: frame {frame} is {np.abs(world[frame]).max():,.0f} m from the origin"
             _require(False, f"{where}, expected metres in the world frame")
         camera = load_cameras(run.subject)[run.camera]
         joints = world_to_camera(world * MM_PER_M, camera) / MM_PER_M
         behind = joints[..., 2] <= 0
         if behind.any():
-            where = f"{run.place(path)}: frame {_first_frame(behind)} lies behind camera {camera.name}"
+            where = f"{run.place(path)}: frame {first_frame(behind)} lies behind camera {camera.name}"
             _require(False, f"{where}, expected metres in the world frame of Human3.6M's cameras")
         yield joints.astype(np.float32)
 
@@ -157,19 +156,19 @@ def _finite(pose, place):
         pose = np.asarray(pose, np.float32)
     finite = np.isfinite(pose)
     if not finite.all():
-        raise InputError(f"{place}: frame {_first_frame(~finite)} is not finite: repair or leave out that frame")
+        raise InputError(f"{place}: frame {first_frame(~finite)} is not finite: repair or leave out that frame")
     return pose
 
 
 def _subjects(members, name, path):
     """One of the members: the checked dict subject -> action -> content."""
     positions = members[name]
-    _require(isinstance(positions, dict), f"{path}: {name} is a {_kind(positions)}, expected a dict of subjects")
+    _require(isinstance(positions, dict), f"{path}: {name} is a {kind(positions)}, expected a dict of subjects")
     missing = [f"S{subject}" for subject in SUBJECTS if f"S{subject}" not in positions]
-    _require(not missing, f"{path} has no subject {' and no '.join(missing)}, only {_listed(positions)}")
+    _require(not missing, f"{path} has no subject {' and no '.join(missing)}, only {listed(positions)}")
     for subject in (f"S{number}" for number in SUBJECTS):
         takes = positions[subject]
-        _require(isinstance(takes, dict), f"{path}: {subject} is a {_kind(takes)}, expected a dict of actions")
+        _require(isinstance(takes, dict), f"{path}: {subject} is a {kind(takes)}, expected a dict of actions")
         for action in takes:
             named = isinstance(action, str) and action.strip()
             _require(named, f"{path}: {subject} has an action {repr(action)[:40]}, expected a name like 'Directions 1'")
@@ -177,7 +176,7 @@ def _subjects(members, name, path):
 
 
 def _check_pose(array, shape, place):
-    _require(isinstance(array, np.ndarray), f"{place} is a {_kind(array)}, expected a numpy array")
+    _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
     expected = f"(frames, {shape[0]}, {shape[1]})"
     _require(array.ndim == 3 and array.shape[1:] == shape, f"{place} has shape {array.shape}, expected {expected}")
     _require(len(array) > 0, f"{place} holds no frame")
@@ -186,24 +185,9 @@ def _check_pose(array, shape, place):
 
 
 def _origin(origin, path):
-    _require(isinstance(origin, dict), f"{path}: origin is a {_kind(origin)}, expected a dict")
-    try:
-        json.dumps(origin)
-    except (TypeError, ValueError, RecursionError):
-        raise InputError(f"{path}: origin holds more than numbers, strings, lists and dicts: simplify it") from None
+    _require(isinstance(origin, dict), f"{path}: origin is a {kind(origin)}, expected a dict")
+    check_json(origin, path)
     return origin
-
-
-def _first_frame(bad):
-    return int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
-
-
-def _kind(value):
-    return "numpy array of no dimension" if isinstance(value, np.ndarray) and not value.ndim else type(value).__name__
-
-
-def _listed(keys):
-    return ", ".join(repr(key)[:40] for key in itertools.islice(keys, 20)) or "nothing"
 
 
 def _require(condition, problem):

@@ -1,4 +1,4 @@
-"""`python -m bench` is `liftbench`: for launchers that start modules, as `torchrun -m bench train ...`."""
+"""`python -m bench` is `liftbench`: for launchers that start modules, as `torchrun -m -- bench train ...`."""
 
 from .cli import main
 

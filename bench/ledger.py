@@ -199,6 +199,8 @@ def _measured(results, published, name):
     """The MPJPE measured on the published data from the same kind of 2D input; never that of other data."""
     if name is None:
         return _NOT_HERE
+    if published.dataset != PUBLISHED_DATA:
+        return Missing(f"{published.dataset} is not evaluated here")
     key = Key(name, int(published.frames), "{}")
     for label in results.real & results.accuracy.keys():
         record = results.accuracy[label].get(key)
@@ -206,7 +208,7 @@ def _measured(results, published, name):
         if on == (protocol_of(published), published.detector.lower()):
             return record.mpjpe_mm
     return Missing(
-        f"not evaluated here on {published.dataset} with {published.detector} detections, which are licensed and not "
+        f"not evaluated here on {PUBLISHED_DATA} with {published.detector} detections, which are licensed and not "
         "shipped"
     )
 

@@ -7,8 +7,6 @@ jobs print lies in SWEEP beside the runs. A job that Slurm ends at its time limi
 
 import os
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +19,11 @@ from baselines.files import replacing, sha256
 from baselines.recipe import Recipe, read_recipe
 
 from . import runs
+from .job import Job
 
 SWEEP = ".sweep"  # folder of the jobs' files
 _UNLIMITED = 60 * 24 * 365  # minutes
+_REQUEUES = 1000  # of a job that reaches its time limit
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a job gets. gpus: of each node; hours: None for no limit (of ours); slurm: further options of sbatch."""
+    """What a job gets. gpus: of each node; hours: None: no limit, not with Slurm; slurm: further options of sbatch."""
 
     gpus: int = 0
     nodes: int = 1
@@ -56,45 +56,6 @@ class Outcome:
     row: Row
     state: str
     reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """Train and evaluate one row by the command line; called on every node, returns what went wrong or None."""
-
-    folder: Path
-    train: tuple
-    evaluate: tuple
-    gpus: int
-
-    def __call__(self):
-        place = submitit.helpers.TorchDistributedEnvironment()  # one task a node
-        launcher = []
-        if self.gpus * place.world_size > 1:
-            launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={max(self.gpus, 1)}"]
-            launcher += ["--standalone"] if place.world_size == 1 else [
-                f"--nnodes={place.world_size}", f"--node_rank={place.rank}", f"--master_addr={place.master_addr}",
-                f"--master_port={place.master_port}",
-            ]  # fmt: skip
-        trouble = _run([*launcher, "-m", "bench", *self.train])
-        if trouble:
-            return runs.open_run(self.folder).reason or trouble
-        return _run(["-m", "bench", *self.evaluate]) if place.rank == 0 else None
-
-    def checkpoint(self):
-        """Slurm is about to end the job: the run folder is the checkpoint."""
-        return submitit.helpers.DelayedSubmission(self)
-
-
-def _run(arguments):
-    """Run Python with these arguments; the last line it printed to stderr if it failed."""
-    done = subprocess.run([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
-    print(done.stderr, file=sys.stderr, end="", flush=True)
-    if done.returncode == 0:
-        return None
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("error: ")] or lines or [f"exit code {done.returncode}"]
-    return told[-1].removeprefix("error: ")
 
 
 def plan(recipes, data, top="runs", **overrides):
@@ -164,7 +125,7 @@ def sweep(rows, top, executor="local", resources=Resources(), jobs=1, options=()
                 if executor == "local":
                     engine.update_parameters(visible_gpus=_gpus(place, resources.gpus))
                 train, evaluate = _arguments(row, options, train_options)
-                job = engine.submit(Job(row.folder, train, evaluate, resources.gpus))
+                job = engine.submit(Job(train, evaluate, resources.gpus))
                 with replacing(logs / f"{row.name}.job") as temporary:
                     temporary.write_text(job.job_id)
                 tell(f"{row.name}: job {job.job_id} submitted, prints to {job.paths.stdout}")
@@ -190,12 +151,14 @@ def _executor(name, folder, resources):
         raise InputError("The local executor has one node; choose --executor slurm for more.")
     if name not in ("local", "slurm"):
         raise InputError(f"There is no executor {name!r}; choose local or slurm.")
+    if name == "slurm" and resources.hours is None:
+        raise InputError("Slurm has to know how many hours a job may take at a time; say it with --time.")
     minutes = _UNLIMITED if resources.hours is None else max(1, round(60 * resources.hours))
     if name == "local":
-        engine = submitit.LocalExecutor(folder)
+        engine = submitit.LocalExecutor(folder, max_num_timeout=_REQUEUES)
         engine.update_parameters(gpus_per_node=resources.gpus, timeout_min=minutes)
         return engine
-    engine = submitit.SlurmExecutor(folder)
+    engine = submitit.SlurmExecutor(folder, max_num_timeout=_REQUEUES)
     engine.update_parameters(
         job_name="liftbench", partition=resources.partition, time=minutes, nodes=resources.nodes, ntasks_per_node=1,
         gpus_per_node=resources.gpus or None, additional_parameters=dict(resources.slurm or {}),

@@ -29,3 +29,14 @@ def any_machine(monkeypatch):
     """No time is refused: other processes and spread may be what they are."""
     monkeypatch.setattr("bench.timing.OTHERS_SHARE", float("inf"))
     monkeypatch.setattr("bench.timing.SPREAD", float("inf"))
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory):
+    """(folder, Rendered) of a whole run's records: FOLDER/records and what is made of them, FOLDER/out."""
+    from test_render import PUBLISHED, everything
+
+    from bench.render import render
+
+    folder = tmp_path_factory.mktemp("run")
+    return folder, render(everything(folder / "records"), PUBLISHED, folder / "out")

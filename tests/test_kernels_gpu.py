@@ -109,20 +109,12 @@ def assert_as_oracle(tensors, dtype=torch.float32):
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the tests run on the GPU")
 def test_in_the_interpreter():
-    """Every test marked `runs`, in new processes: Triton reads TRITON_INTERPRET when it is imported. Two, at once."""
-    half = "matches_oracle or selfcheck"
-    environment, folder = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}, Path(__file__).parents[1]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-rs", "-k", names, __file__],
-            env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for names in (half, f"not ({half})")
-    ]  # fmt: skip
-    outputs = [process.communicate()[0] for process in processes]
-    for process, output in zip(processes, outputs):
-        assert process.returncode == 0, output
-        assert int(re.search(r"(\d+) passed", output)[1]) > 12, output
+    """Every test marked `runs`, in a new process: Triton reads TRITON_INTERPRET when it is imported."""
+    command = [sys.executable, "-m", "pytest", "-rs", __file__]
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}  # its operators are tiny
+    result = subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 25, result.stdout
 
 
 @runs

@@ -190,11 +190,9 @@ def comparison(*written):
     return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).set_index("model")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """(folder, Rendered) of a whole run's records."""
-    folder = tmp_path_factory.mktemp("run")
-    return folder, render(everything(folder / "records"), PUBLISHED, folder / "out")
+@pytest.fixture
+def run(whole_run):
+    return whole_run
 
 
 def test_a_whole_run_gives_every_table_and_plot(run):
@@ -521,12 +519,13 @@ def test_labels_of_bubbles_leave_the_front_free():
     written += [accuracy("mlp", 90.0, frames=27), accuracy("lstm", 50.0, frames=27)]
     with plots.styled():
         figure = plots.error_against_macs(Results(written, PUBLISHED))
-        renderer = figure.canvas.get_renderer()
-        for ax in figure.axes:
-            (front,) = (line for line in ax.lines if line.get_linestyle() == "--")
-            for text in filter(lambda text: text.get_text(), ax.texts):
-                path = front.get_transform().transform_path(front.get_path())
-                assert not path.intersects_bbox(text.get_window_extent(renderer), filled=False), text.get_text()
+        (front,) = figure.axes[0].lines
+        path = front.get_transform().transform_path(front.get_path())
+        texts = [text for text in figure.axes[0].texts if text.get_text()]
+        for text in texts:
+            box = text.get_window_extent(figure.canvas.get_renderer())
+            assert not path.intersects_bbox(box, filled=False), text.get_text()
+    assert len(texts) == 2 and len(path.vertices) == 3
 
 
 def test_labels_beside_curves_part_no_further_than_they_must():

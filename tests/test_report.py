@@ -6,9 +6,8 @@ import subprocess
 import time
 
 import pytest
-from test_render import PUBLISHED, accuracy, cost, data, everything, speed
+from test_render import PUBLISHED, accuracy, cost, data, speed
 
-from bench.render import render
 from bench.report import report
 from bench.results import Missing, Results
 from bench.tables import Table
@@ -56,10 +55,9 @@ def page_of(*records, tables=(TABLE,), plots=(("toy", "A toy; of one pixel", PIX
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
+def rendered(whole_run):
     """(Rendered, the report's text) of a whole run's records."""
-    folder = tmp_path_factory.mktemp("report")
-    result = render(everything(folder / "records"), PUBLISHED, folder / "out")
+    folder, result = whole_run
     return result, (folder / "out/report.html").read_text(encoding="utf-8")
 
 
@@ -180,8 +178,9 @@ def test_a_click_downloads_a_table_as_csv(tmp_path):
     downloads = {"download": {"default_directory": str(tmp_path / "downloads"), "prompt_for_download": False}}
     (tmp_path / "profile/Default").mkdir(parents=True)
     (tmp_path / "profile/Default/Preferences").write_text(json.dumps(downloads))
-    click = "<script>addEventListener('load', () => document.querySelector('#table-toy a[download]').click())</script></body>"
-    (tmp_path / "report.html").write_text(page_of(accuracy("mlp")).replace("</body>", click), encoding="utf-8")
+    click = "document.querySelector('#table-toy a[download]').click()"
+    script = f"<script>addEventListener('load', () => {click})</script></body>"
+    (tmp_path / "report.html").write_text(page_of(accuracy("mlp")).replace("</body>", script), encoding="utf-8")
     with subprocess.Popen(
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
          f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "report.html").as_uri()],

@@ -6,18 +6,23 @@ import re
 import shutil
 import zipfile
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from baselines import synthetic, synthetic_videopose3d
 from baselines.cameras import CAMERAS, load_cameras, project_to_2d
 from baselines.data import open_dataset
 from baselines.errors import InputError
+from baselines.h36m_schema import JOINT_SHAPES, NAME_KEYS
 from baselines.normalization import denormalize, root_relative
 from baselines.skeleton import LEFT, RIGHT
 from baselines.videopose3d import DETECTIONS, VideoPose3D
+from bench.cli import app
 
+ROOT = Path(__file__).parents[1]
 SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 ACTIONS = ("Directions", "Directions 1", "WalkDog")
 FRAMES = 6
@@ -341,6 +346,45 @@ def test_zip_bombs_are_not_inflated(content, write):
         archive.writestr("positions_3d.npy", bytes(1 << 26))
     with pytest.raises(InputError, match=r"positions_3d would grow from [\d,]+ to 67,108,864 bytes"):
         open_dataset(path)
+
+
+# The command
+
+
+def test_the_command_makes_checks_and_draws_it(content, write, tmp_path):
+    def run(*words):
+        result = CliRunner().invoke(app, ["data", *map(str, words)], catch_exceptions=False)
+        return " ".join(result.output.split())
+
+    folder, picture = tmp_path / "made", tmp_path / "picture.png"
+    assert "wrote" in run("synthetic", "--format", "videopose3d", "--out", folder, "--frames", 10_000)
+    said = run("info", folder, "--input", "gt", "--plot", picture)
+    assert "protocol h36m_videopose3d, synthetic data" in said and "mean_detector_error_px" in said
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    del content["positions_3d"]["S11"]["Directions"]
+    said = run("check", write(content))
+    assert "origin not stated" in said and "left out: S11/Directions: there is no 3D of it" in said
+    assert f"good: {5 * 3 * 4 * FRAMES} training and {(3 + 2) * 4 * FRAMES} test frames" in said
+
+
+# Own data
+
+
+def test_the_example_for_own_data_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    readme = (ROOT / "baselines" / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    exec(example, {})
+    data = open_dataset("own.pkl")
+    assert (data.frames("train"), data.frames("test"), data.origin) == (60, 60, {"kind": "own"})
+    assert data.clips("train", 27).shape == (4, 27)
+    frames = np.arange(60)
+    predicted = root_relative(data.targets("test", frames).astype(np.float64))
+    truth = root_relative(data.ground_truth_mm("test", frames))
+    np.testing.assert_allclose(data.millimetres("test", frames, predicted), truth, atol=1e-2)
+    assert 300 < np.linalg.norm(truth[:, 1:], axis=-1).mean() < 1000
+    for key in (*JOINT_SHAPES, *NAME_KEYS):
+        assert f"| `{key}` |" in readme
 
 
 # The cache

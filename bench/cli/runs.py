@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from .common import RECORDS, SYNTHETIC, Device, Records, Scan, Track, choose_device, out, progress
@@ -30,7 +32,8 @@ def list_runs(folder: Annotated[Path, typer.Argument(help="Where runs are looked
     """
     from .. import runs
 
-    table = Table("run", "model", "data", "epochs", "state", "last mm", "best mm", "official mm", "clips/s", "when")
+    titles = ("run", "model", "data", "epochs", "state", "last mm", "best mm", "official mm", "clips/s", "when")
+    table = Table(*(Column(title, no_wrap=True) for title in titles), box=SIMPLE_HEAD)
     reasons = []
     for run in runs.find(folder):
         recipe, accuracy = run.recipe, run.accuracy
@@ -46,7 +49,7 @@ def list_runs(folder: Annotated[Path, typer.Argument(help="Where runs are looked
         )
         if run.reason:
             reasons.append(f"{_name(run.folder, folder)} {run.state}: {run.reason}")
-    out.print(table)
+    (out if out.is_terminal else Console(width=160)).print(table)  # whole words for a pipe
     for reason in reasons:
         out.print(reason, markup=False, highlight=False, soft_wrap=True)
 
@@ -100,7 +103,7 @@ def sweep(
     folder: Annotated[Path, typer.Option("--runs", help="Receives the run folders.")] = Path("runs"),
     gpus: Annotated[int | None, typer.Option(min=0, help="Of each node; default: 1 if there are any.")] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Of each row, with Slurm.")] = 1,
-    time: Annotated[float | None, typer.Option(help="Hours that a row may take before it is queued again.")] = None,
+    time: Annotated[float | None, typer.Option(help="Hours after which a row is queued again; Slurm needs it.")] = None,
     partition: Annotated[str | None, typer.Option(help="Slurm's partition.")] = None,
     slurm: Annotated[
         list[str],

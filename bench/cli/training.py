@@ -42,7 +42,7 @@ def train(
     """Train a model by a recipe, and add its record once it is finished.
 
     On several GPUs or nodes, start the same command by torchrun, with a run folder that all of them see:
-    `torchrun --nproc-per-node 2 .venv/bin/liftbench train RECIPE.yaml --data FILE`
+    `torchrun --nproc-per-node 2 -- .venv/bin/liftbench train RECIPE.yaml --data FILE`
 
     Example: `liftbench train configs/toy/posemamba_toy.yaml --data data/synthetic.pkl --resume`
     """
@@ -129,7 +129,9 @@ def evaluate(
     if weights.is_dir():
         with replacing(weights / f"accuracy{'_best' * best}.json") as temporary:
             temporary.write_text(record.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
-    table = Table("protocol", "MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "acceleration", title=f"{what.model_name}, mm")
+    columns = ("MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "acceleration", "PCK, %", "AUC, %")
+    columns = columns[: len(record.variants["official"])]  # the last two are of MPI-INF-3DHP
+    table = Table("protocol", *columns, title=f"{what.model_name}, mm")
     for name, row in record.variants.items():
         table.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))
     out.print(table)
