@@ -14,6 +14,7 @@ keep caches there instead of beside the data.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -45,6 +46,12 @@ class Names:
     bounds: np.ndarray
     codes: np.ndarray
     table: list
+
+    @classmethod
+    def of_runs(cls, bounds, names):
+        """Of runs, each with its name."""
+        code = {name: index for index, name in enumerate(dict.fromkeys(names))}
+        return cls(bounds, np.array([code[name] for name in names], np.int32), list(code))
 
     def per_frame(self):
         """(N,) int32, each frame's index in `table`."""
@@ -216,6 +223,8 @@ def _refresh_manifest(folder, manifest):
 
 def _build(files, form, digest, stamp, folder, advance):
     content = form.read(files)
+    numbers_of_frame = sum(math.prod(shape) for shape in form.shapes.values()) + len(CODES)
+    size = 4 * numbers_of_frame * sum(part.frames for part in content.splits.values())
     temporary = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -233,7 +242,7 @@ def _build(files, form, digest, stamp, folder, advance):
     except OSError as error:
         raise InputError(
             f"cannot write the cache of {files[0]} in {folder.parent} ({error.strerror}): set {FOLDER_VARIABLE} to a "
-            f"folder that can be written and has {sum(stamp[::2]) / 1e6:.0f} MB to spare"
+            f"folder that can be written and has {size / 1e6:.0f} MB to spare"
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

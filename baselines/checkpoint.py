@@ -21,7 +21,8 @@ def write_state(path, state):
 def read_state(path, identity):
     """The state that `write_state` wrote, on the CPU, or None where there is none.
 
-    Raises InputError if it is damaged, or differs from `identity`, the recipe and the data that it must be of.
+    Raises InputError if it cannot be read, is damaged, or differs from `identity`, the recipe and the data that it must
+    be of.
     """
     if not path.exists():
         return None
@@ -29,6 +30,8 @@ def read_state(path, identity):
         state = torch.load(path, map_location="cpu", weights_only=True)
         same = {key: state[key] for key in identity} == identity
         state["step"], state["history"]
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}; make it readable.") from error
     except Exception as error:
         raise InputError(
             f"{path} cannot be resumed from, it is damaged or of an older version; remove its folder to start again."

@@ -1,4 +1,4 @@
-"""What the schemas of the data sets share: words for what was found, and where."""
+"""What the schemas of the data sets share: words for what was found and where, and checks of what all may hold."""
 
 import itertools
 import json
@@ -10,12 +10,22 @@ from baselines.errors import InputError
 
 def kind(value):
     """What a value is, for a message."""
-    return "numpy array of no dimension" if isinstance(value, np.ndarray) and not value.ndim else type(value).__name__
+    if isinstance(value, np.ndarray):
+        return f"numpy array of shape {value.shape}"
+    return f"{type(value).__name__} of {len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
+
+
+def short(value):
+    """A value as it would be written, cut short, for a message."""
+    try:
+        return repr(value)[:40]
+    except (RecursionError, ValueError):  # nested too deep, or a number of too many digits
+        return kind(value)
 
 
 def listed(keys):
     """The first keys of a dict, for a message."""
-    return ", ".join(repr(key)[:40] for key in itertools.islice(keys, 20)) or "nothing"
+    return ", ".join(map(short, itertools.islice(keys, 20))) or "nothing"
 
 
 def first_frame(bad):
@@ -23,9 +33,20 @@ def first_frame(bad):
     return int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
 
 
-def check_json(origin, path):
-    """Refuse an account of how data were made that a record could not carry."""
+def finite(block, place, start=0):
+    """block: (n, ...) float32, the frames from `start` on, returned where all of its numbers are finite."""
+    good = np.isfinite(block)
+    if not good.all():
+        raise InputError(f"{place}: frame {start + first_frame(~good)} is not finite: repair or leave out that frame")
+    return block
+
+
+def check_origin(origin, path):
+    """Return an account of how data were made, a dict; refuse one that a record could not carry."""
+    if not isinstance(origin, dict):
+        raise InputError(f"{path}: origin is a {kind(origin)}, expected a dict: leave it out or make it one")
     try:
-        json.dumps(origin)
+        json.dumps(origin, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError):
         raise InputError(f"{path}: origin holds more than numbers, strings, lists and dicts: simplify it") from None
+    return origin

@@ -147,16 +147,24 @@ def open_dataset(path, input=None):
     Raises InputError where it is neither, and as `Dataset`.
     """
     path = Path(path)
+    try:
+        kind = _kind_of(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}): make it readable") from None
+    return kind(path, input)
+
+
+def _kind_of(path):
     if path.is_file():
         from baselines.h36m import Human36M  # which builds on this module, as do the others
 
-        return Human36M(path, input)
+        return Human36M
     from baselines.mpi_inf_3dhp import MPIINF3DHP
     from baselines.videopose3d import VideoPose3D
 
     for kind in (VideoPose3D, MPIINF3DHP):
         if (path / kind.MARK).is_file():
-            return kind(path, input)
+            return kind
     what = "a folder" if path.is_dir() else "missing"
     raise InputError(
         f"{path} is {what}: give the path of the .pkl file of MotionBERT's Human3.6M, or of a folder that holds "

@@ -14,7 +14,7 @@ import re
 import numpy as np
 
 from baselines.cache import SPLITS, Names, SplitContent
-from baselines.checks import check_json, first_frame, kind, listed
+from baselines.checks import check_origin, finite, first_frame, kind, listed, short
 from baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 1_559_752, "test": 566_920}  # of the licensed file
@@ -41,9 +41,7 @@ def check(content, path):
     Raises InputError naming split, key, what was expected and what was found.
     """
     _require(isinstance(content, dict), f"{path} holds a {kind(content)}, not a dict of the splits train and test")
-    origin = content.get("origin", {})
-    _require(isinstance(origin, dict), f"{path}: origin is a {kind(origin)}, expected a dict")
-    check_json(origin, path)
+    origin = check_origin(content.get("origin", {}), path)
     return {split: _check_split(content, split, path) for split in SPLITS}, origin
 
 
@@ -52,9 +50,7 @@ def check_numbers(block, key, start):
 
     block: (n, ...) float32, the frames from `start` on. key: file, split and key, for the InputError.
     """
-    finite = np.isfinite(block)
-    if not finite.all():
-        raise InputError(f"{key}: frame {start + first_frame(~finite)} is not finite: repair or leave out that frame")
+    finite(block, key, start)
     if key.endswith("2.5d_factor") and not (block > 0).all():
         frame = first_frame(block <= 0)
         raise InputError(f"{key}: frame {start + frame} is {block[frame]:g}, expected mm per pixel above 0: repair it")
@@ -109,10 +105,10 @@ def _check_names(values, frames, place):
             _require(False, f"{place}: frame {wrong} is a {kind(values[wrong])}, expected a string")
         changes = np.fromiter(map(operator.ne, values, itertools.islice(values, 1, None)), bool, frames - 1)
     bounds = np.concatenate([[0], np.flatnonzero(changes) + 1, [frames]])
-    run_names = [str(values[start]) for start in bounds[:-1]]
-    table = list(dict.fromkeys(run_names))
-    code = {name: index for index, name in enumerate(table)}
-    return Names(bounds, np.array([code[name] for name in run_names], np.int32), table)
+    names = Names.of_runs(bounds, [str(values[start]) for start in bounds[:-1]])
+    strange = next((name for name in names.table if not name.isprintable()), None)
+    _require(strange is None, f"{place} has {short(strange)}, expected printable text")
+    return names
 
 
 def _length(values, place):

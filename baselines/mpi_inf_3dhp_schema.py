@@ -7,14 +7,13 @@ count in the evaluation. A member `origin` (dict) of the training file is option
 were made. Other members and keys are ignored.
 """
 
-import itertools
-import json
 import re
 
 import numpy as np
 
 from baselines import npz
 from baselines.cache import Content, Names, SplitContent
+from baselines.checks import check_origin, finite, kind, listed, short
 from baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 8 * 131_592}  # eight of the cameras, and the frames that the scripts name for the sequences
@@ -43,29 +42,29 @@ def read(files):
     testing = npz.load(test, ["data"])
     training = npz.load(train, ["data"], optional=["origin"])
     splits = {"train": _training_runs(training["data"], train), "test": _test_runs(testing["data"], test)}
-    origin = _checked_origin(training.get("origin", {}), train)
+    origin = check_origin(training.get("origin", {}), train)
     return Content({name: _split(runs) for name, runs in splits.items()}, origin)
 
 
 def _training_runs(data, path):
     """(sequence, camera, {key: array}, place) of every camera of every sequence."""
-    _require(isinstance(data, dict), f"{path}: data is a {_kind(data)}, expected a dict of sequences")
+    _require(isinstance(data, dict), f"{path}: data is a {kind(data)}, expected a dict of sequences")
     _require(data, f"{path}: data holds no sequence")
     runs = []
     for sequence, content in data.items():
         named = isinstance(sequence, str) and SEQUENCE_PATTERN.fullmatch(sequence)
-        _require(named, f"{path}: data has a sequence {_short(sequence)}, expected names like 'S1 Seq1'")
+        _require(named, f"{path}: data has a sequence {short(sequence)}, expected names like 'S1 Seq1'")
         place = f"{path}: {sequence}"
         pair = isinstance(content, (list, tuple)) and len(content) == 2
-        _require(pair, f"{place} is a {_kind(content)}, expected a list of the cameras and the frames per second")
+        _require(pair, f"{place} is a {kind(content)}, expected a list of the cameras and the frames per second")
         cameras, fps = content
-        _require(isinstance(cameras, dict), f"{place}: the cameras are a {_kind(cameras)}, expected a dict")
+        _require(isinstance(cameras, dict), f"{place}: the cameras are a {kind(cameras)}, expected a dict")
         _require(cameras, f"{place} holds no camera")
         rate = isinstance(fps, (int, float, np.integer, np.floating)) and 0 < fps < 1000
-        _require(rate, f"{place}: the frames per second are {_short(fps)}, expected a number such as 25 or 50")
+        _require(rate, f"{place}: the frames per second are {short(fps)}, expected a number such as 25 or 50")
         for camera, pose in cameras.items():
             named = isinstance(camera, str) and camera.isdecimal()
-            _require(named, f"{place} has a camera {_short(camera)}, expected names like '0'")
+            _require(named, f"{place} has a camera {short(camera)}, expected names like '0'")
             where = f"{place}, camera {camera}"
             arrays = _poses(pose, where)
             frames = len(arrays["data_2d"])
@@ -76,11 +75,11 @@ def _training_runs(data, path):
 
 def _test_runs(data, path):
     """As `_training_runs`; a test sequence is its own camera."""
-    _require(isinstance(data, dict), f"{path}: data is a {_kind(data)}, expected a dict of sequences")
+    _require(isinstance(data, dict), f"{path}: data is a {kind(data)}, expected a dict of sequences")
     missing = [name for name in TEST_SEQUENCES if name not in data]
-    _require(not missing, f"{path}: data has no {' and no '.join(missing)}, only {_listed(data)}")
+    _require(not missing, f"{path}: data has no {' and no '.join(missing)}, only {listed(data)}")
     unknown = [name for name in data if name not in TEST_SEQUENCES]
-    _require(not unknown, f"{path}: data has {_listed(unknown)} beside TS1 to TS6")
+    _require(not unknown, f"{path}: data has {listed(unknown)} beside TS1 to TS6")
     runs = []
     for sequence in TEST_SEQUENCES:
         place = f"{path}: {sequence}"
@@ -92,12 +91,12 @@ def _test_runs(data, path):
 
 
 def _poses(content, place, *further):
-    _require(isinstance(content, dict), f"{place} is a {_kind(content)}, expected a dict")
+    _require(isinstance(content, dict), f"{place} is a {kind(content)}, expected a dict")
     missing = [key for key in ("data_2d", "data_3d", *further) if key not in content]
-    _require(not missing, f"{place} has no {' and no '.join(map(repr, missing))}, only {_listed(content)}")
+    _require(not missing, f"{place} has no {' and no '.join(map(repr, missing))}, only {listed(content)}")
     arrays = {key: content[key] for key in ("data_2d", "data_3d")}
     for key, array in arrays.items():
-        _require(isinstance(array, np.ndarray), f"{place}/{key} is a {_kind(array)}, expected a numpy array")
+        _require(isinstance(array, np.ndarray), f"{place}/{key} is a {kind(array)}, expected a numpy array")
         number = array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8)
         _require(number, f"{place}/{key} has dtype {array.dtype}, expected float16, float32 or float64")
         shape = f"(n, {', '.join(map(str, SHAPES[key]))})"
@@ -113,7 +112,7 @@ def _poses(content, place, *further):
 
 def _valid(array, frames, place):
     """(n,) float32 of 0 and 1."""
-    _require(isinstance(array, np.ndarray), f"{place} is a {_kind(array)}, expected a numpy array")
+    _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
     column = array.shape in ((frames, 1), (1, frames))
     _require(
         array.shape == (frames,) or column, f"{place} has shape {array.shape}, expected {(frames,)} or {(frames, 1)}"
@@ -136,13 +135,8 @@ def _split(runs):
     return SplitContent(
         int(bounds[-1]),
         {key: _blocks(key, arrays, places) for key in SHAPES},
-        {key: _names(values, bounds) for key, values in names.items()},
+        {key: Names.of_runs(bounds, values) for key, values in names.items()},
     )
-
-
-def _names(values, bounds):
-    table = list(dict.fromkeys(values))
-    return Names(bounds, np.array([table.index(value) for value in values], np.int32), table)
 
 
 def _blocks(key, runs, places):
@@ -151,10 +145,7 @@ def _blocks(key, runs, places):
         with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused below
             block = np.asarray(arrays[key], np.float32)
         if key in ("data_2d", "data_3d"):
-            finite = np.isfinite(block).all((1, 2))
-            if not finite.all():
-                frame = int(np.argmin(finite))
-                raise InputError(f"{place}/{key}: frame {frame} is not finite: repair or leave out that frame")
+            finite(block, f"{place}/{key}")
             if key == "data_3d":
                 _check_anatomy(block[arrays["valid"] > 0], f"{place}/{key}")
             block = block[:, JOINT_ORDER]
@@ -172,29 +163,6 @@ def _check_anatomy(poses, place):
                 f"{left[1]} {lengths[1]:.3g}, expected the bones of two legs, {BONE_MM[0]} to {BONE_MM[1]} mm: save "
                 "millimetres, and joints in the order of MPI-INF-3DHP's test set"
             )
-
-
-def _checked_origin(origin, path):
-    _require(isinstance(origin, dict), f"{path}: origin is a {_kind(origin)}, expected a dict")
-    try:
-        json.dumps(origin)
-    except (TypeError, ValueError, RecursionError):
-        raise InputError(f"{path}: origin holds more than numbers, strings, lists and dicts: simplify it") from None
-    return origin
-
-
-def _kind(value):
-    if isinstance(value, np.ndarray):
-        return f"numpy array of shape {value.shape}"
-    return f"{type(value).__name__} of {len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
-
-
-def _short(value):
-    return repr(value)[:40]
-
-
-def _listed(keys):
-    return ", ".join(map(_short, itertools.islice(keys, 20))) or "nothing"
 
 
 def _require(condition, problem):

@@ -7,6 +7,7 @@
 import io
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,9 +21,9 @@ GROWTH = 100  # a member larger than this many times its file is no pose data, w
 HEADER_BYTES = 1 << 16
 BLOCK_BYTES = 1 << 22
 
-_DAMAGE = (
+_DAMAGE = (  # a header is a Python literal, hence its errors
     zipfile.BadZipFile, zlib.error, EOFError, LookupError, MemoryError, NotImplementedError, OverflowError,
-    RecursionError, TypeError, ValueError,
+    RecursionError, SyntaxError, TypeError, ValueError, tokenize.TokenError,
 )  # fmt: skip
 
 

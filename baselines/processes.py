@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
 from .errors import InputError
@@ -19,11 +20,17 @@ TIMEOUT = timedelta(minutes=10)  # until a process that no longer answers counts
 def start(device):
     """A Fabric for this process alone, or, under torchrun, for all processes that it started on all nodes.
 
-    device: "cpu", "cuda" or "auto". Gradients travel by NCCL between GPUs, and by Gloo between processors.
+    device: "cpu", "cuda" or "auto". Gradients travel by NCCL between GPUs, and by Gloo between processors. Raises
+    InputError where torchrun started more processes than there are GPUs.
     """
     if not torch.distributed.is_torchelastic_launched():
-        return Fabric(accelerator=device, devices=1)
+        return Fabric(accelerator=device, devices=1, plugins=LightningEnvironment())  # even inside a job of Slurm
     local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    if device != "cpu" and 0 < torch.cuda.device_count() < local:
+        raise InputError(
+            f"torchrun started {local} processes here, but PyTorch sees {torch.cuda.device_count()} of the GPUs that "
+            "each needs one of; start fewer with --nproc-per-node, or choose --device cpu."
+        )
     fabric = Fabric(accelerator=device, devices=local, num_nodes=world // local, strategy=DDPStrategy(timeout=TIMEOUT))
     fabric.launch()
     signal.signal(signal.SIGTERM, _stop)  # which torchrun sends when another process has died
@@ -51,11 +58,13 @@ def end_together():
 def parts_of(numbers, accumulate, rank, processes):
     """What one process computes of a batch, one part a backward pass: [(clip numbers, their share of the batch)].
 
-    numbers: the batch's clips. It is cut into processes * accumulate parts, equal up to one clip. A process for which
-    none is left computes the batch's first clip with a share of zero, as the others wait for its gradient.
+    numbers: the batch's clips. It is cut into processes * accumulate parts, equal up to one clip, or fewer where it is
+    small. A process for which none is left computes the batch's first clip with a share of zero: all processes run as
+    many passes, since they wait for each other's gradients and statistics of SyncBatchNorm.
     """
-    parts = np.array_split(numbers, processes * accumulate)[rank::processes]
-    return [(part, len(part) / len(numbers)) for part in parts if len(part)] or [(numbers[:1], 0.0)]
+    each = min(accumulate, -(-len(numbers) // processes))
+    parts = np.array_split(numbers, processes * each)[rank::processes]
+    return [(part, len(part) / len(numbers)) if len(part) else (numbers[:1], 0.0) for part in parts]
 
 
 def predict_together(fabric):

@@ -78,7 +78,7 @@ class Recipe(BaseModel):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     gradient_checkpointing: bool = False
     stage_1: Stage1 | None = None
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
 
     @field_validator("model")
     @classmethod
@@ -159,7 +159,7 @@ def read_recipe(path, **overrides):
     if not isinstance(content, dict):
         raise InputError(f"The recipe {path} must be a list of 'key: value' lines.")
     try:
-        return Recipe(**content | overrides)
+        return Recipe.model_validate(content | overrides)
     except ValidationError as error:
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")  # the cause of a missing key
         key = ".".join(str(part) for part in first["loc"])
@@ -170,7 +170,7 @@ def read_recipe(path, **overrides):
             )
             message = f"is no setting of a recipe{_nearest(str(first['loc'][-1]), known.model_fields)}"
         where = f", key {key}" if key else ""
-        raise InputError(f"The recipe {path}{where}: {message}.") from error
+        raise InputError(f"The recipe {path}{where}: {message}{'' if message[-1] in '.?' else '.'}") from error
 
 
 def _nearest(word, known):

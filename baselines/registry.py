@@ -95,7 +95,7 @@ def create_model(name, frames=None, **numbers):
     """Build a registered model with random weights.
 
     frames: clip length T it is built for (default: the published one); numbers: overrides of the variant's numbers,
-    such as depth or limb_gradient. Raises InputError for unknown names and numbers.
+    such as depth or limb_gradient. Raises InputError for unknown names and numbers, and for values that make no model.
     """
     found = entry(name)
     known = set(inspect.signature(found.build).parameters) - {"frames"}
@@ -104,4 +104,8 @@ def create_model(name, frames=None, **numbers):
     frames = found.frames if frames is None else frames
     if not isinstance(frames, int) or frames < 1:
         raise InputError(f"Model {name} needs a positive whole number of frames, not {frames!r}.")
-    return found.build(frames, **(found.numbers | numbers))
+    try:
+        return found.build(frames, **(found.numbers | numbers))
+    except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
+        values = ", ".join(f"{key} {value!r}" for key, value in numbers.items())
+        raise InputError(f"Model {name} cannot be built with {values or f'{frames} frames'}: {error}.") from error

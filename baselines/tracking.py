@@ -62,6 +62,7 @@ def _tensorboard(folder, recipe, epochs_done):
 def _wandb(folder, recipe, epochs_done):
     import wandb
 
+    folder.mkdir(parents=True, exist_ok=True)
     identity = folder / "wandb.id"  # a resumed run goes on in the same place
     known = identity.read_text().strip() if epochs_done and identity.is_file() else secrets.token_hex(4)
     try:

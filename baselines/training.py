@@ -26,6 +26,7 @@ from .stages import bone_stage, pose_stage
 from .tracking import tracking
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+EXPLODED = 1e6  # a loss that is no longer one of normalised poses, which are of order 1
 STEPS_BETWEEN_CHECKS = 50  # for values that are not finite, on a GPU, which a check stops for a moment
 
 
@@ -202,7 +203,7 @@ class _Run:
         norm = torch.nn.utils.get_total_norm(
             [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         )
-        finite = measured["loss"].isfinite() & (norm.isfinite() | self.scaler.is_enabled())
+        finite = (measured["loss"] < EXPLODED) & (norm.isfinite() | self.scaler.is_enabled())
         self.first_bad = torch.where(finite | (self.first_bad >= 0), self.first_bad, self.step)
         if device.type == "cpu" or self.step % STEPS_BETWEEN_CHECKS == 0:
             self._check()
@@ -230,7 +231,8 @@ class _Run:
             checkpoint.write_weights(path, tensors, {"epoch": len(self.history), "step": step})
         raise InputError(
             f"The loss or its gradient is not finite in epoch {len(self.history)}, step {step}, whose batch is in "
-            f"{path}; lower learning_rate in the recipe, or set clip_gradient."
+            f"{path} (a loss above {EXPLODED:,.0f} counts as that); lower learning_rate in the recipe, or "
+            "set clip_gradient."
         )
 
     def _is_due(self, minutes):
@@ -274,6 +276,6 @@ def _named_disk_errors(folder):
         yield
     except OSError as error:
         raise InputError(
-            f"Cannot write to {folder}: {error.strerror or error}; free the disk or choose another folder, then go on "
-            "with --resume."
+            f"Cannot write to {folder}, or read the data: {error.strerror or error}; free the disk or choose another "
+            "folder, then go on with --resume."
         ) from error

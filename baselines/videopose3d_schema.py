@@ -16,7 +16,7 @@ import numpy as np
 from baselines import npz
 from baselines.cache import Content, Names, SplitContent
 from baselines.cameras import CAMERAS, SUBJECTS, load_cameras, world_to_camera
-from baselines.checks import check_json, first_frame, kind, listed
+from baselines.checks import check_origin, finite, first_frame, kind, listed, short
 from baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 1_559_752, "test": 543_344}  # of the released files
@@ -55,7 +55,7 @@ def read(files):
     positions_3d = _subjects(members, "positions_3d", file_3d)
     metadata = members["metadata"]
     _require(isinstance(metadata, dict), f"{file_2d}: metadata is a {kind(metadata)}, expected a dict")
-    origin = _origin(metadata.get("origin", {}), file_2d)
+    origin = check_origin(metadata.get("origin", {}), file_2d)
 
     runs, left_out = {"train": [], "test": []}, []
     for subject in SUBJECTS:
@@ -63,8 +63,8 @@ def read(files):
         found, left_out_here = _runs(subject, positions_3d[name], positions_2d[name], file_3d, file_2d)
         runs["test" if subject in TEST_SUBJECTS else "train"] += found
         left_out += left_out_here
-    known = {f"S{subject}" for subject in SUBJECTS}
-    left_out += [f"subject {name}: its cameras are not known" for name in sorted({*positions_3d} - known, key=str)]
+    unknown = {*positions_3d} - {f"S{subject}" for subject in SUBJECTS}
+    left_out += [f"subject {name}: its cameras are not known" for name in sorted(map(short, unknown))]
     splits = {}
     for split, part in runs.items():
         _require(part, f"{file_3d}: the subjects of {split} have no action")
@@ -88,8 +88,7 @@ def _runs(subject, takes_3d, takes_2d, file_3d, file_2d):
             continue
         _require(action in takes_2d, f"{file_2d}: {name} has no action {action!r}, only {listed(takes_2d)}")
         views = takes_2d[action]
-        sized = isinstance(views, (list, tuple)) or (isinstance(views, np.ndarray) and views.ndim > 0)
-        _require(sized, f"{place_2d} is a {kind(views)}, expected a list of {len(CAMERAS)} cameras")
+        _require(_is_list(views), f"{place_2d} is a {kind(views)}, expected a list of {len(CAMERAS)} cameras")
         _require(len(views) == len(CAMERAS), f"{place_2d} has {len(views)} cameras, expected {len(CAMERAS)}")
         for camera, pixels in enumerate(views):
             place = f"{place_2d}, camera {CAMERAS[camera]}"
@@ -105,9 +104,13 @@ def _runs(subject, takes_3d, takes_2d, file_3d, file_2d):
 
 def _is_whole(world, views):
     """Whether there are four cameras with as many frames as the 3D."""
-    if not isinstance(views, (list, tuple)) or len(views) != len(CAMERAS):
+    if not _is_list(views) or len(views) != len(CAMERAS):
         return False
     return all(isinstance(pixels, np.ndarray) and pixels.ndim and len(pixels) >= len(world) for pixels in views)
+
+
+def _is_list(views):
+    return isinstance(views, (list, tuple)) or (isinstance(views, np.ndarray) and views.ndim > 0)
 
 
 def _split(runs, file_3d, file_2d):
@@ -118,12 +121,7 @@ def _split(runs, file_3d, file_2d):
         "action": [run.action.split()[0] for run in runs],
     }
     arrays = {"joints_2d": _joints_2d(runs, file_2d), "joints_3d": _joints_3d(runs, file_3d)}
-    return SplitContent(int(bounds[-1]), arrays, {key: _coded(bounds, values) for key, values in names.items()})
-
-
-def _coded(bounds, names):
-    table = list(dict.fromkeys(names))
-    return Names(bounds, np.array([table.index(name) for name in names], np.int32), table)
+    return SplitContent(int(bounds[-1]), arrays, {key: Names.of_runs(bounds, values) for key, values in names.items()})
 
 
 def _joints_2d(runs, path):
@@ -153,11 +151,7 @@ def _joints_3d(runs, path):
 
 def _finite(pose, place):
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite
-        pose = np.asarray(pose, np.float32)
-    finite = np.isfinite(pose)
-    if not finite.all():
-        raise InputError(f"{place}: frame {first_frame(~finite)} is not finite: repair or leave out that frame")
-    return pose
+        return finite(np.asarray(pose, np.float32), place)
 
 
 def _subjects(members, name, path):
@@ -170,8 +164,8 @@ def _subjects(members, name, path):
         takes = positions[subject]
         _require(isinstance(takes, dict), f"{path}: {subject} is a {kind(takes)}, expected a dict of actions")
         for action in takes:
-            named = isinstance(action, str) and action.strip()
-            _require(named, f"{path}: {subject} has an action {repr(action)[:40]}, expected a name like 'Directions 1'")
+            named = isinstance(action, str) and action.strip() and action.isprintable()
+            _require(named, f"{path}: {subject} has an action {short(action)}, expected a name like 'Directions 1'")
     return positions
 
 
@@ -182,12 +176,6 @@ def _check_pose(array, shape, place):
     _require(len(array) > 0, f"{place} holds no frame")
     good = array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8)
     _require(good, f"{place} has dtype {array.dtype}, expected float16, float32 or float64")
-
-
-def _origin(origin, path):
-    _require(isinstance(origin, dict), f"{path}: origin is a {kind(origin)}, expected a dict")
-    check_json(origin, path)
-    return origin
 
 
 def _require(condition, problem):

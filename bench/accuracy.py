@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from baselines import create_model, evaluation, load_weights
+from baselines.checks import short
 from baselines.errors import InputError
 from baselines.files import sha256
 from baselines.registry import entry
 
 from . import environment, records
+
+# What a weights file may say about itself.
+_METADATA = {"model": str, "frames": int, "numbers": dict, "input": str, "epoch": int, "chosen_by": str}
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Weights:
     model_name: str
     frames: int
     numbers: dict
-    input: str
+    input: str | None  # None: the data set's default
     path: Path
     epoch: int | None
     chosen_by: str | None
@@ -53,7 +58,7 @@ def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
     numbers = _of_forward_pass(known.get("numbers", {}))
     model = load_weights(create_model(model_name, frames=frames, **numbers), path)
     epoch, chosen_by = known.get("epoch"), known.get("chosen_by")
-    return Weights(model, model_name, frames, numbers, known.get("input", input_2d or "sh"), path, epoch, chosen_by)
+    return Weights(model, model_name, frames, numbers, known.get("input", input_2d), path, epoch, chosen_by)
 
 
 def _metadata(path):
@@ -62,9 +67,12 @@ def _metadata(path):
     try:
         with safe_open(path, "pt") as file:
             found = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "format"}
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}); copy it again.") from error
-    return found
+    for key, kind in _METADATA.items():
+        if not isinstance(found.get(key), kind | None):
+            raise InputError(f"{path} says that its {key} is {short(found[key])}, which cannot be; get the file again.")
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def evaluate(weights, dataset, device, scan_implementation, progress=None):
@@ -107,6 +115,7 @@ def record_training(folder, recipe, dataset, history, device, scan_implementatio
         epoch_s=columns["epoch_s"],
         data_wait_share=columns["data_wait_share"],
         clips_per_s=float(np.median(columns["clips_per_s"])),
+        processes=int(os.environ.get("WORLD_SIZE", 1)),
     )
     path = Path(folder) / "training.jsonl"
     if not _is_recorded(path, record):
@@ -116,7 +125,7 @@ def record_training(folder, recipe, dataset, history, device, scan_implementatio
 def _is_recorded(path, record):
     """Whether the file holds this run. Its epochs' seconds tell it from any other, to their last digit."""
     for line in path.read_bytes().splitlines() if path.is_file() else ():
-        with contextlib.suppress(ValueError):  # a line cut short by a kill
+        with contextlib.suppress(ValueError, AttributeError):  # a line cut short by a kill, or no record
             if json.loads(line).get("epoch_s") == record.epoch_s:
                 return True
     return False

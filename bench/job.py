@@ -41,11 +41,16 @@ class Job:
 
 def run_python(arguments):
     """Run Python with these arguments; if it fails, the line of its stderr that says why."""
-    done = subprocess.run([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, errors="replace")
-    print(done.stderr, file=sys.stderr, end="", flush=True)
-    if done.returncode == 0:
+    with subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        try:
+            _, told = process.communicate()
+        except BaseException:
+            process.terminate()  # on which torchrun ends its processes, as it could not when killed
+            raise
+    print(told, file=sys.stderr, end="", flush=True)
+    if process.returncode == 0:
         return None
     for pattern in (r"^error: (.+)", r"^(?:\[rank\d+\]: *)?([\w.]*(?:Error|Exception): .+)", r"^(.*\S.*)"):
-        if found := re.findall(pattern, done.stderr, re.MULTILINE):
+        if found := re.findall(pattern, told, re.MULTILINE):
             return found[-1]
-    return f"exit code {done.returncode}"
+    return f"exit code {process.returncode}"

@@ -29,7 +29,7 @@ from baselines.errors import InputError
 
 from .environment import Environment
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class _Strict(BaseModel):
@@ -39,7 +39,7 @@ class _Strict(BaseModel):
 class _Record(_Strict):
     """What every record carries."""
 
-    schema_version: Literal[2] = Field(SCHEMA, alias="schema")
+    schema_version: Literal[3] = Field(SCHEMA, alias="schema")
     created_utc: AwareDatetime = Field(default_factory=lambda: datetime.now(timezone.utc))
     environment: Environment
 
@@ -291,6 +291,7 @@ class TrainingRecord(_ModelRecord):
     epoch_s: list[NonNegativeFloat]
     data_wait_share: list[NonNegativeFloat] | None = None  # of epoch_s; None in records from before it was measured
     clips_per_s: NonNegativeFloat
+    processes: PositiveInt = 1  # that trained together
 
     @model_validator(mode="after")
     def _one_entry_an_epoch(self):
@@ -391,10 +392,14 @@ def read(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"There is no records folder {folder}; measure something first or check the path.")
+    try:
+        contents = {path: path.read_bytes() for path in sorted(folder.glob("*.jsonl"))}
+    except OSError as error:
+        raise InputError(f"Cannot read {error.filename}: {error.strerror}; check its permissions.") from error
     return [
         _parse(line, f"{path}, line {number}")
-        for path in sorted(folder.glob("*.jsonl"))
-        for number, line in enumerate(path.read_bytes().split(b"\n"), start=1)
+        for path, content in contents.items()
+        for number, line in enumerate(content.split(b"\n"), start=1)
         if line.strip()
     ]
 
@@ -402,7 +407,7 @@ def read(folder):
 def _parse(line, where):
     try:
         content = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{where} is not a whole JSON record; an interrupted run may have cut it short, remove that line."
         ) from error

@@ -75,6 +75,8 @@ def plan(recipes, data, top="runs", **overrides):
         dataset = opened.get(recipe.data)
         if dataset is None:
             raise InputError(f"{path} is for data {recipe.data}; name a file or folder of them with --data.")
+        if dataset.input != recipe.input:
+            dataset = open_dataset(dataset.path, recipe.input)  # its digest may be of other files
         folder = runs.default_folder(path, top)
         if folder in rows:
             raise InputError(f"{rows[folder].path} and {path} share the run folder {folder}; rename one of them.")
@@ -126,8 +128,9 @@ def sweep(rows, top, executor="local", resources=Resources(), jobs=1, options=()
                     engine.update_parameters(visible_gpus=_gpus(place, resources.gpus))
                 train, evaluate = _arguments(row, options, train_options)
                 job = engine.submit(Job(train, evaluate, resources.gpus))
-                with replacing(logs / f"{row.name}.job") as temporary:
-                    temporary.write_text(job.job_id)
+                if executor == "slurm":
+                    with replacing(logs / f"{row.name}.job") as temporary:
+                        temporary.write_text(job.job_id)
                 tell(f"{row.name}: job {job.job_id} submitted, prints to {job.paths.stdout}")
                 active[row.folder] = row, job, place
             for row, job, place in [ended for ended in active.values() if ended[1].done()]:

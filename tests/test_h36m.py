@@ -326,20 +326,31 @@ SCHEMA = ": use a file of the MotionBERT schema"
     "change, message",
     [
         (lambda c: c.pop("test"), f" has no split 'test', only 'train'{SCHEMA}"),
-        (lambda c: c.update(test=[1]), f": test is a list, expected a dict{SCHEMA}"),
+        (lambda c: c.update(test=[1]), f": test is a list of 1, expected a dict{SCHEMA}"),
         (
             lambda c: [c["train"].pop(key) for key in list(c["train"])[1:-1]],
             ": train has no 'confidence' and no 'joint3d_image' and no 'joints_2.5d_image' and no '2.5d_factor' and no "
             f"'camera_name' and no 'source', only 'joint_2d', 'action'{SCHEMA}",
         ),
-        (lambda c: c.update(origin=3), f": origin is a int, expected a dict{SCHEMA}"),
+        (lambda c: c.update(origin=3), ": origin is a int, expected a dict: leave it out or make it one"),
         (
             lambda c: c.update(origin={"seed": np.zeros(2)}),
             ": origin holds more than numbers, strings, lists and dicts: simplify it",
         ),
         (edit("test", "joint_2d", lambda a: a[:0]), f": test/joint_2d holds no frame{SCHEMA}"),
+        (
+            edit("test", "action", lambda a: ["\x1b[2J"] * 319),
+            f": test/action has '\\x1b[2J', expected printable text{SCHEMA}",
+        ),
+        (
+            lambda c: c.update(origin={"kind": "\ud800"}),
+            ": origin holds more than numbers, strings, lists and dicts: simplify it",
+        ),
         (edit("test", "joint_2d", lambda a: 5), f": test/joint_2d is a int, expected one entry for each frame{SCHEMA}"),
-        (edit("test", "joint_2d", np.ndarray.tolist), f": test/joint_2d is a list, expected a numpy array{SCHEMA}"),
+        (
+            edit("test", "joint_2d", np.ndarray.tolist),
+            f": test/joint_2d is a list of 319, expected a numpy array{SCHEMA}",
+        ),
         (
             edit("test", "joint_2d", lambda a: a[:, :16]),
             f": test/joint_2d has shape (319, 16, 2), expected (319, 17, 2){SCHEMA}",
@@ -418,7 +429,7 @@ def test_not_a_dict(write):
     path = write([1, 2])
     with pytest.raises(InputError) as error:
         Human36M(path)
-    assert str(error.value) == f"{path} holds a list, not a dict of the splits train and test{SCHEMA}"
+    assert str(error.value) == f"{path} holds a list of 2, not a dict of the splits train and test{SCHEMA}"
 
 
 def test_unusable_files(tmp_path, path):

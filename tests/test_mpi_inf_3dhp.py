@@ -262,6 +262,10 @@ LEGS = (
             f"{TRAIN}: S1 Seq1: the frames per second are '25', expected a number such as 25 or 50{SCHEMA}",
         ),
         (
+            edit(*SEQUENCE, 1, lambda _: 10**5000),
+            f"{TRAIN}: S1 Seq1: the frames per second are int, expected a number such as 25 or 50{SCHEMA}",
+        ),
+        (
             edit(*SEQUENCE, 1, lambda _: float("nan")),
             f"{TRAIN}: S1 Seq1: the frames per second are nan, expected a number such as 25 or 50{SCHEMA}",
         ),
@@ -340,7 +344,7 @@ def test_unfit_content_is_named(content, write, change, message):
 @pytest.mark.parametrize(
     "origin, message",
     [
-        (np.zeros(3), "origin is a numpy array of shape (3,), expected a dict" + SCHEMA),
+        (np.zeros(3), "origin is a numpy array of shape (3,), expected a dict: leave it out or make it one"),
         ({"seed": np.zeros(2)}, "origin holds more than numbers, strings, lists and dicts: simplify it"),
     ],
 )

@@ -148,6 +148,16 @@ def test_shape_and_data_disagree(tmp_path, shape):
     assert refusal(path) == "FILE is truncated or damaged (ValueError): copy or download it again"
 
 
+@pytest.mark.parametrize(
+    "header", ["{(", "{'descr': 'f8,(', 'fortran_order': False, 'shape': ()}", "'''", " a\n  b\n c"]
+)
+def test_damaged_header(tmp_path, header):
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header.encode() + bytes(8))
+    assert refusal(path).startswith("FILE is truncated or damaged (")
+
+
 @pytest.mark.parametrize("descr, kind", [("<U3", "<U3"), ([("a", "<f8")], "[('a', '<f8')]"), ("<c8", "complex64")])
 def test_other_dtypes(tmp_path, descr, kind):
     path = write_member(tmp_path, bytes(24), descr, (1,))

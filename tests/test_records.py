@@ -42,7 +42,7 @@ def test_a_line_names_schema_kind_time_and_environment(tmp_path):
     records.append(tmp_path / "a.jsonl", training())
     (line,) = (tmp_path / "a.jsonl").read_text().splitlines()
     content = json.loads(line)
-    assert content["schema"] == 2
+    assert content["schema"] == 3
     assert content["kind"] == "training"
     assert content["created_utc"].endswith("Z")
     assert content["environment"]["torch"] == __import__("torch").__version__
@@ -85,7 +85,7 @@ def test_a_torn_line_is_named_and_does_not_spoil_the_next(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"schema": 3}, r"line 1 has schema 3 but this version reads schemas 1 to 2"),
+        ({"schema": 4}, r"line 1 has schema 4 but this version reads schemas 1 to 3"),
         ({"schema": None}, r"line 1 has schema None"),
         ({"speed_ms": 3}, r"line 1, key training\.speed_ms: Extra inputs are not permitted"),
         ({"clips_per_s": "fast"}, r"line 1, key training\.clips_per_s: Input should be a valid number"),

@@ -94,6 +94,7 @@ def test_published_posemamba_recipe(variant):
         ("total_variation: {order: 0.5, weight: 1, ordr: 1}", "total_variation.ordr: is no setting .* mean order"),
         ("total_variation: {order: 0.5, weight: 1}", "yaml: total_variation is of poses over time, but here mlp"),
         ("frames: [", "is not valid YAML"),
+        ("1: 2", "key 1: Keys should be strings"),
     ],
 )
 def test_wrong_recipes(tmp_path, change, message):
@@ -356,6 +357,17 @@ def test_a_folder_is_never_overwritten_by_another_run(synthetic_dataset, tmp_pat
 def test_loss_that_explodes_stops_the_run(synthetic_dataset, tmp_path):
     with pytest.raises(InputError, match="not finite in epoch 0, step .*lower learning_rate"):
         train(Recipe(**MLP | {"learning_rate": 1e30}), synthetic_dataset, tmp_path, "cpu")
+
+
+def test_loss_that_explodes_but_is_finite_stops_the_run(synthetic_dataset, tmp_path):
+    with pytest.raises(InputError, match=r"not finite in epoch 0, step 0, .*a loss above 1,000,000 counts as that"):
+        train(Recipe(**MLP | {"loss": {"mpjpe": 1e9}}), synthetic_dataset, tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("numbers", [{"embed_dim": "big"}, {"embed_dim": 0}])
+def test_numbers_that_make_no_model(numbers):
+    with pytest.raises(InputError, match="Model posemamba_toy cannot be built with embed_dim"):
+        create_model("posemamba_toy", **numbers)
 
 
 def test_folder_that_cannot_be_made(synthetic_dataset, tmp_path):

@@ -32,7 +32,7 @@ def test_parts_of_a_batch():
         counted = [clip for part, share in sum(parts, []) if share for clip in part]
         assert sorted(counted) == numbers.tolist()
         assert sum(share for _, share in sum(parts, [])) == pytest.approx(1)
-        assert all(parts), "every process has a gradient to share"
+        assert len(parts[0]) == len(parts[1]) > 0, "no process waits for another's pass in vain"
 
 
 def together(path, folder):

@@ -181,7 +181,7 @@ def test_the_damaged_take_is_left_out_and_said(content, write, damage):
 
 def test_unknown_subjects_are_left_out_and_said(content, write):
     content["positions_3d"]["S2"] = content["positions_3d"]["S1"]
-    assert open_dataset(write(content)).left_out == ["subject S2: its cameras are not known"]
+    assert open_dataset(write(content)).left_out == ["subject 'S2': its cameras are not known"]
 
 
 # Unfit files
@@ -221,7 +221,7 @@ D3, D2 = "data_3d_h36m.npz", DETECTIONS["cpn"]
     [
         (put("positions_3d", "S7", DELETED), f"{D3} has no subject S7, only 'S1', 'S5', 'S6', 'S8', 'S9', 'S11'{USE}"),
         (put("positions_2d", "S9", DELETED), f"{D2} has no subject S9, only 'S1', 'S5', 'S6', 'S7', 'S8', 'S11'{USE}"),
-        (put("positions_3d", "S1", []), f"{D3}: S1 is a list, expected a dict of actions{USE}"),
+        (put("positions_3d", "S1", []), f"{D3}: S1 is a list of 0, expected a dict of actions{USE}"),
         (put("positions_2d", "S5", {4: []}), f"{D2}: S5 has an action 4, expected a name like 'Directions 1'{USE}"),
         (
             put("positions_2d", "S5", "WalkDog", DELETED),
@@ -270,14 +270,14 @@ D3, D2 = "data_3d_h36m.npz", DETECTIONS["cpn"]
             put("positions_2d", "S11", "WalkDog", 3, with_value(5, 16, 1, value=np.inf)),
             f"{D2}: S11/WalkDog, camera 60457274: frame 5 is not finite: repair or leave out that frame",
         ),
-        (put("metadata", "origin", 3), f"{D2}: origin is a int, expected a dict{USE}"),
+        (put("metadata", "origin", 3), f"{D2}: origin is a int, expected a dict: leave it out or make it one"),
         (
             lambda content: content.update(metadata=[1]),
-            f"{D2}: metadata is a ndarray, expected a dict{USE}",
+            f"{D2}: metadata is a numpy array of shape (1,), expected a dict{USE}",
         ),
         (
             lambda content: content.update(positions_3d=[1, 2]),
-            f"{D3}: positions_3d is a ndarray, expected a dict of subjects{USE}",
+            f"{D3}: positions_3d is a numpy array of shape (2,), expected a dict of subjects{USE}",
         ),
         (lambda content: content.pop("metadata"), f"{D2} has no array 'metadata', only 'positions_2d': *"),
     ],

@@ -33,7 +33,7 @@ def main():
     try:
         app()
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; run the same command again to go on")
+        Console(stderr=True).print("interrupted; the same command goes on where it was (train: with --resume)")
         sys.exit(130)
     except Exception as error:
         sys.exit(_explain(error))
@@ -51,7 +51,7 @@ def _explain(error):
         console.print(f"[bold red]error:[/] {escape(str(error))}")
         return 2
     if isinstance(error, TooBusy):
-        console.print(f"{error} Measure again when it is idle.")
+        console.print(f"{escape(str(error))} Measure again when it is idle.")
         return 3
     raise error
 
@@ -113,6 +113,6 @@ def render(
 
     rendered = render_all(records_folder, published, folder)
     for path in rendered.written:
-        out.print(str(path), highlight=False)
+        out.print(str(path))
     for reason in rendered.skipped:
-        out.print(reason, highlight=False)
+        out.print(reason)

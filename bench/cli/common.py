@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-out = Console()
+# What is printed comes from files and paths too: brackets and colons in it are text.
+PLAIN = {"markup": False, "emoji": False, "highlight": False}
+out = Console(**PLAIN)
 
 DataFile = Annotated[
     Path, typer.Option("--data", help="A file in MotionBERT's format, or a folder in VideoPose3D's or MPI-INF-3DHP's.")
@@ -28,7 +30,7 @@ RECORDS, SYNTHETIC = Path("results/records"), Path("data/synthetic.pkl")
 def progress(**options):
     """A progress bar on stderr that shows nothing where stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), **options)
+    return Progress(*columns, console=Console(stderr=True, **PLAIN), disable=not sys.stderr.isatty(), **options)
 
 
 def choose_device(name):
@@ -61,12 +63,9 @@ def open_data(path, input_2d=None):
     from baselines.data import open_dataset
 
     dataset = open_dataset(path, input_2d)
-    out.print(
-        f"data: {path}, protocol {dataset.protocol}, {describe_origin(dataset.origin)}; input {dataset.input}",
-        highlight=False,
-    )
+    out.print(f"data: {path}, protocol {dataset.protocol}, {describe_origin(dataset.origin)}; input {dataset.input}")
     for sentence in dataset.left_out:
-        out.print(f"left out: {sentence}", highlight=False)
+        out.print(f"left out: {sentence}")
     return dataset
 
 

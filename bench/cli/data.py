@@ -40,7 +40,7 @@ def synthetic(
     module, default = GENERATORS[form]
     path = path or default
     import_module(module).write(path, frames=frames, seed=seed)
-    out.print(f"wrote {path}", highlight=False)
+    out.print(f"wrote {path}")
 
 
 @app.command()
@@ -56,7 +56,7 @@ def mocap(
     from baselines import mocap as converter
 
     converter.convert(source, path, seed=seed)
-    out.print(f"wrote {path}", highlight=False)
+    out.print(f"wrote {path}")
 
 
 @app.command()
@@ -67,7 +67,7 @@ def check(path: DataArgument, input_2d: Input2D = None):
     """
     dataset = open_data(path, input_2d)
     frames = {split: dataset.frames(split) for split in ("train", "test")}
-    out.print(f"good: {frames['train']:,} training and {frames['test']:,} test frames", highlight=False)
+    out.print(f"good: {frames['train']:,} training and {frames['test']:,} test frames")
 
 
 @app.command()
@@ -89,14 +89,14 @@ def info(
     if plot:
         from baselines.picture import draw_dataset
 
-        out.print(f"wrote {draw_dataset(dataset, plot)}", highlight=False)
+        out.print(f"wrote {draw_dataset(dataset, plot)}")
 
 
 def _flat(summary):
     rows = {}
     for key, value in summary.items():
         if isinstance(value, dict):
-            rows |= {f"{key}: {name}": f"{number:.3g}" for name, number in value.items()}
+            rows |= {f"{key}: {name}": f"{n:,}" if isinstance(n, int) else f"{n:.3g}" for name, n in value.items()}
         elif isinstance(value, list):
             rows[key] = ", ".join(value)
         else:

@@ -3,7 +3,6 @@
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 from rich.table import Column, Table
 
 from .common import (
@@ -81,7 +80,7 @@ def cost(
             uncounted = ", ".join(f"{name} {calls}" for name, calls in record.uncounted_operator_calls.items())
             notes = uncounted and f"not counted: {uncounted}", record.gradient_missing, record.fvcore.missing
             for note in filter(None, notes):
-                bar.console.print(f"{record.model}: {note}", highlight=False, soft_wrap=True)
+                bar.console.print(f"{record.model}: {note}", soft_wrap=True)
     out.print(table)
     if len(names) == 1:
         print_costs(record)
@@ -97,7 +96,7 @@ def print_costs(record):
     ):
         table = Table(title, "MACs", "share")
         for name, part in macs.items():
-            table.add_row(escape(name), f"{part:,}", f"{part / max(record.macs_per_clip, 1):.1%}")
+            table.add_row(name, f"{part:,}", f"{part / max(record.macs_per_clip, 1):.1%}")
         out.print(table)
     table = Table("elementwise operator", "operations")
     for name, operations in record.elementwise_operations_by_operator.items():
@@ -108,7 +107,7 @@ def print_costs(record):
         ("fvcore did not count", record.fvcore.uncounted_operator_calls),
     ):
         names = ", ".join(f"{name} {number}" for name, number in left_out.items()) or "none"
-        out.print(f"{counter}: {names}", highlight=False, soft_wrap=True)
+        out.print(f"{counter}: {names}", soft_wrap=True)
 
 
 TrainingStep = Annotated[
@@ -199,12 +198,12 @@ def compare(
     for text, one in ((first, record.first), (second, record.second)):
         out.print(
             f"{text}: {one.median_ms:.3f} ms (p20 {one.p20_ms:.3f}, p80 {one.p80_ms:.3f}), scan "
-            f"{one.scan_implementation or 'none'}", highlight=False,
+            f"{one.scan_implementation or 'none'}",
         )  # fmt: skip
     out.print(
         f"{first} takes {record.ratio:.3f} times as long as {second}; {record.confidence:.0%} interval "
         f"{record.ratio_low:.3f} to {record.ratio_high:.3f}, {len(record.first.samples_ms)} rounds",
-        highlight=False, soft_wrap=True,
+        soft_wrap=True,
     )  # fmt: skip
 
 
@@ -235,7 +234,7 @@ def scaling(
         table.add_row(name, *("-" if one is None else f"{one:.2f}" for one in exponents))
     out.print(table)
     for sentence in scalings.crossovers(record):
-        out.print(sentence, highlight=False, soft_wrap=True)
+        out.print(sentence, soft_wrap=True)
 
 
 @app.command()
@@ -256,7 +255,7 @@ def scan(
     device = choose_device(device)
     record = _recorded(records_folder / "scan.jsonl", lambda progress: scans.measure(device, seconds, quick, progress))
     for name, reason in record.absent.items():
-        out.print(f"{name} was not measured: {reason}", highlight=False, soft_wrap=True)
+        out.print(f"{name} was not measured: {reason}", soft_wrap=True)
     table = Table("case", "call", "fastest", "ms", "ratio", "to", title=f"selective scan on {device}")
     for one in record.comparisons:
         timed = [timing for timing in one.timings if timing.median_ms]

@@ -24,7 +24,7 @@ def merge(
     """
     from .. import exchange
 
-    out.print(f"wrote {exchange.merge(folders, folder)} records into {folder}", highlight=False)
+    out.print(f"wrote {exchange.merge(folders, folder)} records into {folder}")
 
 
 @app.command("compare")
@@ -42,4 +42,4 @@ def compare_records(first: Folder, second: Folder):
         table.add_row(row.what, row.quantity, *values, ratio)
     out.print(table)
     for folder in (first, second):
-        out.print(f"speeds in {folder}: {exchange.machines(folder)}", highlight=False, soft_wrap=True)
+        out.print(f"speeds in {folder}: {exchange.machines(folder)}", soft_wrap=True)

@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 from typer.core import TyperGroup
 
-from .common import RECORDS, SYNTHETIC, Device, Records, Scan, Track, choose_device, out, progress
+from .common import PLAIN, RECORDS, SYNTHETIC, Device, Records, Scan, Track, choose_device, out, progress
 
 
 class _ListsByDefault(TyperGroup):
@@ -39,7 +38,7 @@ def list_runs(folder: Annotated[Path, typer.Argument(help="Where runs are looked
         recipe, accuracy = run.recipe, run.accuracy
         numbers = run.last_mm, run.best_mm, accuracy and accuracy.mpjpe_mm, run.clips_per_s
         table.add_row(
-            escape(_name(run.folder, folder)),
+            _name(run.folder, folder),
             recipe.model if recipe else "-",
             f"{recipe.data} {recipe.input}" if recipe else "-",
             f"{run.epochs}/{run.of_epochs}" if recipe else "-",
@@ -49,9 +48,9 @@ def list_runs(folder: Annotated[Path, typer.Argument(help="Where runs are looked
         )
         if run.reason:
             reasons.append(f"{_name(run.folder, folder)} {run.state}: {run.reason}")
-    (out if out.is_terminal else Console(width=160)).print(table)  # whole words for a pipe
+    (out if out.is_terminal else Console(width=160, **PLAIN)).print(table)  # whole words for a pipe
     for reason in reasons:
-        out.print(reason, markup=False, highlight=False, soft_wrap=True)
+        out.print(reason, soft_wrap=True)
 
 
 def _name(folder, top):
@@ -77,16 +76,16 @@ def compare(
         if run.log is None:
             raise InputError(f"{run.folder} cannot be compared: {run.reason}")
     for title, rows in (("differences", runs.differences(*pair)), ("errors", runs.errors(*pair))):
-        table = Table("", escape(str(first)), escape(str(second)), title=title if rows else f"no {title}")
+        table = Table("", str(first), str(second), title=title if rows else f"no {title}")
         for quantity, *values in rows:
-            table.add_row(quantity, *(escape(_text(value)) for value in values))
+            table.add_row(quantity, *(_text(value) for value in values))
         out.print(table)
     labels = [str(path) for path in (first, second)]
     curves = [
         curve for run, label in zip(pair, labels) for curve in runs.curves_of(run.folder, run.recipe.model, label)
     ]
     runs.draw_curves(" and ".join(labels), curves, plot, suffixes=("png",))
-    out.print(f"wrote {plot.with_suffix('.png')}", highlight=False)
+    out.print(f"wrote {plot.with_suffix('.png')}")
 
 
 def _text(value):
@@ -134,7 +133,9 @@ def sweep(
     if wrong := [text for text, (key, equals, _) in zip(slurm, pairs) if not (key and equals)]:
         raise InputError(f"--slurm {wrong[0]} is not KEY=VALUE; write for example --slurm account=lab.")
     if gpus is None:
-        gpus = 1 if executor == "slurm" else int(choose_device(device) == "cuda")
+        gpus = int(device != "cpu" if executor == "slurm" else choose_device(device) == "cuda")
+    if gpus and device == "auto":
+        device = "cuda"  # a job that finds no GPU fails, instead of training on the CPU
     rows = sweeps.plan(recipes, data, folder, **({} if epochs is None else {"epochs": epochs}))
     further = {key: value for key, _, value in pairs}
     resources = sweeps.Resources(gpus, nodes, time, partition, further)
@@ -144,7 +145,7 @@ def sweep(
     with progress() as bar:
         outcomes = sweeps.sweep(
             rows, folder, executor, resources, jobs, options, train_options,
-            lambda text: bar.console.print(text, highlight=False, markup=False, soft_wrap=True),
+            lambda text: bar.console.print(text, soft_wrap=True),
         )  # fmt: skip
     table = Table("row", "outcome", "epochs", "test MPJPE, mm", "official MPJPE, mm")
     for outcome in outcomes:
@@ -156,8 +157,6 @@ def sweep(
     out.print(table)
     for outcome in outcomes:
         if outcome.reason:
-            out.print(
-                f"{outcome.row.name} {outcome.state}: {outcome.reason}", markup=False, highlight=False, soft_wrap=True
-            )
+            out.print(f"{outcome.row.name} {outcome.state}: {outcome.reason}", soft_wrap=True)
     if any(outcome.state == "failed" for outcome in outcomes):
         raise typer.Exit(1)

@@ -42,7 +42,7 @@ def train(
     """Train a model by a recipe, and add its record once it is finished.
 
     On several GPUs or nodes, start the same command by torchrun, with a run folder that all of them see:
-    `torchrun --nproc-per-node 2 -- .venv/bin/liftbench train RECIPE.yaml --data FILE`
+    `torchrun --standalone --nproc_per_node 2 -m -- bench train RECIPE.yaml --data FILE`
 
     Example: `liftbench train configs/toy/posemamba_toy.yaml --data data/synthetic.pkl --resume`
     """
@@ -62,7 +62,7 @@ def train(
     out.quiet = not first
     dataset = open_data(data, recipe.input)
     folder = run or runs.default_folder(recipe_path)
-    out.print(f"training {recipe.model} on {device}, scan {implementation}, into {folder}", highlight=False)
+    out.print(f"training {recipe.model} on {device}, scan {implementation}, into {folder}")
     watch = runs.Watch(folder, recipe.model, environment.describe(device, implementation))
     bar = progress()
     bar.disable |= not first
@@ -73,7 +73,7 @@ def train(
         def on_epoch(row):
             bar.update(epoch_bar, completed=row["epoch"] + 1)
             line = _epoch_line(row)
-            bar.console.print(line, highlight=False)
+            bar.console.print(line)
             watch.epoch(line)
 
         def on_step(done, total):
@@ -85,7 +85,7 @@ def train(
         )
     if first:
         accuracy.record_training(records_folder, recipe, dataset, history, device, implementation)
-    out.print(f"finished: {len(history)} epochs in {folder}", highlight=False)
+    out.print(f"finished: {len(history)} epochs in {folder}")
 
 
 def _epoch_line(row):
@@ -108,9 +108,9 @@ def evaluate(
     scan: Scan = "auto",
     records_folder: Records = RECORDS,
 ):
-    """Evaluate weights by the Human3.6M protocol and its common variations.
+    """Evaluate weights by the protocol of the data and its common variations.
 
-    Example: `liftbench evaluate runs/posemamba_toy --data data/synthetic.pkl`
+    Example: `liftbench evaluate runs/toy/posemamba_toy --data data/synthetic.pkl`
     """
     from baselines.files import replacing
 
@@ -135,4 +135,4 @@ def evaluate(
     for name, row in record.variants.items():
         table.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))
     out.print(table)
-    out.print(f"always answering the mean training pose: {record.mean_pose_mpjpe_mm:.2f} mm", highlight=False)
+    out.print(f"always answering the mean training pose: {record.mean_pose_mpjpe_mm:.2f} mm")

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from .common import out
@@ -34,7 +33,7 @@ def fetch(
     from baselines import fetch as fetching
 
     def report(url):
-        out.print(f"downloading {url}", highlight=False, soft_wrap=True)
+        out.print(f"downloading {url}", soft_wrap=True)
 
     print_converted(*fetching.fetch(name, path, hosts, report))
 
@@ -69,7 +68,7 @@ def inspect(
 
     table = Table("item", "content", title=str(path))
     for item, text in converter.inspect(path):
-        table.add_row(escape(item), escape(text))
+        table.add_row(item, text)
     out.print(table)
 
 
@@ -77,11 +76,9 @@ def print_converted(path, provenance):
     """What a converted file holds, and what was left out or could not be told."""
     out.print(
         f"wrote {path}: {provenance['model']}, {provenance['frames']} frames, {provenance['parameters']:,} parameters "
-        f"(where it comes from: {path.with_suffix('.json')})", highlight=False, soft_wrap=True,
+        f"(where it comes from: {path.with_suffix('.json')})", soft_wrap=True,
     )  # fmt: skip
     if provenance["left_out"]:
-        out.print(
-            f"left out: {provenance['left_out_parameters']:,} parameters that the model never uses", highlight=False
-        )
+        out.print(f"left out: {provenance['left_out_parameters']:,} parameters that the model never uses")
     if provenance["also_fits"]:
-        out.print(f"its tensors fit {', '.join(provenance['also_fits'])} as well; --model chooses", highlight=False)
+        out.print(f"its tensors fit {', '.join(provenance['also_fits'])} as well; --model chooses")
