@@ -20,7 +20,7 @@ from .records import Ceilings, SpeedRecord, TimedData, Timing
 
 BATCHES = tuple(2**k for k in range(11))
 _SAMPLES = (3, 200)  # a batch size gets at least and at most so many
-_WORTHWHILE = 1.03  # one of two larger batches must raise the throughput by this factor, or the sweep ends
+_WORTHWHILE = 1.03  # one of three larger batches must raise the throughput by this factor, or the sweep ends
 _MEMORY_SHARE = 0.5  # of what is free, that a batch may be expected to take
 
 
@@ -111,7 +111,7 @@ def _sweep(sample, latency, batches, budget_s, meter):
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             return sweep, "memory limit"
-        if len(sweep) > 2 and max(map(_clips_per_s, sweep[-2:])) < _WORTHWHILE * max(map(_clips_per_s, sweep[:-2])):
+        if len(sweep) > 3 and max(map(_clips_per_s, sweep[-3:])) < _WORTHWHILE * max(map(_clips_per_s, sweep[:-3])):
             return sweep, "no further gain"
     return sweep, "largest batch"
 

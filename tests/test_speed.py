@@ -206,8 +206,9 @@ def sweep(medians_ms, batches=(1, 2, 4, 8, 16), seconds=1e6, peak_mib=1.0, free_
 def test_the_sweep_ends_where_it_should():
     linear = [10.0] * 5
     assert sweep(linear) == ([1, 2, 4, 8, 16], "largest batch")
-    assert sweep([10, 20, 40, 80, 160]) == ([1, 2, 4], "no further gain")
-    assert sweep([10, 20, 30, 60, 120]) == ([1, 2, 4, 8, 16], "no further gain")
+    assert sweep([10, 20, 40, 80, 160]) == ([1, 2, 4, 8], "no further gain")
+    assert sweep([10, 20, 40, 50, 60]) == ([1, 2, 4, 8, 16], "largest batch"), "batches 2 and 4 gain nothing, 8 does"
+    assert sweep([10, 15, 30, 60, 120]) == ([1, 2, 4, 8, 16], "no further gain")
     assert sweep(linear, seconds=0.05) == ([1], "time limit")
     assert sweep(linear, peak_mib=100, free_mib=1000) == ([1, 2, 4], "memory limit")
 
