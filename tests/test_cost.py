@@ -16,7 +16,7 @@ from baselines.registry import entry
 from bench import cost, cost_tables
 from bench.cost import rules
 from bench.cost.plain import plain_graph, twin
-from bench.records import CostRecord
+from bench.records import SCHEMA, CostRecord
 from bench.results import Missing, Results
 from mdtf.model import GraphMixer, Mixer
 from posemamba.model import GridMixer, Mlp
@@ -694,7 +694,7 @@ def test_modules_are_grouped_by_two_names():
 
 def test_a_record_of_schema_1_has_dashes_for_what_it_did_not_count():
     line = (ROOT / "tests" / "golden" / "records_schema_1.jsonl").read_text().splitlines()[0]
-    record = CostRecord.model_validate_json(json.dumps(json.loads(line) | {"schema": 2}))
+    record = CostRecord.model_validate_json(json.dumps(json.loads(line) | {"schema": SCHEMA}))
     results = Results([record], ROOT / "results" / "published.csv")
     row = cost_tables.cost(results).rows[0]
     assert row["MACs, M"] == record.macs_per_clip / 1e6
