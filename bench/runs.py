@@ -79,6 +79,8 @@ class Watch:
                     self._draw()
             elif not self._log.tell():  # refused before it began: as if nothing had been
                 Path(self._log.name).unlink()
+                with contextlib.suppress(OSError):  # there is something else in it
+                    self.folder.rmdir()
 
     def _say(self, text):
         try:
