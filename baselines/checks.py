@@ -28,13 +28,20 @@ def listed(keys):
     return ", ".join(map(short, itertools.islice(keys, 20))) or "nothing"
 
 
+def is_float(array):
+    """Whether an array is float16, float32 or float64."""
+    return array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8)
+
+
 def first_frame(bad):
     """The first frame of which anything is bad; bad: (n, ...) bool."""
     return int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
 
 
 def finite(block, place, start=0):
-    """block: (n, ...) float32, the frames from `start` on, returned where all of its numbers are finite."""
+    """block: (n, ...), the frames from `start` on; returned as float32 where all of its numbers are finite as such."""
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite
+        block = np.asarray(block, np.float32)
     good = np.isfinite(block)
     if not good.all():
         raise InputError(f"{place}: frame {start + first_frame(~good)} is not finite: repair or leave out that frame")

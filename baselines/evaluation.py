@@ -83,7 +83,8 @@ def score(dataset, predictions, frames, split="test"):
         valid = kept & np.isfinite(values).reshape(len(values), -1).all(-1)
         return {names[code]: values[valid & (actions == code)].mean(0) for code in np.unique(actions[valid])}
 
-    action_wise = {key: _mean_of_actions(per_action(errors[key])) for key in protocol.columns}
+    by_action = {key: per_action(errors[key]) for key in protocol.columns}
+    action_wise = {key: _mean_of_actions(values) for key, values in by_action.items()}
     frame_wise = {key: _mean(errors[key][kept]) for key in protocol.columns}
     if protocol.by_action:
         official, other = action_wise, {"frame-wise": frame_wise}
@@ -97,13 +98,9 @@ def score(dataset, predictions, frames, split="test"):
             key: _mean_of_actions({code: errors[key][actions == code] for code in np.unique(actions)})
             for key in protocol.columns
         }
-    by_action = {
-        f"{key}_per_action": {name: float(value) for name, value in per_action(errors[key]).items()}
-        for key in protocol.headlines
-    }
     return {
         **{key: official[key] for key in protocol.headlines},
-        **by_action,
+        **{f"{key}_per_action": {name: float(v) for name, v in by_action[key].items()} for key in protocol.headlines},
         "mpjpe_mm_per_joint": dict(zip(JOINTS, joints.tolist(), strict=True)),
         "variants": variants,
     }

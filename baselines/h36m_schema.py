@@ -14,7 +14,7 @@ import re
 import numpy as np
 
 from baselines.cache import SPLITS, Names, SplitContent
-from baselines.checks import check_origin, finite, first_frame, kind, listed, short
+from baselines.checks import check_origin, finite, first_frame, is_float, kind, listed, short
 from baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 1_559_752, "test": 566_920}  # of the licensed file
@@ -87,7 +87,7 @@ def _check_array(array, shape, frames, place):
         array = array[..., 0]
     _require(array.shape == (frames, *shape), f"{place} has shape {array.shape}, expected {(frames, *shape)}")
     _require(
-        array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8),
+        is_float(array),
         f"{place} has dtype {array.dtype}, expected float16, float32 or float64",
     )
     return array

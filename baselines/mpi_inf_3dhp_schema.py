@@ -13,7 +13,7 @@ import numpy as np
 
 from baselines import npz
 from baselines.cache import Content, Names, SplitContent
-from baselines.checks import check_origin, finite, kind, listed, short
+from baselines.checks import check_origin, finite, is_float, kind, listed, short
 from baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 8 * 131_592}  # eight of the cameras, and the frames that the scripts name for the sequences
@@ -97,8 +97,7 @@ def _poses(content, place, *further):
     arrays = {key: content[key] for key in ("data_2d", "data_3d")}
     for key, array in arrays.items():
         _require(isinstance(array, np.ndarray), f"{place}/{key} is a {kind(array)}, expected a numpy array")
-        number = array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8)
-        _require(number, f"{place}/{key} has dtype {array.dtype}, expected float16, float32 or float64")
+        _require(is_float(array), f"{place}/{key} has dtype {array.dtype}, expected float16, float32 or float64")
         shape = f"(n, {', '.join(map(str, SHAPES[key]))})"
         _require(array.shape[1:] == SHAPES[key], f"{place}/{key} has shape {array.shape}, expected {shape}")
     frames = {key: len(array) for key, array in arrays.items()}
@@ -142,10 +141,9 @@ def _split(runs):
 def _blocks(key, runs, places):
     """The arrays of all runs under one key, float32, run by run, checked as they come."""
     for arrays, place in zip(runs, places, strict=True):
-        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused below
-            block = np.asarray(arrays[key], np.float32)
+        block = arrays[key]
         if key in ("data_2d", "data_3d"):
-            finite(block, f"{place}/{key}")
+            block = finite(block, f"{place}/{key}")
             if key == "data_3d":
                 _check_anatomy(block[arrays["valid"] > 0], f"{place}/{key}")
             block = block[:, JOINT_ORDER]

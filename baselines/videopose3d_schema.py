@@ -16,7 +16,7 @@ import numpy as np
 from baselines import npz
 from baselines.cache import Content, Names, SplitContent
 from baselines.cameras import CAMERAS, SUBJECTS, load_cameras, world_to_camera
-from baselines.checks import check_origin, finite, first_frame, kind, listed, short
+from baselines.checks import check_origin, finite, first_frame, is_float, kind, listed, short
 from baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 1_559_752, "test": 543_344}  # of the released files
@@ -128,13 +128,13 @@ def _joints_2d(runs, path):
     """(frames, 17, 2) float32, pixels, of one run after another."""
     for run in runs:
         place = f"{run.place(path)}, camera {CAMERAS[run.camera]}"
-        yield _finite(run.pixels[: len(run.world)], place)
+        yield finite(run.pixels[: len(run.world)], place)
 
 
 def _joints_3d(runs, path):
     """(frames, 17, 3) float32, metres, camera frame, of one run after another."""
     for run in runs:
-        world = _finite(run.world[:, KEPT_JOINTS], run.place(path)).astype(np.float64)
+        world = finite(run.world[:, KEPT_JOINTS], run.place(path)).astype(np.float64)
         far = np.abs(world) > FARTHEST_M
         if far.any():
             frame = first_frame(far)
@@ -147,11 +147,6 @@ def _joints_3d(runs, path):
             where = f"{run.place(path)}: frame {first_frame(behind)} lies behind camera {camera.name}"
             _require(False, f"{where}, expected metres in the world frame of Human3.6M's cameras")
         yield joints.astype(np.float32)
-
-
-def _finite(pose, place):
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite
-        return finite(np.asarray(pose, np.float32), place)
 
 
 def _subjects(members, name, path):
@@ -174,8 +169,7 @@ def _check_pose(array, shape, place):
     expected = f"(frames, {shape[0]}, {shape[1]})"
     _require(array.ndim == 3 and array.shape[1:] == shape, f"{place} has shape {array.shape}, expected {expected}")
     _require(len(array) > 0, f"{place} holds no frame")
-    good = array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8)
-    _require(good, f"{place} has dtype {array.dtype}, expected float16, float32 or float64")
+    _require(is_float(array), f"{place} has dtype {array.dtype}, expected float16, float32 or float64")
 
 
 def _require(condition, problem):
