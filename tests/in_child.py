@@ -3,7 +3,10 @@
 import copy
 import multiprocessing
 import os
+import signal
 import socket
+import threading
+import time
 
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(["baselines.training", "baselines.h36m"])
@@ -46,16 +49,30 @@ def _run(function, arguments, environment):
     function(*arguments)
 
 
-def train(settings, path, folder, minutes=10):
+def train(settings, path, folder, minutes=10, on_step=None):
     """Train in this process, and leave an InputError's sentence in FOLDER.error."""
     from baselines.errors import InputError
     from baselines.h36m import Human36M
     from baselines.recipe import Recipe
     from baselines.training import train
 
+    dataset = few_clips(Human36M(path))
     try:
-        train(Recipe(**settings), few_clips(Human36M(path)), folder, "cpu", resume=True, checkpoint_minutes=minutes)
+        train(Recipe(**settings), dataset, folder, "cpu", True, on_step=on_step, checkpoint_minutes=minutes)
     except InputError as error:
         rank = os.environ.get("RANK", "")
         folder.with_name(f"{folder.name}{rank}.error").write_text(str(error))
         raise SystemExit(2) from error
+
+
+def train_until_killed(settings, path, folder, moment):
+    """Train with a checkpoint after every step, and SIGKILL oneself `moment` times a step's time after the third."""
+    ends = []
+
+    def on_step(*_):
+        ends.append(time.monotonic())
+        if len(ends) == 3:
+            step_s = (ends[2] - ends[0]) / 2
+            threading.Timer(moment * step_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+    train(settings, path, folder, minutes=0, on_step=on_step)
