@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from .errors import InputError
+from .evaluation import mirror
 from .normalization import root_relative
 from .registry import entry
-from .skeleton import FLIP
 
 READ_AHEAD = 4  # batches
 _BLOCK = 1 << 16  # frames moved to the device at a time
@@ -30,8 +30,6 @@ class Batches:
         kind = entry(recipe.model)
         self.dataset, self.frames, self.channels = dataset, recipe.frames, kind.channels
         self.device = torch.device(device)
-        self.swapped = torch.tensor(FLIP, device=self.device)
-        self.sign = torch.tensor([-1.0, 1.0, 1.0], device=self.device)
         self.centre = kind.output == "centre"
         if self.centre:
             self.rows = np.arange(0, dataset.frames("train"), recipe.stride)[:, None]
@@ -56,11 +54,7 @@ class Batches:
         """
         for numbers, batch in zip(parts, self._gathered(parts) if self.split else self._read_ahead(parts)):
             chosen = torch.from_numpy(mirrored[numbers])[:, None, None, None].to(self.device, non_blocking=True)
-            yield tuple(torch.where(chosen, self._mirrored(poses), poses) for poses in batch)
-
-    def _mirrored(self, poses):
-        """`evaluation.mirror`, with its tables on the device already."""
-        return poses.index_select(-2, self.swapped) * self.sign[: poses.shape[-1]]
+            yield tuple(torch.where(chosen, mirror(poses), poses) for poses in batch)
 
     def _gathered(self, parts):
         inputs, targets = self.split

@@ -11,6 +11,7 @@ mpi_inf_3dhp (as the P-STMO scripts prepare it): every valid frame counts, mean 
     sequences. PCK and AUC stand beside the errors.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,8 +187,15 @@ def predict(model, dataset, index, channels, batch_size=64, device="cpu", flip=T
 
 def mirror(pose):
     """A pose or its keypoints (..., 17, 2 or 3) seen in a mirror: x negated, left and right joints swapped."""
-    pose = pose[..., list(FLIP), :]
-    return torch.cat([-pose[..., :1], pose[..., 1:]], dim=-1)
+    joints, sign = _mirror_tables(pose.device)
+    return pose.index_select(-2, joints) * sign[: pose.shape[-1]].to(pose.dtype)
+
+
+@functools.cache
+@torch.inference_mode(False)  # training uses them too
+def _mirror_tables(device):
+    """Kept on the device, where a table uploaded at each call would make it wait."""
+    return torch.tensor(FLIP, device=device), torch.tensor([-1.0, 1.0, 1.0], device=device)
 
 
 def evaluate(model, name, dataset, frames, batch_size=64, device="cpu", progress=None):

