@@ -1,5 +1,6 @@
 """What a training run keeps on disk: a state to resume from, and weights for others to load; never half-written."""
 
+import contextlib
 import io
 import json
 import os
@@ -26,19 +27,29 @@ def read_state(path, identity):
     """
     if not path.exists():
         return None
-    try:
+    with named_damage(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
-        same = {key: state[key] for key in identity} == identity
-        state["step"], state["history"]
+        found, own = (given["recipe"] | {"data file": given["data"]} for given in (state, identity))
+        other = [key for key in found | own if found.get(key, ...) != own.get(key, ...)]
+    if other:
+        raise InputError(
+            f"{path.parent} holds a run of another recipe or data file, differing in {', '.join(other)}; choose "
+            "another folder with --run."
+        )
+    return state
+
+
+@contextlib.contextmanager
+def named_damage(path):
+    """Where a state cannot be read or used, raise InputError that says so."""
+    try:
+        yield
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror or error}; make it readable.") from error
     except Exception as error:
         raise InputError(
             f"{path} cannot be resumed from, it is damaged or of an older version; remove its folder to start again."
         ) from error
-    if not same:
-        raise InputError(f"{path.parent} holds a run of another recipe or data file; choose another folder with --run.")
-    return state
 
 
 def write_weights(path, tensors, metadata):

@@ -168,5 +168,6 @@ def _kind_of(path):
     what = "a folder" if path.is_dir() else "missing"
     raise InputError(
         f"{path} is {what}: give the path of the .pkl file of MotionBERT's Human3.6M, or of a folder that holds "
-        f"{VideoPose3D.MARK} (Human3.6M as VideoPose3D has it) or {MPIINF3DHP.MARK} (MPI-INF-3DHP)"
+        f"{VideoPose3D.MARK} (Human3.6M as VideoPose3D has it) or {MPIINF3DHP.MARK} (MPI-INF-3DHP); "
+        "to try without any, `liftbench data synthetic` makes a file"
     )

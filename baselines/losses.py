@@ -31,11 +31,6 @@ def n_mpjpe(predicted, target):
     return mpjpe(scale * predicted, target)
 
 
-def weighted_mpjpe(predicted, target, weights):
-    """Mean distance of joints, each times its weight; weights: (17,)."""
-    return (weights * torch.linalg.vector_norm(predicted - target, dim=-1)).mean()
-
-
 def velocity(predicted, target):
     """Mean distance of the frame-to-frame motions; zero for clips of one frame."""
     if predicted.shape[1] < 2:

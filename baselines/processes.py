@@ -55,6 +55,19 @@ def end_together():
         raise
 
 
+def begin_together(fabric, place, folder):
+    """Raise InputError, in all processes, where they would not begin at the same place: epochs and steps done."""
+    if fabric.world_size == 1:
+        return
+    everyone = [None] * fabric.world_size
+    torch.distributed.all_gather_object(everyone, place)
+    if len(set(everyone)) > 1:
+        raise InputError(
+            f"The processes of this run do not find the same checkpoint in {folder}; choose, with --run, a folder that "
+            "all of them see."
+        )
+
+
 def parts_of(numbers, accumulate, rank, processes):
     """What one process computes of a batch, one part a backward pass: [(clip numbers, their share of the batch)].
 

@@ -37,7 +37,7 @@ class Stage1(BaseModel):
 
     learning_rate: PositiveFloat
     weight_decay: float = Field(0.0, ge=0)
-    learning_rate_decay: PositiveFloat | None = None
+    learning_rate_decay: float | None = Field(None, gt=0, le=1)
     epochs: PositiveInt
     batch_size: PositiveInt
 
@@ -62,13 +62,15 @@ class Recipe(BaseModel):
     data: Literal["h36m", "h36m_videopose3d", "mpi_inf_3dhp"] = "h36m"
     input: Literal["sh", "gt", "cpn"] = "sh"
     flip: bool = True
-    loss: dict[str, float]
+    loss: dict[str, PositiveFloat]
     total_variation: TotalVariation | None = None
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: PositiveFloat
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["exponential", "cosine"] = "exponential"
-    learning_rate_decay: PositiveFloat | None = Field(None, description="factor per epoch, of the exponential schedule")
+    learning_rate_decay: float | None = Field(
+        None, gt=0, le=1, description="factor per epoch, of the exponential schedule"
+    )
     warmup_epochs: float = Field(0.0, ge=0)
     clip_gradient: PositiveFloat | None = Field(None, description="largest norm of the gradient")
     ema: float | None = Field(None, gt=0, lt=1, description="decay per step of the averaged weights")
@@ -151,10 +153,10 @@ def read_recipe(path, **overrides):
     """Read and validate a recipe file; overrides replace its values. Raises InputError naming file and key."""
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Cannot read the recipe {path} ({error.__class__.__name__}); check the path.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date or a number that cannot be
         raise InputError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise InputError(f"The recipe {path} must be a list of 'key: value' lines.")
@@ -171,6 +173,17 @@ def read_recipe(path, **overrides):
             message = f"is no setting of a recipe{_nearest(str(first['loc'][-1]), known.model_fields)}"
         where = f", key {key}" if key else ""
         raise InputError(f"The recipe {path}{where}: {message}{'' if message[-1] in '.?' else '.'}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML's own keeps the last without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.YAMLError(f"key {key} is given twice")
+        return super().construct_mapping(node, deep)
 
 
 def _nearest(word, known):

@@ -106,6 +106,7 @@ def create_model(name, frames=None, **numbers):
         raise InputError(f"Model {name} needs a positive whole number of frames, not {frames!r}.")
     try:
         return found.build(frames, **(found.numbers | numbers))
-    except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
-        values = ", ".join(f"{key} {value!r}" for key, value in numbers.items())
-        raise InputError(f"Model {name} cannot be built with {values or f'{frames} frames'}: {error}.") from error
+    except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError, AssertionError) as error:
+        values = ", ".join(f"{key} {value!r}" for key, value in numbers.items()) or f"{frames} frames"
+        reason = str(error).partition("\n")[0].rstrip(".:")
+        raise InputError(f"Model {name} cannot be built with {values}: {reason}.") from error

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import yaml
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -109,6 +110,7 @@ class _Run:
         state = checkpoint.read_state(self.folder / "last.ckpt", self.identity)
         if state:
             self._restore(state)
+        processes.begin_together(self.fabric, (self.stage.headline, len(self.history), self.step), self.folder)
         finished = len(self.history) == self.recipe.epochs
         with self._tracking(services) if writes else contextlib.nullcontext() as log:
             if finished:
@@ -128,10 +130,11 @@ class _Run:
 
     @contextlib.contextmanager
     def _tracking(self, services):
-        """`tracking`, after what a kill right behind the last epoch's checkpoint has prevented."""
-        log = self.folder / "log.csv"
-        logged = len(log.read_text().splitlines()) - 1 if log.exists() else 0
-        if self.history and logged < len(self.history) and self.step == 0:
+        """`tracking`, after what a kill right behind the last epoch's checkpoint has prevented, or what was damaged or
+        removed since."""
+        logged = self._logged()
+        complete = logged == len(self.history) and (self.folder / "last.safetensors").exists()
+        if self.history and not complete and self.step == 0:
             self._write_weights()
         if logged == self.recipe.epochs:
             yield
@@ -140,6 +143,13 @@ class _Run:
             for rows in range(logged, len(self.history)):
                 log(self.history[: rows + 1])
             yield log
+
+    def _logged(self):
+        """How many epochs log.csv holds; none if it is no beginning of the history, and then it is written anew."""
+        path = self.folder / "log.csv"
+        found = path.read_bytes().splitlines() if path.exists() else []
+        expected = pd.DataFrame(self.history).to_csv(index=False).encode().splitlines()
+        return len(found) - 1 if found and found == expected[: len(found)] else 0
 
     def _epoch(self, on_step, checkpoint_minutes):
         """The rest of an epoch, from `self.step` on, and its row of the history."""
@@ -246,12 +256,13 @@ class _Run:
         self.saved = time.monotonic()
 
     def _restore(self, state):
-        for name in _PLAIN:
-            setattr(self, name, state[name])
-        for name in _STATEFUL:
-            if getattr(self, name) is not None:
-                getattr(self, name).load_state_dict(state[name])
-        self.sums = {name: value.to(self.fabric.device) for name, value in self.sums.items()}
+        with checkpoint.named_damage(self.folder / "last.ckpt"):
+            for name in _PLAIN:
+                setattr(self, name, state[name])
+            for name in _STATEFUL:
+                if getattr(self, name) is not None:
+                    getattr(self, name).load_state_dict(state[name])
+            self.sums = {name: value.to(self.fabric.device) for name, value in self.sums.items()}
 
     def _write_weights(self):
         """The evaluated weights as safetensors; their metadata says how to build the model, and whence they come."""

@@ -19,7 +19,9 @@ from baselines.registry import entry
 from . import environment, records
 
 # What a weights file may say about itself.
-_METADATA = {"model": str, "frames": int, "numbers": dict, "input": str, "epoch": int, "chosen_by": str}
+_METADATA = {
+    "model": str, "frames": int, "numbers": dict, "data": str, "input": str, "epoch": int, "chosen_by": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Weights:
     path: Path
     epoch: int | None
     chosen_by: str | None
+    data: str | None = None  # what it was trained on, a key of `evaluation.PROTOCOLS`
 
 
 def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
@@ -47,6 +50,8 @@ def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
         path = path / ("best.safetensors" if best else "last.safetensors")
         if not path.is_file():
             raise InputError(f"{path.parent} holds no finished epoch ({path.name} is missing); train it first.")
+    elif not path.is_file():
+        raise InputError(f"There is no run folder or weights file {path}; check the path.")
     known = _metadata(path)
     for key, value in (("model", model_name), ("frames", frames), ("input", input_2d)):
         if value is not None and known.get(key, value) != value:
@@ -57,12 +62,12 @@ def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
     frames = known.get("frames", frames or entry(model_name).frames)
     numbers = _of_forward_pass(known.get("numbers", {}))
     model = load_weights(create_model(model_name, frames=frames, **numbers), path)
-    epoch, chosen_by = known.get("epoch"), known.get("chosen_by")
-    return Weights(model, model_name, frames, numbers, known.get("input", input_2d), path, epoch, chosen_by)
+    input_2d, whence = known.get("input", input_2d), (known.get(key) for key in ("epoch", "chosen_by", "data"))
+    return Weights(model, model_name, frames, numbers, input_2d, path, *whence)
 
 
 def _metadata(path):
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix != ".safetensors":
         return {}
     try:
         with safe_open(path, "pt") as file:
@@ -76,7 +81,15 @@ def _metadata(path):
 
 
 def evaluate(weights, dataset, device, scan_implementation, progress=None):
-    """Evaluate on the test split -> AccuracyRecord. progress(done, of) counts poses or clips."""
+    """Evaluate on the test split -> AccuracyRecord. progress(done, of) counts poses or clips.
+
+    Raises InputError for weights trained on another kind of data, whose answers have other units.
+    """
+    if weights.data not in (None, dataset.protocol):
+        raise InputError(
+            f"{weights.path} was trained on {weights.data}, but {dataset.path} is {dataset.protocol}, where answers "
+            "have other units; choose other data."
+        )
     model = weights.model.to(device)
     result = evaluation.evaluate(model, weights.model_name, dataset, weights.frames, device=device, progress=progress)
     return records.AccuracyRecord(

@@ -19,7 +19,6 @@ import kernels
 from baselines import create_model, losses
 from baselines.errors import InputError
 from baselines.evaluation import predict
-from baselines.normalization import denormalize, root_relative
 from baselines.registry import entry
 
 from . import cost
@@ -36,7 +35,7 @@ PARITY = {"float32": 2e-5, "bfloat16": 1e-1}
 class Timed:
     """A registered model, checked and ready to be timed; `on(batch)` gives the call.
 
-    frames: clip length (default: as published). dataset: a `baselines.Human36M` for timing end to end, on its test
+    frames: clip length (default: as published). dataset: a `baselines.data.Dataset` for timing end to end, on its test
     split. numbers: overrides of the variant's numbers, scan_implementation among them.
     Attributes: kind, the registry's entry; name, frames, numbers, device, call, dtype, mode, dataset; scan, the
     implementation that runs, None where there is none; difference, the largest one that the parity check found, None
@@ -131,8 +130,7 @@ class Timed:
         def from_file_to_mm():
             _, poses = predict(self.model, self.dataset, index, self.kind.channels, batch, self.device)
             poses[..., 0, :] = 0
-            poses = denormalize(poses, self.dataset.camera_resolution("test", answered[:, :1]))
-            return root_relative(poses * self.dataset.factors("test", answered)[..., None, None])
+            return self.dataset.millimetres("test", answered, poses)
 
         return from_file_to_mm
 

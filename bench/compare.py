@@ -9,6 +9,7 @@ of the first one's time over the second one's, medians of a round, so that a mac
 interval is the percentile bootstrap's, which draws rounds. Times are refused as in `bench.speed`.
 """
 
+import math
 import re
 
 import numpy as np
@@ -35,6 +36,8 @@ def measure(first, second, device="cpu", batch=1, call=FORWARD, seconds=10.0, pr
     Raises InputError for a contender that cannot be read and as `bench.calls.Timed` does, with
     `kernels.ScanUnavailable`; `timing.TooBusy` for times that are not to be used.
     """
+    if not 0 < seconds < math.inf:
+        raise InputError(f"The comparison must take more than 0 seconds, not {seconds:g}.")
     device = timing.usable_device(device)
     timing.refuse_sleeping_threads(device)
     meter = timing.meter(device)
@@ -79,6 +82,8 @@ def parse(text):
     for word in (found["settings"] or "").split("+"):
         for key, known in (("scan_implementation", kernels.IMPLEMENTATIONS), ("dtype", DTYPES), ("mode", MODES)):
             if word in known:
+                if key in settings:
+                    raise InputError(f"{text!r} has both {settings[key]} and {word}; leave one of them out.")
                 settings[key] = word
                 break
         else:

@@ -17,9 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     TypeAdapter,
     ValidationError,
     model_validator,
@@ -30,6 +28,9 @@ from baselines.errors import InputError
 from .environment import Environment
 
 SCHEMA = 3
+_LARGEST = 2**63 - 1
+PositiveInt = Annotated[int, Field(gt=0, le=_LARGEST)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=_LARGEST)]
 
 
 class _Strict(BaseModel):

@@ -234,7 +234,7 @@ def _check_weights(path, epochs):
         with safe_open(path, "numpy"):
             pass
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is missing or damaged; resume the run or train again.") from error
+        raise InputError(f"{path} is missing or damaged; remove it and resume the run.") from error
 
 
 def _failure(path):

@@ -10,9 +10,12 @@ matrix product in the same precision. A forward pass counts two operations for e
 and scans; what share of the product's rate they reach at the best batch is the record's product_share.
 """
 
+import math
 import time
 
 import torch
+
+from baselines.errors import InputError
 
 from . import environment, timing
 from .calls import FORWARD, Timed, macs_per_clip
@@ -34,6 +37,8 @@ def measure(name, frames=None, device="cpu", seconds=10.0, batches=BATCHES, prog
     Raises InputError and `kernels.ScanUnavailable` as `Timed` does, InputError for an unusable device and for idle
     threads that sleep, and `timing.TooBusy` for times that are not to be used.
     """
+    if not 0 < seconds < math.inf:
+        raise InputError(f"Each model must take more than 0 seconds, not {seconds:g}.")
     device = timing.usable_device(device)
     timing.refuse_sleeping_threads(device)
     timed = Timed(name, frames, device, **settings)

@@ -103,10 +103,13 @@ def sweep(rows, top, executor="local", resources=Resources(), jobs=1, options=()
 
     executor: "local" runs `jobs` of them at a time, "slurm" queues all; options and train_options: passed on to
     `liftbench train` and `evaluate`, and to `train` alone; tell(sentence) reports progress. Raises InputError where
-    there is no such executor. An interrupted local sweep ends its jobs; Slurm's go on.
+    there is no such executor, or no folder for the jobs. An interrupted local sweep ends its jobs; Slurm's go on.
     """
     logs = Path(top) / SWEEP
-    engine = _executor(executor, logs, resources)
+    try:
+        engine = _executor(executor, logs, resources)
+    except OSError as error:
+        raise InputError(f"Cannot write to {logs}: {error.strerror}; choose another folder with --runs.") from error
     outcomes, waiting, active = {}, [], {}
     for row in rows:
         run = runs.open_run(row.folder)

@@ -11,10 +11,10 @@ import torch
 from . import chunked, cpu, gpu, mamba_ssm, reference
 from .macs import scan_macs
 from .operators import constant_when_traced
-from .orders import LIMB_PARENTS, PATTERNS, scan_orders
+from .orders import LIMB_ORDER, PATTERNS, scan_orders
 
 __all__ = [
-    "IMPLEMENTATIONS", "LIMB_PARENTS", "PATTERNS", "ScanUnavailable", "bidirectional_scan", "choose", "grid_scan",
+    "IMPLEMENTATIONS", "LIMB_ORDER", "PATTERNS", "ScanUnavailable", "bidirectional_scan", "choose", "grid_scan",
     "scan_macs", "scan_orders", "selective_scan", "unusable",
 ]  # fmt: skip
 
@@ -65,7 +65,7 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None, implementation="a
 def grid_scan(
     x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient="exact", implementation="auto"
 ):  # fmt: skip
-    """PoseMamba's scan: K directions over a (T, J) grid, projections and merge included (models.md, mixer steps 3-5).
+    """PoseMamba's scan: K directions over a (T, J) grid, projections and merge included.
 
     x: (B, T, J, channels); x_proj_weight: (K, R + 2N, channels) gives low-rank delta, B and C; dt_weight: (K, channels,
     R); dt_bias: (K, channels); A: (K * channels, N), negative; D: (K * channels,); orders: (K, T * J) and limb: K
@@ -143,8 +143,8 @@ def _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
         )
     if orders.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"orders must be int64 or int32, got {orders.dtype}")
-    if any(limb) and joints != len(LIMB_PARENTS):
-        raise ValueError(f"x has {joints} joints, but the limb term is defined for {len(LIMB_PARENTS)}")
+    if any(limb) and joints != len(LIMB_ORDER):
+        raise ValueError(f"x has {joints} joints, but the limb term is defined for {len(LIMB_ORDER)}")
 
 
 def _check_each(expected, first):

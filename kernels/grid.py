@@ -4,7 +4,7 @@ import contextlib
 
 import torch
 
-from .orders import LIMB_PARENTS
+from .orders import LIMB_ORDER
 
 
 def without_autocast(device_type):
@@ -23,7 +23,7 @@ def grid_scan(selective_scan, x, x_proj_weight, dt_weight, dt_bias, A, D, orders
     with without_autocast(x.device.type):
         x, x_proj_weight, dt_weight = (tensor.to(dtype) for tensor in (x, x_proj_weight, dt_weight))
         plain = x.flatten(1, 2)
-        neighbour = x[:, :, list(LIMB_PARENTS)] if any(limb) else None
+        neighbour = x[:, :, list(LIMB_ORDER)] if any(limb) else None
         if neighbour is not None and limb_gradient == "published":
             neighbour = neighbour.detach()
         summed = (x + neighbour).flatten(1, 2) if neighbour is not None else None

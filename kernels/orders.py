@@ -8,8 +8,10 @@ import functools
 
 import torch
 
-# PoseMamba's limb term adds the joint that precedes each joint on its limb (in the mixer's channels: x + x[order]).
-LIMB_PARENTS = (0, 0, 1, 2, 3, 0, 4, 5, 6, 8, 11, 12, 13, 8, 14, 15, 16)
+# The joints limb by limb: the pelvis; the right and the left leg, from the pelvis on; the left and the right arm, from
+# the thorax on. PoseMamba's limb term is x + x[LIMB_ORDER] over the joints of a frame, place by place, as its code has
+# it: to joint j it adds joint LIMB_ORDER[j], which is seldom the parent of j in the skeleton.
+LIMB_ORDER = (0, 0, 1, 2, 3, 0, 4, 5, 6, 8, 11, 12, 13, 8, 14, 15, 16)
 
 PATTERNS = ("posemamba", "global", "fs_ft", "fs_bt", "bs_ft", "bs_bt")
 
@@ -17,7 +19,7 @@ PATTERNS = ("posemamba", "global", "fs_ft", "fs_bt", "bs_ft", "bs_bt")
 def scan_orders(pattern, frames, joints=17):
     """Order tables of a named pattern: (orders (4, L) int64 with L = frames * joints, limb: tuple of 4 bool).
 
-    Step t of direction k reads and writes grid cell orders[k, t]; limb[k] says that it reads x + x[LIMB_PARENTS].
+    Step t of direction k reads and writes grid cell orders[k, t]; limb[k] says that it reads x + x[LIMB_ORDER].
     Raises ValueError for an unknown pattern.
     """
     if pattern not in PATTERNS:

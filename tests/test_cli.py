@@ -83,7 +83,7 @@ def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
 
     recipe = tmp_path / "mlp.yaml"
     text = (PROJECT / "configs/toy/mlp.yaml").read_text()
-    recipe.write_text(text.replace("frames: 27", "frames: 9").replace("stride: 3", "stride: 20"))
+    recipe.write_text(text.replace("frames: 27", "frames: 9").replace("stride: 6", "stride: 20"))
     train = ("train", recipe, "--data", synthetic_file, "--epochs", "2", "--device", "cpu")
     code, out, err = run(*train)
     assert code == 0 and "training mlp on cpu" in out and "epoch 1: loss" in err, err
@@ -129,7 +129,7 @@ def test_records_of_two_folders_and_a_module_of_ones_own(run):
     ("words", "message"),
     [
         ("train none.yaml", "Cannot read the recipe none.yaml"),
-        ("evaluate none.bin --model mlp", "There is no weights file none.bin"),
+        ("evaluate none.bin --model mlp", "There is no run folder or weights file none.bin"),
         ("evaluate .", "holds no finished epoch"),
         ("measure cost posemamba", "no model named 'posemamba'; did you mean"),
         ("measure cost mlp --frames 0", "positive whole number of frames"),

@@ -92,9 +92,16 @@ def test_contenders_are_written_with_settings_and_frames():
         ("lstm@fast", "'fast' in 'lstm@fast' is no setting; known are cpu, gpu"),
         ("lstm@cpu", "Model lstm has no setting 'scan_implementation'"),
         ("lstn", "did you mean lstm"),
+        ("lstm@float32+bfloat16", "has both float32 and bfloat16; leave one of them out"),
         ("lstm:0", "needs a positive whole number of frames"),
     ],
 )
 def test_contenders_that_cannot_be_read_are_input_errors(text, sentence):
     with pytest.raises(InputError, match=sentence):
         compare.measure(text, "mlp", seconds=0.1)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_comparison_needs_time(seconds):
+    with pytest.raises(InputError, match="must take more than 0 seconds"):
+        compare.measure("mlp:9", "mlp:9", seconds=seconds)

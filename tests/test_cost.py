@@ -2,10 +2,12 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,7 +15,7 @@ import kernels
 from baselines import create_model, list_models
 from baselines.errors import InputError
 from baselines.registry import entry
-from bench import cost, cost_tables
+from bench import cli, cost, cost_tables
 from bench.cost import rules
 from bench.cost.plain import plain_graph, twin
 from bench.records import SCHEMA, CostRecord
@@ -47,7 +49,7 @@ def times(number, part):
     return {operator: number * macs for operator, macs in part.items()}
 
 
-# One cell of one block, from models.md.
+# One cell of one block, by hand.
 
 
 def linear(*sizes):
@@ -598,6 +600,26 @@ def stops():
 def no_module():
     return {}
 
+def lazy():
+    return nn.LazyLinear(3)
+
+
+class Once(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 3)
+        self.called = False
+
+    def forward(self, keypoints):
+        if self.called:
+            raise RuntimeError("only once")
+        self.called = True
+        return super().forward(keypoints)
+
+
+def no_dimension():
+    return nn.Softmax()
+
+
 number = 3
 """
 
@@ -650,6 +672,9 @@ def test_a_centre_frame_module_of_the_users(own):
         ("mine.py:needs_arguments", "fails when it is called without arguments: TypeError: .*depth"),
         ("mine.py:stops", "fails when it is called without arguments: SystemExit: 1"),
         ("mine.py:no_module", "returns a dict; it must return a torch.nn.Module"),
+        ("mine.py:lazy", "returns a module with parameters that have no shape yet; call it on a clip first"),
+        ("mine.py:Once", r"mine.py:Once fails on a clip of shape \(1, 9, 17, 2\): RuntimeError: only once"),
+        ("mine.py:no_dimension", "thop cannot count mine.py:no_dimension: TypeError"),
         ("mine.py:three_channels", r"mine.py:three_channels fails on a clip of shape \(1, 9, 17, 2\): RuntimeError"),
         ("mine.py:two_answers", r"fails on a clip of shape \(1, 9, 17, 2\)"),
         (
@@ -669,6 +694,54 @@ def test_the_clip_of_a_module_of_the_users_has_the_frames_and_channels_asked_for
     assert (record.frames, record.macs_per_clip) == (4, 4 * 17 * 3 * 3)
     with pytest.raises(InputError, match="positive whole number of frames"):
         cost.measure_own(f"{own}/mine.py:build", frames=0)
+
+
+def test_channels_are_not_chosen_for_registered_models(tmp_path):
+    with pytest.raises(InputError, match="mlp has its own number of channels; leave --channels out"):
+        cli.measure.cost(["mlp"], channels=3, records_folder=tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_lies_beside_one_file_is_forgotten_before_the_next(tmp_path):
+    searched = list(sys.path)
+    for width in (3, 30):
+        folder = tmp_path / f"width_{width}"
+        folder.mkdir()
+        (folder / "width_of_mine.py").write_text(f"WIDTH = {width}\n")
+        (folder / "net.py").write_text(
+            "from torch import nn\nfrom width_of_mine import WIDTH\n"
+            "def build():\n    return nn.Sequential(nn.Linear(2, WIDTH), nn.Linear(WIDTH, 3))\n"
+        )
+        assert cost.measure_own(f"{folder}/net.py:build", frames=2).macs_per_clip == 2 * 17 * 5 * width
+    assert sys.path == searched and "width_of_mine" not in sys.modules
+
+
+class Keywords(nn.Module):
+    """Calls its modules with keywords."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(2), nn.Linear(2, 3)
+
+    def forward(self, keypoints):
+        return self.linear(input=self.norm(input=keypoints))
+
+
+def test_modules_called_with_keywords():
+    clip = torch.zeros(1, 4, 17, 2)
+    elements = clip.numel()
+    seen = cost.count(Keywords(), clip, "cpu")
+    assert (seen.contraction_macs, seen.uncounted) == ({"linear": elements * 3}, {})
+    assert seen.elementwise == {"native_layer_norm": 7 * elements}
+    assert cost.count_by_thop(Keywords(), clip, "cpu").macs == elements * 3 + 4 * elements
+
+
+def test_a_causal_mask_is_no_operation():
+    class Causal(nn.Module):
+        def forward(self, keypoints):
+            return F.scaled_dot_product_attention(keypoints, keypoints, keypoints, is_causal=True)
+
+    assert not cost.count(Causal(), torch.zeros(1, 4, 17, 2)).uncounted
 
 
 # Tables and rules

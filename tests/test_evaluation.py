@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from baselines import create_model, evaluation, score, synthetic, synthetic_videopose3d
+from baselines import checkpoint, create_model, evaluation, score, synthetic, synthetic_videopose3d
+from baselines.errors import InputError
 from baselines.registry import MODELS
 from baselines.skeleton import FLIP
 from baselines.videopose3d import VideoPose3D
-from bench import accuracy, records
+from bench import accuracy, calls, records
 
 FRAMES = 27
 
@@ -138,6 +139,25 @@ def test_the_record(folder, tmp_path):
     assert record.pck_150mm_percent is None and record.mpjpe_mm > 10
     records.append(tmp_path / "accuracy.jsonl", record)
     assert records.read(tmp_path) == [record]
+
+
+def test_weights_of_other_data_are_refused(folder, tmp_path):
+    """Which answer in other units."""
+    file = tmp_path / "weights.safetensors"
+    known = {"model": "lstm", "frames": 3, "numbers": {}, "input": "gt", "data": "h36m"}
+    checkpoint.write_weights(file, create_model("lstm", frames=3).state_dict(), known)
+    with pytest.raises(InputError, match="weights.safetensors was trained on h36m, but .* is h36m_videopose3d"):
+        accuracy.evaluate(accuracy.open_weights(file), VideoPose3D(folder, "gt"), "cpu", "reference")
+
+
+def test_weights_that_are_not_there(tmp_path):
+    with pytest.raises(InputError, match="There is no run folder or weights file .*nothing; check the path"):
+        accuracy.open_weights(tmp_path / "nothing")
+
+
+def test_end_to_end_is_timed_on_these_data_too(folder):
+    poses = calls.Timed("mlp", 9, dataset=VideoPose3D(folder, "gt")).on(3)()
+    assert poses.shape == (3, 1, 17, 3) and not poses[..., 0, :].any() and 10 < np.abs(poses).max() < 1e4
 
 
 def test_data_that_do_not_say_what_they_are_count_as_released_only_if_as_long(folder, monkeypatch):

@@ -300,7 +300,7 @@ def test_grid_scan_of_one_direction_is_a_selective_scan():
     A, D, bias = -ones[0] * 0.5, ones[0, 0] * 2, ones[0] * 0.1
     order = torch.randperm(4 * 17, generator=draw)[None]
     y = kernels.grid_scan(x, weight, ones, bias, A, D, order, (True,))
-    summed = (x + x[:, :, list(kernels.LIMB_PARENTS)]).flatten(1)[:, None][..., order[0]]
+    summed = (x + x[:, :, list(kernels.LIMB_ORDER)]).flatten(1)[:, None][..., order[0]]
     expected = reference.selective_scan(
         summed, 0.3 * summed, A, 0.7 * summed[:, None], -1.1 * summed[:, None], D, bias[0]
     )

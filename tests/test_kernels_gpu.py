@@ -343,7 +343,7 @@ def test_selfcheck_catches_wrong_values(small_selfcheck, monkeypatch):
         reason = selfcheck.difference(torch.device(DEVICE))
     assert re.search(r"failed its check, selective_scan in chunks on .* of its largest value, and 2e-03 is", reason)
     assert "\n" not in reason
-    monkeypatch.setattr(gpu, "LIMB_PARENTS", (0,) * 17)
+    monkeypatch.setattr(gpu, "LIMB_ORDER", (0,) * 17)
     monkeypatch.setattr(selfcheck, "_FUNCTIONS", {"grid_scan": selfcheck._grid_scan})
     reason = selfcheck.difference(torch.device(DEVICE))
     assert re.search(r"failed its check, grid_scan in one pass on .* by \d.\de[-+]\d\d of its largest value", reason)

@@ -91,6 +91,7 @@ def test_a_torn_line_is_named_and_does_not_spoil_the_next(tmp_path):
         ({"clips_per_s": "fast"}, r"line 1, key training\.clips_per_s: Input should be a valid number"),
         ({"kind": "guess"}, r"line 1, key .*kind|line 1, key : Input tag 'guess'"),
         ({"epochs": [0]}, r"line 1, key training: Value error, loss has 2 entries for 1 epochs"),
+        ({"epochs": [10**400]}, r"line 1, key training\.epochs\.0: Input should be less than or equal to 9"),
     ],
 )
 def test_a_line_that_does_not_validate_is_named(tmp_path, change, message):

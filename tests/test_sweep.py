@@ -116,6 +116,7 @@ def test_plans_that_make_no_sense(write, synthetic_file, tmp_path):
         (["--nodes", "2"], "local executor has one node; choose --executor slurm"),
         (["--slurm", "account"], "--slurm account is not KEY=VALUE"),
         (["--track", "mlflow"], "no tracking service 'mlflow'"),
+        (["--runs", "row.yaml"], "Cannot write to row.yaml/.sweep: Not a directory; choose another folder with --runs"),
     ],
 )
 def test_options_that_make_no_sense(write, synthetic_file, monkeypatch, words, message):

@@ -52,7 +52,7 @@ def test_every_recipe_of_the_project_is_valid(path):
 
 @pytest.mark.parametrize("variant", ["s", "b", "l"])
 def test_published_posemamba_recipe(variant):
-    """The published training of models.md, in full."""
+    """The published training, in full."""
     recipe = read_recipe(CONFIGS / f"posemamba_{variant}.yaml").model_dump()
     assert recipe == {
         "model": f"posemamba_{variant}", "numbers": {"limb_gradient": "published"}, "frames": 243, "stride": 81,
@@ -94,6 +94,11 @@ def test_published_posemamba_recipe(variant):
         ("total_variation: {order: 0.5, weight: 1, ordr: 1}", "total_variation.ordr: is no setting .* mean order"),
         ("total_variation: {order: 0.5, weight: 1}", "yaml: total_variation is of poses over time, but here mlp"),
         ("frames: [", "is not valid YAML"),
+        ("model: 2020-13-45", "is not valid YAML: month must be in 1..12"),
+        ("frames: " + "[" * 10_000, "is not valid YAML: maximum recursion depth"),
+        ("epochs: 2\nepochs: 3", "is not valid YAML: key epochs is given twice"),
+        ("loss: {mpjpe: -1}", "key loss.mpjpe: Input should be greater than 0"),
+        ("learning_rate_decay: 9.9", "key learning_rate_decay: Input should be less than or equal to 1"),
         ("1: 2", "key 1: Keys should be strings"),
     ],
 )
@@ -346,7 +351,7 @@ def test_a_folder_is_never_overwritten_by_another_run(synthetic_dataset, tmp_pat
     train(Recipe(**MLP | {"epochs": 1}), synthetic_dataset, tmp_path, "cpu")
     with pytest.raises(InputError, match="already holds a run; resume it with --resume"):
         train(Recipe(**MLP | {"epochs": 1}), synthetic_dataset, tmp_path, "cpu")
-    with pytest.raises(InputError, match="another recipe or data file"):
+    with pytest.raises(InputError, match="another recipe or data file, differing in seed; choose another folder"):
         train(Recipe(**MLP | {"epochs": 1, "seed": 1}), synthetic_dataset, tmp_path, "cpu", resume=True)
     assert read_recipe(tmp_path / "recipe.yaml").seed == 0, "a refused run leaves no trace"
     (tmp_path / "last.ckpt").write_bytes(b"not a checkpoint")
@@ -364,10 +369,21 @@ def test_loss_that_explodes_but_is_finite_stops_the_run(synthetic_dataset, tmp_p
         train(Recipe(**MLP | {"loss": {"mpjpe": 1e9}}), synthetic_dataset, tmp_path, "cpu")
 
 
-@pytest.mark.parametrize("numbers", [{"embed_dim": "big"}, {"embed_dim": 0}])
-def test_numbers_that_make_no_model(numbers):
-    with pytest.raises(InputError, match="Model posemamba_toy cannot be built with embed_dim"):
-        create_model("posemamba_toy", **numbers)
+@pytest.mark.parametrize(
+    "name, numbers",
+    [
+        ("posemamba_toy", {"embed_dim": "big"}),
+        ("posemamba_toy", {"embed_dim": 0}),
+        ("posemamba_toy", {"limb_gradient": "publishd"}),
+        ("pose3dm_s", {"limb_gradient": "publishd"}),
+        ("posemamba_toy", {"scan": "globl"}),
+        ("transformer", {"nhead": 7}),
+    ],
+)
+def test_numbers_that_make_no_model(name, numbers):
+    with pytest.raises(InputError, match=f"Model {name} cannot be built with {[*numbers][0]}") as refused:
+        create_model(name, **numbers)
+    assert "\n" not in str(refused.value)
 
 
 def test_folder_that_cannot_be_made(synthetic_dataset, tmp_path):

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from baselines import Human36M, create_model, processes
+from baselines.batches import Batches, order_of_epoch
 from baselines.evaluation import predict
 from baselines.recipe import Recipe
 from baselines.training import train
@@ -67,6 +68,64 @@ def test_two_processes_train_as_one(synthetic_file, synthetic_dataset, tmp_path)
     histories = [json.loads((tmp_path / f"history{rank}.json").read_text()) for rank in (0, 1)]
     assert [row["loss"] for row in histories[0]] == [row["loss"] for row in histories[1]]
     assert len(list((tmp_path / "two").glob("events.*"))) == 1, "only the first process writes"
+
+
+ONE_STEP = SETTINGS | {
+    "model": "pose3dm_s", "numbers": {"embed_dim": 4, "bottleneck": 16}, "batch_size": 10_000, "epochs": 1,
+    "total_variation": None,
+}  # fmt: skip
+
+
+def statistics(path, folder):
+    """Train a step, and keep this process's buffers."""
+    real = processes.equal_buffers
+
+    def equal_buffers(fabric, model):
+        real(fabric, model)
+        torch.save(dict(model.named_buffers()), folder.with_name(f"buffers{fabric.global_rank}.pt"))
+
+    processes.equal_buffers = equal_buffers
+    in_child.train(ONE_STEP, path, folder)
+
+
+def test_running_statistics_are_those_of_the_first_process(synthetic_file, synthetic_dataset, tmp_path):
+    """In all processes, after a step of which the first one computes 15 of 30 clips."""
+    for child in in_child.start_together(2, statistics, synthetic_file, tmp_path / "two"):
+        child.join(60)
+        assert child.exitcode == 0
+    recipe = Recipe(**ONE_STEP)
+    torch.manual_seed(recipe.seed)
+    model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers).train()
+    batches = Batches(in_child.few_clips(synthetic_dataset), recipe)
+    order, mirrored = order_of_epoch(recipe.seed, 0, len(batches), recipe.flip)
+    ((part, _),) = processes.parts_of(order, 1, 0, 2)
+    ((keypoints, _),) = batches.each([part], mirrored)
+    model(keypoints)
+    found = [torch.load(tmp_path / f"buffers{rank}.pt", weights_only=True) for rank in (0, 1)]
+    expected = dict(model.named_buffers())
+    assert any("running_var" in key for key in expected)
+    for key, value in expected.items():
+        assert torch.equal(found[0][key], found[1][key])
+        torch.testing.assert_close(found[0][key], value)
+
+
+def in_a_folder_of_its_own(path, folder):
+    in_child.train(SETTINGS, path, folder / os.environ["RANK"] / "run")
+
+
+def test_processes_that_do_not_share_their_folder_are_refused(synthetic_file, synthetic_dataset, tmp_path):
+    """The second one would begin what the first one resumes."""
+    (tmp_path / "1").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            Recipe(**SETTINGS), in_child.few_clips(synthetic_dataset), tmp_path / "0/run", "cpu",
+            on_epoch=lambda row: (_ for _ in ()).throw(KeyboardInterrupt),
+        )  # fmt: skip
+    children = in_child.start_together(2, in_a_folder_of_its_own, synthetic_file, tmp_path)
+    for rank, child in enumerate(children):
+        child.join(60)
+        assert child.exitcode == 2
+        assert "do not find the same checkpoint" in (tmp_path / f"{rank}/run{rank}.error").read_text()
 
 
 def dies(settings, path, folder):

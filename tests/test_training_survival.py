@@ -5,6 +5,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import tempfile
 
@@ -101,6 +102,56 @@ def test_killed_between_checkpoint_and_log(synthetic_dataset, tmp_path, monkeypa
     history, trained = train(Recipe(**MLP), synthetic_dataset, folder, "cpu", resume=True)
     assert len(history) == 3 and not trained
     assert_same_run(folder, tmp_path / "whole")
+
+
+def _change_checkpoint(folder, change):
+    state = torch.load(folder / "last.ckpt", weights_only=True)
+    change(state)
+    torch.save(state, folder / "last.ckpt")
+
+
+@pytest.fixture(scope="module")
+def finished(synthetic_dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train(Recipe(**MLP), synthetic_dataset, folder, "cpu")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "log.csv").write_bytes(b"\xff\xfe\0"),
+        lambda folder: (folder / "log.csv").write_bytes(b""),
+        lambda folder: (folder / "log.csv").write_text("epoch,loss\n0,\n1,\n2,\n"),
+        lambda folder: (folder / "last.safetensors").unlink(),
+        lambda folder: (folder / "last.ckpt").unlink(),  # while the log is that of the run before
+        lambda folder: _change_checkpoint(folder, lambda state: state.update(history=[], best=None)),
+    ],
+    ids=["log of bytes", "empty log", "log without losses", "no weights", "no checkpoint", "older checkpoint"],
+)
+def test_a_resumed_run_mends_its_folder(synthetic_dataset, finished, tmp_path, damage):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    damage(folder)
+    assert len(train(Recipe(**MLP), synthetic_dataset, folder, "cpu", resume=True)[0]) == 3
+    assert len(pd.read_csv(folder / "log.csv")["loss"].dropna()) == 3
+    load_file(folder / "last.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("waited"),
+        lambda state: state["model"].popitem(),
+        lambda state: state.update(optimizer={}),
+        lambda state: state.update(recipe=None),
+    ],
+    ids=["less", "other weights", "no optimiser", "no recipe"],
+)
+def test_a_checkpoint_that_does_not_fit(synthetic_dataset, finished, tmp_path, change):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    _change_checkpoint(folder, change)
+    with pytest.raises(InputError, match="last.ckpt cannot be resumed from, it is damaged or of an older version"):
+        train(Recipe(**MLP), synthetic_dataset, folder, "cpu", resume=True)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(synthetic_dataset, tmp_path, monkeypatch):

@@ -36,8 +36,9 @@ def cost(
         int | None, typer.Option(help="Clip length; default: the published one, 243 for your own module.")
     ] = None,
     channels: Annotated[
-        int, typer.Option(min=1, help="Of a keypoint, for your own module: 2 for x, y; 3 with confidence.")
-    ] = 2,
+        int | None,
+        typer.Option(min=1, help="Of a keypoint, for your own module: 2 for x, y (the default); 3 with confidence."),
+    ] = None,
     official: Annotated[
         bool, typer.Option("--official-layout", help="With the parts that an official model builds and never runs.")
     ] = False,
@@ -64,10 +65,14 @@ def cost(
     layouts = {name: {} if costs.own.is_own(name) else costs.official_layout(name) for name in names}
     if official and (same := [name for name in names if not layouts[name]]):
         raise InputError(f"The official layout of {same[0]} is the one built here; leave --official-layout out.")
+    if channels and (registered := [name for name in names if not costs.own.is_own(name)]):
+        raise InputError(f"{registered[0]} has its own number of channels; leave --channels out.")
     with progress() as bar:
         for name in bar.track(names, description="counting"):
             if costs.own.is_own(name):
-                record = costs.measure_own(name, costs.OWN_FRAMES if frames is None else frames, channels)
+                record = costs.measure_own(
+                    name, costs.OWN_FRAMES if frames is None else frames, channels or costs.OWN_CHANNELS
+                )
             else:
                 record = costs.measure(name, frames, **(layouts[name] if official else {}))
             records.append(records_folder / "cost.jsonl", record)
@@ -104,7 +109,7 @@ def print_costs(record):
     out.print(table)
     for counter, left_out in (
         ("thop left out the modules", record.thop.uncounted_modules),
-        ("fvcore did not count", record.fvcore.uncounted_operator_calls),
+        *([] if record.fvcore.missing else [("fvcore did not count", record.fvcore.uncounted_operator_calls)]),
     ):
         names = ", ".join(f"{name} {number}" for name, number in left_out.items()) or "none"
         out.print(f"{counter}: {names}", soft_wrap=True)

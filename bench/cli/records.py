@@ -10,8 +10,6 @@ from .common import out
 
 app = typer.Typer(no_args_is_help=True, help="Merge and compare the records of several machines.")
 
-Folder = Annotated[Path, typer.Argument(help="A folder of records.")]
-
 
 @app.command()
 def merge(
@@ -28,7 +26,10 @@ def merge(
 
 
 @app.command("compare")
-def compare_records(first: Folder, second: Folder):
+def compare_records(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A folder of records.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+):
     """Compare costs, speeds and errors of two folders: the newest records of what both hold, and their ratio.
 
     Example: `liftbench records compare results/records elsewhere/records`

@@ -76,7 +76,10 @@ def compare(
         if run.log is None:
             raise InputError(f"{run.folder} cannot be compared: {run.reason}")
     for title, rows in (("differences", runs.differences(*pair)), ("errors", runs.errors(*pair))):
-        table = Table("", str(first), str(second), title=title if rows else f"no {title}")
+        if not rows:
+            out.print(f"no {title}")
+            continue
+        table = Table("", str(first), str(second), title=title)
         for quantity, *values in rows:
             table.add_row(quantity, *(_text(value) for value in values))
         out.print(table)
@@ -102,7 +105,9 @@ def sweep(
     folder: Annotated[Path, typer.Option("--runs", help="Receives the run folders.")] = Path("runs"),
     gpus: Annotated[int | None, typer.Option(min=0, help="Of each node; default: 1 if there are any.")] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Of each row, with Slurm.")] = 1,
-    time: Annotated[float | None, typer.Option(help="Hours after which a row is queued again; Slurm needs it.")] = None,
+    time: Annotated[
+        float | None, typer.Option(min=0, help="Hours after which a row is queued again; Slurm needs it.")
+    ] = None,
     partition: Annotated[str | None, typer.Option(help="Slurm's partition.")] = None,
     slurm: Annotated[
         list[str],

@@ -33,7 +33,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, or begin it.")] = False,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's number.")] = None,
     track: Track = ("tensorboard",),
-    checkpoint_minutes: Annotated[float, typer.Option(help="Between checkpoints within an epoch.")] = 10,
+    checkpoint_minutes: Annotated[float, typer.Option(min=0, help="Between checkpoints within an epoch.")] = 10,
     input_2d: Input2D = None,
     device: Device = "auto",
     scan: Scan = "auto",
@@ -67,11 +67,12 @@ def train(
     bar = progress()
     bar.disable |= not first
     with bar, watch if first else contextlib.nullcontext():
-        epoch_bar = bar.add_task("epochs", total=recipe.epochs)
+        before = recipe.stage_1.epochs if recipe.stage_1 else 0  # the second stage's
+        epoch_bar = bar.add_task("epochs", total=before + recipe.epochs)
         step_bar = bar.add_task("steps")
 
         def on_epoch(row):
-            bar.update(epoch_bar, completed=row["epoch"] + 1)
+            bar.update(epoch_bar, completed=row["epoch"] + 1 + (before if "test_mpjpe_mm" in row else 0))
             line = _epoch_line(row)
             bar.console.print(line)
             watch.epoch(line)

@@ -69,36 +69,40 @@ def measure_own(where, frames=OWN_FRAMES, channels=OWN_CHANNELS):
     """
     if frames < 1:
         raise InputError(f"A clip needs a positive whole number of frames, not {frames}.")
-    name, model = own.build(where)
-    clip, file = torch.zeros(1, frames, JOINTS, channels), where.rpartition(":")[0]
-    shape = tuple(clip.shape)
-    try:
-        seen = count(model, clip, "cpu")
-        by_thop = count_by_thop(model, clip, "cpu")
-    except Exception as error:
-        raise InputError(f"{name} fails on a clip of shape {shape}: {own.reason(error, file)}.") from error
-    answer = tuple(seen.output.shape) if isinstance(seen.output, torch.Tensor) else type(seen.output).__name__
-    if not isinstance(answer, tuple) or len(answer) != 4 or answer[0] != 1 or 0 in answer:
-        raise InputError(
-            f"{name} answers a clip of shape {shape} with {answer}; it must be one tensor (1, frames, joints, "
-            "coordinates), with one frame from a centre-frame model."
-        )
-    try:
-        by_fvcore = count_by_fvcore(model, clip)
-    except Exception as error:
-        by_fvcore = FvcoreCount(missing=f"it cannot be traced: {own.reason(error, file)}")
-    kept = None
-    try:
-        kept = kept_bytes(model, clip, "cpu")
-        gradients = _gradients(model, without_gradient(model, clip))
-    except Exception as error:
-        missing = f"it cannot be trained: {own.reason(error, file)}"
-        gradients = {"parameters_with_gradient": None, "gradient_missing": missing}
-    return _record(
-        model, seen, model=name, frames=frames, **gradients, thop=by_thop, fvcore=by_fvcore,
-        activation_bytes_kept_for_backward=kept,
-        activation_bytes_peak_inference=peak_bytes(model, clip, "cpu"),
-    )  # fmt: skip
+    with own.imports(where):
+        name, model = own.build(where)
+        clip, file = torch.zeros(1, frames, JOINTS, channels), where.rpartition(":")[0]
+        shape = tuple(clip.shape)
+        try:
+            seen, peak = count(model, clip, "cpu"), peak_bytes(model, clip, "cpu")
+        except Exception as error:
+            raise InputError(f"{name} fails on a clip of shape {shape}: {own.reason(error, file)}.") from error
+        try:
+            by_thop = count_by_thop(model, clip, "cpu")
+        except Exception as error:
+            raise InputError(f"thop cannot count {name}: {own.reason(error, file)}.") from error
+        answer = tuple(seen.output.shape) if isinstance(seen.output, torch.Tensor) else type(seen.output).__name__
+        if not isinstance(answer, tuple) or len(answer) != 4 or answer[0] != 1 or 0 in answer:
+            raise InputError(
+                f"{name} answers a clip of shape {shape} with {answer}; it must be one tensor (1, frames, joints, "
+                "coordinates), with one frame from a centre-frame model."
+            )
+        try:
+            by_fvcore = count_by_fvcore(model, clip)
+        except Exception as error:
+            by_fvcore = FvcoreCount(missing=f"fvcore cannot count it: {own.reason(error, file)}")
+        kept = None
+        try:
+            kept = kept_bytes(model, clip, "cpu")
+            gradients = _gradients(model, without_gradient(model, clip))
+        except Exception as error:
+            missing = f"it cannot be trained: {own.reason(error, file)}"
+            gradients = {"parameters_with_gradient": None, "gradient_missing": missing}
+        return _record(
+            model, seen, model=name, frames=frames, **gradients, thop=by_thop, fvcore=by_fvcore,
+            activation_bytes_kept_for_backward=kept,
+            activation_bytes_peak_inference=peak,
+        )  # fmt: skip
 
 
 def _gradients(model, unused):

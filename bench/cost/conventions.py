@@ -1,6 +1,7 @@
 """What other counters say, as they come: thop, by which the papers count, and fvcore. Rules: `bench.cost.rules`."""
 
 import collections
+import inspect
 import warnings
 
 import thop
@@ -15,8 +16,14 @@ def count_by_thop(model, clip, device="meta"):
     """Parameters and MACs as thop counts them -> ThopCount, which names the modules with parameters that it leaves
     out: those that it has no rule for, and those that are never called."""
     model, called = twin(model, device), set()
+
+    def note(module, args, kwargs):
+        called.add(module)
+        given = inspect.signature(module.forward).bind(*args, **kwargs)
+        return given.args, given.kwargs  # thop's rules see positional arguments only
+
     for module in model.modules():
-        module.register_forward_pre_hook(lambda module, _: called.add(module))
+        module.register_forward_pre_hook(note, with_kwargs=True)
     with plain_graph():
         macs, parameters = thop.profile(model, (clip.to(device),), verbose=False)
     uncounted = collections.Counter(

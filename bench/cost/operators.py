@@ -34,8 +34,8 @@ _PRODUCTS_OF_WEIGHTS = {"mm": "linear", "addmm": "linear", "convolution": "convo
 _MOVES = {
     "_local_scalar_dense", "_to_copy", "_unsafe_view", "arange", "cat", "clone", "constant_pad_nd", "copy_", "empty",
     "empty_like", "fill_", "flip", "full", "full_like", "gather", "index", "index_select", "lift_fresh", "new_empty",
-    "new_zeros", "ones", "ones_like", "promote_types", "repeat", "set_", "squeeze_", "stack", "t_", "transpose_",
-    "unsafe_split", "unsqueeze_", "zeros", "zeros_like",
+    "new_zeros", "ones", "ones_like", "promote_types", "repeat", "scalar_tensor", "set_", "squeeze_", "stack", "t_",
+    "transpose_", "tril", "triu", "unsafe_split", "unsqueeze_", "zeros", "zeros_like",
 }  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 """A module of the user's own: `path/to/file.py:build`, where build() returns it. The file is run."""
 
+import contextlib
 import importlib.util
 import sys
 import traceback
 from pathlib import Path
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from baselines.errors import InputError
 
@@ -15,10 +17,28 @@ def is_own(name):
     return ".py" in name or ":" in name
 
 
+@contextlib.contextmanager
+def imports(where):
+    """Within it, as with `python file.py`, what lies beside the file can be imported; afterwards it is forgotten, for
+    another file may have neighbours of the same name."""
+    folder = Path(where.rpartition(":")[0]).absolute().parent
+    path, loaded = list(sys.path), set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - loaded:
+            package = name.partition(".")[0]
+            if package not in loaded and any((folder / beside).exists() for beside in (package, f"{package}.py")):
+                del sys.modules[name]
+
+
 def build(where):
     """Run the file of `path/to/file.py:build` and call its function -> (`file.py:build`, the module).
 
-    Raises InputError where there is no such file or function, where either fails, and for what is no module.
+    Raises InputError where there is no such file or function, where either fails, for what is no module, and for one
+    whose parameters have no shape yet.
     """
     file, _, function = where.rpartition(":")
     if not file.endswith(".py") or not function:
@@ -35,14 +55,15 @@ def build(where):
         raise InputError(f"{name} fails when it is called without arguments: {reason(error, path)}.") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"{name} returns a {type(model).__name__}; it must return a torch.nn.Module.")
+    if any(map(is_lazy, model.parameters())):
+        raise InputError(f"{name} returns a module with parameters that have no shape yet; call it on a clip first.")
     return name, model
 
 
 def _run(path):
-    """The file as a module; as with `python file.py`, what lies beside it can be imported."""
+    """The file as a module."""
     spec = importlib.util.spec_from_file_location(f"own_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.absolute()))
     sys.modules[spec.name] = module  # dataclasses, for one, look their module up
     try:
         spec.loader.exec_module(module)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..operators import register_grid_scan, register_scan
-from ..orders import LIMB_PARENTS
+from ..orders import LIMB_ORDER
 
 CHECKPOINT_STEPS = 32  # as in scan.h
 
@@ -136,8 +136,8 @@ def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gra
     ]
     if orders.shape != (directions, frames * joints) or len(limb) != directions:
         raise ValueError(f"orders and limb must be for {directions} directions over {frames} x {joints} cells")
-    if any(limb) and joints != len(LIMB_PARENTS):
-        raise ValueError(f"x has {joints} joints, but the limb term is defined for {len(LIMB_PARENTS)}")
+    if any(limb) and joints != len(LIMB_ORDER):
+        raise ValueError(f"x has {joints} joints, but the limb term is defined for {len(LIMB_ORDER)}")
     orders, parents, limb = _tables(orders, tuple(map(bool, limb)), frames, joints)
     tensors = [tensor.float() for tensor in tensors]
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
@@ -148,7 +148,7 @@ def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gra
 def _tables(orders, limb, frames, joints):
     """The order table in int32, the cell that the limb term adds to each cell, and the flags of the directions."""
     parents = torch.arange(frames)[:, None] * joints
-    parents = parents + (torch.tensor(LIMB_PARENTS) if any(limb) else torch.arange(joints))
+    parents = parents + (torch.tensor(LIMB_ORDER) if any(limb) else torch.arange(joints))
     return orders.to(torch.int32), parents.flatten().to(torch.int32), torch.tensor(limb, dtype=torch.uint8)
 
 
@@ -161,8 +161,7 @@ def _scan_streams(streams):
 def linear(x, weight, bias=None):
     """x: (..., C) -> (..., C'), as `torch.nn.functional.linear`, by oneDNN's 1 x 1 convolution.
 
-    That is faster than the product by MKL that PyTorch's linear takes: by a tenth to twice, most so on processors that
-    are not Intel's.
+    That is faster than the product by MKL that PyTorch's linear takes, most so on processors that are not Intel's.
     """
     cells = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
     y = torch.nn.functional.conv2d(cells, weight[:, :, None, None], bias)

@@ -40,7 +40,7 @@ struct Direction {
     load_columns(grid.dt_weight + channel * grid.rank, lanes, grid.rank, 1, dt_weight);
   }
 
-  // The limb term is linear: the projections of x and of its parent add up as well.
+  // The limb term is linear: the projections of a cell and of the one that it adds, its parent, add up as well.
   void pack(int64_t t0, int steps, float* rows) const {
     for (int t = 0; t < steps; t++, rows += row_floats()) {
       const int32_t cell = cells()[t0 + t];

@@ -1,5 +1,5 @@
 // The C interface, and what each instruction set provides. Strides are in floats. The ctypes structures in __init__.py
-// mirror these.
+// and block.py mirror these.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

@@ -16,7 +16,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ..grid import without_autocast
 from ..operators import constant_when_traced, register_grid_scan, register_scan
-from ..orders import LIMB_PARENTS
+from ..orders import LIMB_ORDER
 
 KEPT_STEPS = 16  # at most, between two states kept for the backward pass
 FULL_WARPS = 8  # per multiprocessor, with 4 states of a channel per lane: enough for one pass
@@ -125,7 +125,7 @@ def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gra
 def _project(x, weight, limb, published):
     """Low-rank delta, B and C of every cell and direction, (B, T, J, K, R + 2N), the limb term's included.
 
-    The limb term is linear: what the parent's projections are added to are the projections, once for all directions.
+    The limb term is linear: the projections of the joint that it adds, the parent, are added to those of each joint.
     """
     directions, columns = weight.shape[:2]
 
@@ -141,8 +141,8 @@ def _project(x, weight, limb, published):
 
 
 def _parents(x):
-    """(J, J) of 0 and 1 that takes each joint to its parent: a product, as the gradient of a gather needs atomics."""
-    return torch.eye(len(LIMB_PARENTS), dtype=x.dtype, device=x.device)[list(LIMB_PARENTS)]
+    """(J, J) of 0 and 1: the joint that the limb term adds to each, as a product: a gather's gradient needs atomics."""
+    return torch.eye(len(LIMB_ORDER), dtype=x.dtype, device=x.device)[list(LIMB_ORDER)]
 
 
 def _needs_gradient(tensors):
@@ -354,7 +354,7 @@ def _tables(orders, x, limb):
     if key not in copies:
         if not _are_permutations(orders):
             raise ValueError("orders must be permutations of the grid cells, one per direction")
-        parents = torch.arange(frames)[:, None] * joints + torch.tensor(LIMB_PARENTS) if limb else orders
+        parents = torch.arange(frames)[:, None] * joints + torch.tensor(LIMB_ORDER) if limb else orders
         copies[key] = [table.to(x.device, torch.int32).contiguous() for table in (orders, parents)]
     return copies[key]
 
