@@ -179,8 +179,9 @@ def _bubbles(ax, points):
     ax.margins(x=0.22, y=0.2)
     ax.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
     ax.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    if ax.get_xlim()[1] / ax.get_xlim()[0] < 30:
-        ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    span = ax.get_xlim()[1] / ax.get_xlim()[0]
+    if span < 30:
+        ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5) if span > 5 else (1, 1.5, 2, 3, 5, 7)))
 
 
 def speed(results, machine, setting=""):
@@ -322,7 +323,8 @@ def cost_by_operator(results):
         for i, width in enumerate(share[name]):
             if width > 0.75 * (len(name) + 6):
                 text = f"{name} {width:.0f} %"
-                ax.text(left[i] + width / 2, i, text, ha="center", va="center", fontsize=7, color=ink)
+                text = ax.text(left[i] + width / 2, i, text, ha="center", va="center", fontsize=7, color=ink)
+                text.set_path_effects([withStroke(linewidth=4, foreground=colour)])  # over the hatching
         left += share[name].to_numpy()
     for i, key in enumerate(keys):
         ax.text(101, i, f"{_short(results.cost[key].macs_per_output_frame / 1e6)} M", va="center", fontsize=7.5)
@@ -406,8 +408,9 @@ def _against_length(record, title, unit, panels, dotted=None):
             known = [(length, timing) for length, timing in points if getattr(timing, field)]
             if not known:
                 continue
+            curve = [(length, getattr(timing, field) or np.nan) for length, timing in points]  # gaps where missing
+            ax.plot(*zip(*curve), color=colour, marker=marker, markersize=5, linewidth=1.4)
             lengths, values = zip(*((length, getattr(timing, field)) for length, timing in known))
-            ax.plot(lengths, values, color=colour, marker=marker, markersize=5, linewidth=1.4)
             if field == "median_ms":
                 low, high = ([getattr(timing, key) for _, timing in known] for key in ("p20_ms", "p80_ms"))
                 ax.vlines(lengths, low, high, color=colour, linewidth=3, alpha=0.35)
