@@ -322,8 +322,8 @@ def cost_by_operator(results):
         ink = "#FFFFFF" if np.dot(matplotlib.colors.to_rgb(colour), (0.3, 0.59, 0.11)) < 0.4 else "#1A1A1A"
         for i, width in enumerate(share[name]):
             if width > 0.75 * (len(name) + 6):
-                text = f"{name} {width:.0f} %"
-                text = ax.text(left[i] + width / 2, i, text, ha="center", va="center", fontsize=7, color=ink)
+                words = f"{name} {width:.0f} %"
+                text = ax.text(left[i] + width / 2, i, words, ha="center", va="center", fontsize=7, color=ink)
                 text.set_path_effects([withStroke(linewidth=4, foreground=colour)])  # over the hatching
         left += share[name].to_numpy()
     for i, key in enumerate(keys):

@@ -14,8 +14,8 @@ from .operators import constant_when_traced
 from .orders import LIMB_ORDER, PATTERNS, scan_orders
 
 __all__ = [
-    "IMPLEMENTATIONS", "LIMB_ORDER", "PATTERNS", "ScanUnavailable", "bidirectional_scan", "choose", "grid_scan",
-    "scan_macs", "scan_orders", "selective_scan", "unusable",
+    "IMPLEMENTATIONS", "LIMB_ORDER", "PATTERNS", "ScanUnavailable", "bidirectional_scan",
+    "check_limb_gradient", "choose", "grid_scan", "scan_macs", "scan_orders", "selective_scan", "unusable",
 ]  # fmt: skip
 
 # In order of preference; gpu (Triton) first runs a check of its own on the device and says what it found. What comes
@@ -73,8 +73,7 @@ def grid_scan(
     PoseMamba's code does. Returns the sum over directions, (B, T, J, channels). Raises as `selective_scan`.
     """
     _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
-    if limb_gradient not in ("exact", "published"):
-        raise ValueError(f"limb_gradient is 'exact' or 'published', not {limb_gradient!r}")
+    check_limb_gradient(limb_gradient)
     chosen = IMPLEMENTATIONS[choose(x.device.type, implementation, x.dtype)]
     return chosen.grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient)
 
@@ -117,6 +116,12 @@ def _check(u, delta, A, B, C, D, delta_bias):
         "delta_bias": (delta_bias, (channels,)),
     }
     _check_each(expected, "u")
+
+
+def check_limb_gradient(limb_gradient):
+    """Raise ValueError for what `grid_scan` does not know."""
+    if limb_gradient not in ("exact", "published"):
+        raise ValueError(f"limb_gradient is 'exact' or 'published', not {limb_gradient!r}")
 
 
 def _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):

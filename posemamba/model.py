@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kernels import PATTERNS, block, grid_scan, scan_orders
+from kernels import block, check_limb_gradient, grid_scan, scan_orders
 
 JOINTS = 17
 STATES = 16
@@ -66,10 +66,8 @@ class GridMixer(nn.Module):
     def __init__(self, channels, scan, limb_gradient, scan_implementation):
         super().__init__()
         inner, rank = 2 * channels, math.ceil(channels / 16)
-        if scan not in PATTERNS:
-            raise ValueError(f"unknown scan pattern {scan!r}; choose one of {', '.join(PATTERNS)}")
-        if limb_gradient not in ("exact", "published"):
-            raise ValueError(f"limb_gradient is 'exact' or 'published', not {limb_gradient!r}")
+        scan_orders(scan, frames=1)  # which raises ValueError for an unknown pattern, as does the next line
+        check_limb_gradient(limb_gradient)
         self.scan, self.limb_gradient, self.scan_implementation = scan, limb_gradient, scan_implementation
         self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
         self.conv2d = nn.Conv2d(inner, inner, kernel_size=3, padding=1, groups=inner)
