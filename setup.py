@@ -34,7 +34,7 @@ class BuildForEachInstructionSet(build_ext):
 setup(
     ext_modules=[
         Extension(
-            "kernels.cpu._scan",
+            "liftbench.kernels.cpu._scan",
             sources=[f"{DIRECTORY}/library.cpp"],
             depends=glob.glob(f"{DIRECTORY}/*.h"),
             extra_compile_args=FLAGS,

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from .errors import InputError
+from liftbench.baselines.errors import InputError
 
 _BLOCK_BYTES = 1 << 22
 

@@ -6,12 +6,11 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lstm_transformer import LSTM, MLP, Transformer
-from mdtf import MDTF
-from pose3dm import Pose3DM
-from posemamba import PoseMamba
-
-from .errors import InputError
+from liftbench.baselines.errors import InputError
+from liftbench.lstm_transformer import LSTM, MLP, Transformer
+from liftbench.mdtf import MDTF
+from liftbench.pose3dm import Pose3DM
+from liftbench.posemamba import PoseMamba
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Entry:
     output: str  # "sequence": a pose per frame of the clip; "centre": the pose of the centre frame
     channels: int  # per keypoint: x, y (and confidence)
     paper: str
-    published: tuple | None = None  # (model, variant, detector) of its row in results/published.csv
+    published: tuple | None = None  # (model, variant, detector) of its row in results/reference/published.csv
     stages: int = 1  # that are trained one after the other
 
 

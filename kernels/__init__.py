@@ -8,10 +8,10 @@ import os
 
 import torch
 
-from . import chunked, cpu, gpu, mamba_ssm, reference
-from .macs import scan_macs
-from .operators import constant_when_traced
-from .orders import LIMB_ORDER, PATTERNS, scan_orders
+from liftbench.kernels import chunked, cpu, gpu, mamba_ssm, reference
+from liftbench.kernels.macs import scan_macs
+from liftbench.kernels.operators import constant_when_traced
+from liftbench.kernels.orders import LIMB_ORDER, PATTERNS, scan_orders
 
 __all__ = [
     "IMPLEMENTATIONS", "LIMB_ORDER", "PATTERNS", "ScanUnavailable", "bidirectional_scan",

@@ -7,10 +7,9 @@ training where a part has no gradient of its own, they are the modules as PyTorc
 import torch
 import torch.nn.functional as F
 
-import kernels
-
-from . import cpu
-from .cpu import block as cpu_block
+from liftbench import kernels
+from liftbench.kernels import cpu
+from liftbench.kernels.cpu import block as cpu_block
 
 
 def linear(layer, x, implementation="auto"):

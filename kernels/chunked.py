@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from . import grid
+from liftbench.kernels import grid
 
 
 def unusable(device_type):

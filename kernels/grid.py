@@ -4,7 +4,7 @@ import contextlib
 
 import torch
 
-from .orders import LIMB_ORDER
+from liftbench.kernels.orders import LIMB_ORDER
 
 
 def without_autocast(device_type):

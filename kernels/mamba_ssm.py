@@ -8,7 +8,7 @@ import importlib.util
 
 import torch
 
-from . import grid
+from liftbench.kernels import grid
 
 _INTERFACE = "mamba_ssm.ops.selective_scan_interface"
 

@@ -10,7 +10,7 @@ import math
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from .macs import scan_macs
+from liftbench.kernels.macs import scan_macs
 
 
 def constant_when_traced(function):

@@ -7,7 +7,7 @@ Source: Mamba (Gu and Dao 2023), equations 2a, 2b and 4, in the "selective_scan_
 import torch
 import torch.nn.functional as F
 
-from . import grid
+from liftbench.kernels import grid
 
 
 def unusable(device_type):

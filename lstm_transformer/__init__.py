@@ -1,3 +1,3 @@
-from .model import LSTM, MLP, Transformer
+from liftbench.lstm_transformer.model import LSTM, MLP, Transformer
 
 __all__ = ["LSTM", "MLP", "Transformer"]

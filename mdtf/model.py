@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kernels import bidirectional_scan
-from posemamba.model import JOINTS, DropPath, Mlp
+from liftbench.kernels import bidirectional_scan
+from liftbench.posemamba.model import JOINTS, DropPath, Mlp
 
 STATES = 16
 CONV_WIDTH = 4

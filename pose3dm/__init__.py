@@ -1,4 +1,4 @@
-from .model import Pose3DM
-from .regularizer import fractional_total_variation
+from liftbench.pose3dm.model import Pose3DM
+from liftbench.pose3dm.regularizer import fractional_total_variation
 
 __all__ = ["Pose3DM", "fractional_total_variation"]

@@ -11,7 +11,7 @@ Departures from the official code, with reasons:
   first temporal one, and nothing else: of the 46.5 M parameters of an L checkpoint 10.0 M are used. Only these are
   built here; `official_depth=5` builds the official layout in full, for its counts and its checkpoints as they are.
 - Drop-path rates rise from 0 at the first block, so the blocks that run have rate 0: training has no stochastic depth.
-- The gradient through the limb term of the scan is exact by default, as in `posemamba.model`.
+- The gradient through the limb term of the scan is exact by default, as in `liftbench.posemamba.model`.
 - The fractional-order total variation of the paper is not in the official code; it is in `regularizer.py`.
 """
 
@@ -21,7 +21,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from posemamba.model import DROP_PATH, JOINTS, Block
+from liftbench.posemamba.model import DROP_PATH, JOINTS, Block
 
 _NEVER_RUN = re.compile(r"\.block\d+\.(?:(?:STEblocks|TTEblocks)\.[1-9]\d*|head)\.")
 

@@ -1,3 +1,3 @@
-from .model import PoseMamba
+from liftbench.posemamba.model import PoseMamba
 
 __all__ = ["PoseMamba"]

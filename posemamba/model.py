@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kernels import block, check_limb_gradient, grid_scan, scan_orders
+from liftbench.kernels import block, check_limb_gradient, grid_scan, scan_orders
 
 JOINTS = 17
 STATES = 16

@@ -1,13 +1,14 @@
 import pytest
 import torch
 
-from baselines import Human36M, synthetic
+from liftbench import Human36M
+from liftbench.baselines.synthetic import motionbert
 
 
 @pytest.fixture(scope="session")
 def synthetic_file(tmp_path_factory):
     """A small file of the embedded data, with its cache beside it."""
-    return synthetic.write(tmp_path_factory.mktemp("data") / "synthetic.pkl", frames=synthetic.FEWEST_FRAMES)
+    return motionbert.write(tmp_path_factory.mktemp("data") / "synthetic.pkl", frames=motionbert.FEWEST_FRAMES)
 
 
 @pytest.fixture(scope="session")
@@ -27,16 +28,16 @@ def one_thread():
 @pytest.fixture
 def any_machine(monkeypatch):
     """No time is refused: other processes and spread may be what they are."""
-    monkeypatch.setattr("bench.timing.OTHERS_SHARE", float("inf"))
-    monkeypatch.setattr("bench.timing.SPREAD", float("inf"))
+    monkeypatch.setattr("liftbench.bench.measure.timing.OTHERS_SHARE", float("inf"))
+    monkeypatch.setattr("liftbench.bench.measure.timing.SPREAD", float("inf"))
 
 
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory):
     """(folder, Rendered) of a whole run's records: FOLDER/records and what is made of them, FOLDER/out."""
-    from test_render import PUBLISHED, everything
-
-    from bench.render import render
+    from liftbench.bench.report.render import render
+    from support import PUBLISHED
+    from support.records import everything
 
     folder = tmp_path_factory.mktemp("run")
     return folder, render(everything(folder / "records"), PUBLISHED, folder / "out")

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import data, measure, records, runs, training, weights
-from .common import RECORDS, Records, choose_device, out
+from liftbench.bench.cli import data, measure, records, runs, training, weights
+from liftbench.bench.cli.common import RECORDS, Records, choose_device, out
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,10 +41,9 @@ def main():
 
 def _explain(error):
     """Print an error that is the user's or the machine's and return its exit code; raise any other again."""
-    from baselines.errors import InputError
-    from kernels import ScanUnavailable
-
-    from ..timing import TooBusy
+    from liftbench.baselines.errors import InputError
+    from liftbench.bench.measure.timing import TooBusy
+    from liftbench.kernels import ScanUnavailable
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     if isinstance(error, (InputError, ScanUnavailable)):
@@ -62,8 +61,7 @@ def models():
 
     Example: `liftbench models`
     """
-    from baselines import create_model, list_models
-    from baselines.registry import entry
+    from liftbench.baselines.registry import create_model, entry, list_models
 
     table = Table("model", "parameters", "frames", "output", "source")
     for name in list_models():
@@ -79,9 +77,8 @@ def doctor():
 
     Example: `liftbench doctor`
     """
-    import kernels
-
-    from ..environment import describe
+    from liftbench import kernels
+    from liftbench.bench.records.environment import describe
 
     device = choose_device("auto")
     facts = describe(device, scan_implementation=kernels.choose(device)).model_dump()
@@ -101,7 +98,7 @@ def doctor():
 def render(
     records_folder: Records = RECORDS,
     published: Annotated[Path, typer.Option(help="Published numbers with their sources.")] = Path(
-        "results/published.csv"
+        "results/reference/published.csv"
     ),
     folder: Annotated[Path, typer.Option("--out", help="Receives tables/, plots/ and report.html.")] = Path("results"),
 ):
@@ -109,7 +106,7 @@ def render(
 
     Example: `liftbench render --records results/records --out results`
     """
-    from ..render import render as render_all
+    from liftbench.bench.report.render import render as render_all
 
     rendered = render_all(records_folder, published, folder)
     for path in rendered.written:

@@ -37,7 +37,7 @@ def choose_device(name):
     """The torch device type of --device."""
     import torch
 
-    from baselines.errors import InputError
+    from liftbench.baselines.errors import InputError
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,7 +50,7 @@ def choose_device(name):
 
 def choose_scan(name, device):
     """Force a scan implementation for this process, and return the name of the one that will run."""
-    import kernels
+    from liftbench import kernels
 
     chosen = kernels.choose(device, name)
     if name != "auto":
@@ -60,7 +60,7 @@ def choose_scan(name, device):
 
 def open_data(path, input_2d=None):
     """The data set of a file or folder, with a line that says what it is, and one for everything left out of it."""
-    from baselines.data import open_dataset
+    from liftbench.baselines.data.dataset import open_dataset
 
     dataset = open_dataset(path, input_2d)
     out.print(f"data: {path}, protocol {dataset.protocol}, {describe_origin(dataset.origin)}; input {dataset.input}")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from .common import SYNTHETIC, Input2D, open_data, out
+from liftbench.bench.cli.common import SYNTHETIC, Input2D, open_data, out
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and look at data files.")
 
@@ -15,9 +15,9 @@ DataArgument = Annotated[
     Path, typer.Argument(metavar="DATA", help="A file of MotionBERT's format, or a folder of the others' files.")
 ]
 GENERATORS = {
-    "motionbert": ("baselines.synthetic", SYNTHETIC),
-    "videopose3d": ("baselines.synthetic_videopose3d", SYNTHETIC.with_name("synthetic_videopose3d")),
-    "mpi_inf_3dhp": ("baselines.synthetic_3dhp", SYNTHETIC.with_name("synthetic_3dhp")),
+    "motionbert": ("liftbench.baselines.synthetic.motionbert", SYNTHETIC),
+    "videopose3d": ("liftbench.baselines.synthetic.videopose3d", SYNTHETIC.with_name("synthetic_videopose3d")),
+    "mpi_inf_3dhp": ("liftbench.baselines.synthetic.mpi_inf_3dhp", SYNTHETIC.with_name("synthetic_3dhp")),
 }  # format: the module that writes it, and where to
 
 
@@ -53,7 +53,7 @@ def mocap(
 
     Example: `liftbench data mocap motion.npz --out data/mocap.pkl`
     """
-    from baselines import mocap as converter
+    from liftbench.baselines.synthetic import mocap as converter
 
     converter.convert(source, path, seed=seed)
     out.print(f"wrote {path}")
@@ -87,7 +87,7 @@ def info(
         table.add_row(key, train.get(key, "-"), test.get(key, "-"))
     out.print(table)
     if plot:
-        from baselines.picture import draw_dataset
+        from liftbench.baselines.data.picture import draw_dataset
 
         out.print(f"wrote {draw_dataset(dataset, plot)}")
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Column, Table
 
-from .common import (
+from liftbench.bench.cli.common import (
     RECORDS,
     SYNTHETIC,
     DataFile,
@@ -53,10 +53,9 @@ def cost(
 
     Example: `liftbench measure cost path/to/file.py:build --frames 81`
     """
-    from baselines.errors import InputError
-
-    from .. import cost as costs
-    from .. import records
+    from liftbench.baselines.errors import InputError
+    from liftbench.bench.measure import cost as costs
+    from liftbench.bench.records import records
 
     table = Table(
         Column("model", no_wrap=True), "frames", "params", "thop's", "MACs", "of scans", "thop's", "fvcore's",
@@ -93,7 +92,7 @@ def cost(
 
 def print_costs(record):
     """Where the MACs of one model are, what its elementwise operations are, and what others do not count."""
-    from ..cost_tables import by_group
+    from liftbench.bench.report.cost_tables import by_group
 
     for title, macs in (
         ("operator", record.contraction_macs_by_operator | ({"scan": record.scan_macs} if record.scans else {})),
@@ -142,9 +141,9 @@ def speed(
 
     Example: `liftbench measure speed posemamba_s lstm --frames 81 --frames 243`
     """
-    from .. import records
-    from .. import speed as speeds
-    from ..timing import TooBusy
+    from liftbench.bench.measure import speed as speeds
+    from liftbench.bench.measure.timing import TooBusy
+    from liftbench.bench.records import records
 
     device = choose_device(device)
     implementation = choose_scan(scan, device)
@@ -189,7 +188,7 @@ def compare(
 
     Example: `liftbench measure compare posemamba_s@chunked:27 posemamba_s@cpu:27`
     """
-    from .. import compare as compares
+    from liftbench.bench.measure import compare as compares
 
     device = choose_device(device)
     call = "training step" if training_step else "forward"
@@ -225,7 +224,7 @@ def scaling(
 
     Example: `liftbench measure scaling --quick`
     """
-    from .. import scaling as scalings
+    from liftbench.bench.measure import scaling as scalings
 
     device = choose_device(device)
     record = _recorded(
@@ -255,7 +254,7 @@ def scan(
 
     Example: `liftbench measure scan --quick`
     """
-    from .. import scan as scans
+    from liftbench.bench.measure import scan as scans
 
     device = choose_device(device)
     record = _recorded(records_folder / "scan.jsonl", lambda progress: scans.measure(device, seconds, quick, progress))
@@ -279,7 +278,7 @@ def scan(
 
 def _recorded(path, measure):
     """The record that measure(progress) makes, appended to a file; progress(text, done, of) moves a bar."""
-    from .. import records
+    from liftbench.bench.records import records
 
     with progress() as bar:
         task = bar.add_task("checking results", total=None)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .common import out
+from liftbench.bench.cli.common import out
 
 app = typer.Typer(no_args_is_help=True, help="Merge and compare the records of several machines.")
 
@@ -20,7 +20,7 @@ def merge(
 
     Example: `liftbench records merge results/records elsewhere/records --out merged`
     """
-    from .. import exchange
+    from liftbench.bench.records import exchange
 
     out.print(f"wrote {exchange.merge(folders, folder)} records into {folder}")
 
@@ -34,7 +34,7 @@ def compare_records(
 
     Example: `liftbench records compare results/records elsewhere/records`
     """
-    from .. import exchange
+    from liftbench.bench.records import exchange
 
     table = Table("of both", "quantity", str(first), str(second), "ratio")
     for row in exchange.compare(first, second):

@@ -9,7 +9,18 @@ from rich.console import Console
 from rich.table import Column, Table
 from typer.core import TyperGroup
 
-from .common import PLAIN, RECORDS, SYNTHETIC, Device, Records, Scan, Track, choose_device, out, progress
+from liftbench.bench.cli.common import (
+    PLAIN,
+    RECORDS,
+    SYNTHETIC,
+    Device,
+    Records,
+    Scan,
+    Track,
+    choose_device,
+    out,
+    progress,
+)
 
 
 class _ListsByDefault(TyperGroup):
@@ -29,12 +40,12 @@ def list_runs(folder: Annotated[Path, typer.Argument(help="Where runs are looked
 
     Example: `liftbench runs list runs`, or only `liftbench runs`
     """
-    from .. import runs
+    from liftbench.bench.runs import folders
 
     titles = ("run", "model", "data", "epochs", "state", "last mm", "best mm", "official mm", "clips/s", "when")
     table = Table(*(Column(title, no_wrap=True) for title in titles), box=SIMPLE_HEAD)
     reasons = []
-    for run in runs.find(folder):
+    for run in folders.find(folder):
         recipe, accuracy = run.recipe, run.accuracy
         numbers = run.last_mm, run.best_mm, accuracy and accuracy.mpjpe_mm, run.clips_per_s
         table.add_row(
@@ -67,15 +78,14 @@ def compare(
 
     Example: `liftbench runs compare runs/posemamba_s runs/improved/posemamba_s`
     """
-    from baselines.errors import InputError
+    from liftbench.baselines.errors import InputError
+    from liftbench.bench.runs import folders
 
-    from .. import runs
-
-    pair = [runs.open_run(path) for path in (first, second)]
+    pair = [folders.open_run(path) for path in (first, second)]
     for run in pair:
         if run.log is None:
             raise InputError(f"{run.folder} cannot be compared: {run.reason}")
-    for title, rows in (("differences", runs.differences(*pair)), ("errors", runs.errors(*pair))):
+    for title, rows in (("differences", folders.differences(*pair)), ("errors", folders.errors(*pair))):
         if not rows:
             out.print(f"no {title}")
             continue
@@ -85,9 +95,9 @@ def compare(
         out.print(table)
     labels = [str(path) for path in (first, second)]
     curves = [
-        curve for run, label in zip(pair, labels) for curve in runs.curves_of(run.folder, run.recipe.model, label)
+        curve for run, label in zip(pair, labels) for curve in folders.curves_of(run.folder, run.recipe.model, label)
     ]
-    runs.draw_curves(" and ".join(labels), curves, plot, suffixes=("png",))
+    folders.draw_curves(" and ".join(labels), curves, plot, suffixes=("png",))
     out.print(f"wrote {plot.with_suffix('.png')}")
 
 
@@ -126,11 +136,10 @@ def sweep(
     Example: `liftbench sweep configs/posemamba_*.yaml --data h36m_sh_conf_cam_source_final.pkl --executor slurm
     --partition gpu --gpus 4 --time 48 --slurm cpus-per-task=32`
     """
-    from baselines.errors import InputError
-    from baselines.tracking import check_services
-
-    from .. import runs
-    from .. import sweep as sweeps
+    from liftbench.baselines.errors import InputError
+    from liftbench.baselines.training.tracking import check_services
+    from liftbench.bench.runs import folders
+    from liftbench.bench.runs import sweep as sweeps
 
     check_services(track)
 
@@ -154,7 +163,7 @@ def sweep(
         )  # fmt: skip
     table = Table("row", "outcome", "epochs", "test MPJPE, mm", "official MPJPE, mm")
     for outcome in outcomes:
-        run = runs.open_run(outcome.row.folder)
+        run = folders.open_run(outcome.row.folder)
         errors = run.last_mm, run.accuracy and run.accuracy.mpjpe_mm
         numbers = ("-" if error is None else f"{error:.1f}" for error in errors)
         epochs_done = f"{run.epochs}/{run.of_epochs}" if run.recipe else "-"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .common import (
+from liftbench.bench.cli.common import (
     RECORDS,
     SYNTHETIC,
     DataFile,
@@ -42,15 +42,15 @@ def train(
     """Train a model by a recipe, and add its record once it is finished.
 
     On several GPUs or nodes, start the same command by torchrun, with a run folder that all of them see:
-    `torchrun --standalone --nproc_per_node 2 -m -- bench train RECIPE.yaml --data FILE`
+    `torchrun --standalone --nproc_per_node 2 -m -- liftbench train RECIPE.yaml --data FILE`
 
     Example: `liftbench train configs/toy/posemamba_toy.yaml --data data/synthetic.pkl --resume`
     """
-    from baselines.recipe import read_recipe
-    from baselines.tracking import check_services
-    from baselines.training import train as run_training
-
-    from .. import accuracy, environment, runs
+    from liftbench.baselines.training.loop import train as run_training
+    from liftbench.baselines.training.recipe import read_recipe
+    from liftbench.baselines.training.tracking import check_services
+    from liftbench.bench.records import environment
+    from liftbench.bench.runs import accuracy, folders
 
     check_services(track)
 
@@ -61,9 +61,9 @@ def train(
     first = int(os.environ.get("RANK", 0)) == 0  # of the processes of torchrun, the one that reports and records
     out.quiet = not first
     dataset = open_data(data, recipe.input)
-    folder = run or runs.default_folder(recipe_path)
+    folder = run or folders.default_folder(recipe_path)
     out.print(f"training {recipe.model} on {device}, scan {implementation}, into {folder}")
-    watch = runs.Watch(folder, recipe.model, environment.describe(device, implementation))
+    watch = folders.Watch(folder, recipe.model, environment.describe(device, implementation))
     bar = progress()
     bar.disable |= not first
     with bar, watch if first else contextlib.nullcontext():
@@ -113,9 +113,9 @@ def evaluate(
 
     Example: `liftbench evaluate runs/toy/posemamba_toy --data data/synthetic.pkl`
     """
-    from baselines.files import replacing
-
-    from .. import accuracy, records
+    from liftbench.baselines.files import replacing
+    from liftbench.bench.records import records
+    from liftbench.bench.runs import accuracy
 
     device = choose_device(device)
     implementation = choose_scan(scan, device)

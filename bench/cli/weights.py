@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .common import out
+from liftbench.bench.cli.common import out
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, convert and look at official checkpoints.")
 
@@ -30,7 +30,7 @@ def fetch(
 
     Example: `liftbench weights fetch posemamba_s`
     """
-    from baselines import fetch as fetching
+    from liftbench.baselines.weights import fetch as fetching
 
     def report(url):
         out.print(f"downloading {url}", soft_wrap=True)
@@ -51,7 +51,7 @@ def convert(
 
     Example: `liftbench weights convert best_epoch.bin`
     """
-    from baselines import convert as converter
+    from liftbench.baselines.weights import convert as converter
 
     print_converted(*converter.convert(paths, path, model))
 
@@ -64,7 +64,7 @@ def inspect(
 
     Example: `liftbench weights inspect best_epoch.bin`
     """
-    from baselines import convert as converter
+    from liftbench.baselines.weights import convert as converter
 
     table = Table("item", "content", title=str(path))
     for item, text in converter.inspect(path):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from ..operators import register_grid_scan, register_scan
-from ..orders import LIMB_ORDER
+from liftbench.kernels.operators import register_grid_scan, register_scan
+from liftbench.kernels.orders import LIMB_ORDER
 
 CHECKPOINT_STEPS = 32  # as in scan.h
 

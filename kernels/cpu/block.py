@@ -4,7 +4,7 @@ import ctypes
 
 import torch
 
-from . import load_library, structure
+from liftbench.kernels.cpu import load_library, structure
 
 _ConvSilu = structure(
     "ConvSilu", ("batch frames joints channels x_cell", ctypes.c_int64), ("x weight bias y", ctypes.c_void_p)

@@ -14,9 +14,9 @@ import threading
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..grid import without_autocast
-from ..operators import constant_when_traced, register_grid_scan, register_scan
-from ..orders import LIMB_ORDER
+from liftbench.kernels.grid import without_autocast
+from liftbench.kernels.operators import constant_when_traced, register_grid_scan, register_scan
+from liftbench.kernels.orders import LIMB_ORDER
 
 KEPT_STEPS = 16  # at most, between two states kept for the backward pass
 FULL_WARPS = 8  # per multiprocessor, with 4 states of a channel per lane: enough for one pass
@@ -28,7 +28,7 @@ FUSED = {"enable_fp_fusion": True}  # products and sums in one instruction, whic
 
 @functools.cache
 def _programs():
-    from . import programs
+    from liftbench.kernels.gpu import programs
 
     return programs
 
@@ -64,7 +64,7 @@ _one_check_at_a_time = threading.Lock()
 
 @functools.cache
 def _found_by_selfcheck(device):
-    from .selfcheck import difference
+    from liftbench.kernels.gpu.selfcheck import difference
 
     return difference(device)
 

@@ -12,8 +12,8 @@ from unittest import mock
 
 import torch
 
-from .. import gpu, grid, reference
-from ..orders import scan_orders
+from liftbench.kernels import gpu, grid, reference
+from liftbench.kernels.orders import scan_orders
 
 # Of the largest value. The programs' own rounding is 1e-5, but torch's products around them may be TF32, with an eps of
 # 5e-4; a wrong index, a missing term or a race changes values by 1e-2 and more.

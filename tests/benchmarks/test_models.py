@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-import kernels
-from bench import timing
-from bench.calls import CALLS, Timed
+from liftbench import kernels
+from liftbench.bench.measure import timing
+from liftbench.bench.measure.calls import CALLS, Timed
 
 if torch.get_num_threads() > 1 and not timing.idle_threads_spin():
     pytest.skip(timing.SLEEPING, allow_module_level=True)

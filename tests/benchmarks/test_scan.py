@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 
-from bench import scan, timing
+from liftbench.bench.measure import scan, timing
 
 if torch.get_num_threads() > 1 and not timing.idle_threads_spin():
     pytest.skip(timing.SLEEPING, allow_module_level=True)

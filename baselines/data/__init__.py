@@ -1,0 +1,1 @@
+"""The data sets: one interface over three file formats, memory-mapped."""

@@ -1,0 +1,74 @@
+"""Which frames make up a clip or a window, as arrays of frame numbers.
+
+A run is an unbroken stretch of frames of one source; `bounds` (R + 1,) holds where each of the R runs starts, and the
+number of frames last. T = `frames` is the length of a clip.
+"""
+
+import numpy as np
+
+from liftbench.baselines.errors import InputError
+
+
+def split_clips(bounds, names, frames, stride):
+    """Clips as MotionBERT's `split_clips` takes them: every `stride` frames inside each run.
+
+    bounds: (R + 1,) int; names: (R,), the source of each run.
+    Returns (clips, T) int64. A source that has yielded no clip so far is resampled to T frames: frame
+    floor(i * length / T) for clip position i.
+    Departures: the official code draws the resampled frames at random, and loses the last source when it is shorter
+    than T. Here both are deterministic and nothing is lost.
+    Raises InputError if `frames` or `stride` is below 1.
+    """
+    _check_positive(frames=frames, stride=stride)
+    clips, seen = [], set()
+    for start, stop, name in zip(bounds[:-1], bounds[1:], names, strict=True):
+        if stop - start >= frames:
+            clips.append(np.arange(start, stop - frames + 1, stride)[:, None] + np.arange(frames))
+        elif name not in seen:
+            clips.append(_resampled(start, stop, frames))
+        seen.add(name)
+    return np.concatenate(clips).astype(np.int64)
+
+
+def cover_clips(bounds, frames):
+    """Clips that cover every frame: side by side in each run, then the run's last T frames if some are left over.
+
+    bounds: (R + 1,) int. Returns (clips, T) int64; a run shorter than T is resampled as in `split_clips`, which keeps
+    each of its frames. Raises InputError if `frames` is below 1.
+    """
+    _check_positive(frames=frames)
+    clips = []
+    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        if stop - start < frames:
+            clips.append(_resampled(start, stop, frames))
+        else:
+            first = np.arange(start, stop - frames + 1, frames)
+            if first[-1] + frames < stop:
+                first = np.append(first, stop - frames)
+            clips.append(first[:, None] + np.arange(frames))
+    return np.concatenate(clips).astype(np.int64)
+
+
+def centred_windows(bounds, frames, centres=None):
+    """The T frames around each centre, f - T // 2 onwards, with the run's first and last frames repeated past its ends.
+
+    bounds: (R + 1,) int; centres: int array of any shape, every frame by default. Returns centres.shape + (T,) int64.
+    Raises InputError if `frames` is below 1, IndexError if a centre is no frame of the data.
+    """
+    _check_positive(frames=frames)
+    centres = np.arange(bounds[-1]) if centres is None else np.asarray(centres)
+    if centres.size and not 0 <= centres.min() <= centres.max() < bounds[-1]:
+        raise IndexError(f"a centre lies outside the {bounds[-1]} frames")
+    run = np.searchsorted(bounds, centres, side="right") - 1
+    window = centres[..., None] + (np.arange(frames) - frames // 2)
+    return np.clip(window, bounds[run][..., None], bounds[run + 1][..., None] - 1)
+
+
+def _resampled(start, stop, frames):
+    return start + np.floor(np.linspace(0, stop - start, frames, endpoint=False)).astype(np.int64)[None]
+
+
+def _check_positive(**lengths):
+    for name, value in lengths.items():
+        if value < 1:
+            raise InputError(f"{name} is {value}: a clip needs {name} of 1 or more")

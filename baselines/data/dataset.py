@@ -1,0 +1,176 @@
+"""The data sets, by one interface: what models are trained and evaluated on, whichever files it comes from.
+
+A data set has two splits, train and test, of poses of 17 joints in Human3.6M's order, joint 0 the root. Frames of a
+split are numbered 0 .. N - 1; every method takes frame numbers as an int array of any shape and returns arrays that
+begin with that shape. All data stay in memory-mapped files (`baselines.data.cache`), shared by the processes that use
+them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from liftbench.baselines.data import cache
+from liftbench.baselines.data.clips import centred_windows, cover_clips, split_clips
+from liftbench.baselines.errors import InputError
+
+
+class Dataset:
+    """What all data sets share; each format adds how its files are read and what its arrays mean:
+
+    inputs(split, index): network input, index.shape + (17, 3) float32: normalised x, y, and confidence (1 where the
+    data have none). targets(split, index): index.shape + (17, 3) float32, network units; training subtracts the root.
+    ground_truth_mm(split, index): what errors are measured against, index.shape + (17, 3), mm, camera frame, not
+    root-relative. millimetres(split, index, predicted): predictions in network units, index.shape + (17, 3) with the
+    root at zero -> mm, root-relative, in their dtype. evaluated(split): (N,) bool, the frames that count in the
+    protocol. camera_resolution(split, index): index.shape + (2,) float32, width and height in pixels.
+
+    FORMAT: the `cache.Format` of its files; protocol: a key of `baselines.evaluation.protocols.PROTOCOLS`; INPUTS:
+    the 2D inputs there are, the default first, with what they are; RELEASE_FRAMES: {split: N} of the public files, by
+    which they are told from others that do not say how they were made.
+
+    Attributes: path; input; digest, a SHA-256 of the files; origin, their own account of how they were made, {} if
+    there is none; subjects, {split: ("S9", "S11")}; left_out, sentences on what of the files is not used.
+    Raises InputError if a file cannot be read or does not fit its schema, the cache cannot be written, or `input` is
+    unknown.
+    """
+
+    RELEASE_FRAMES = {}
+
+    def __init__(self, path, input=None):
+        input = input or next(iter(self.INPUTS))
+        if input not in self.INPUTS:
+            known = " or ".join(f"{name} ({meaning})" for name, meaning in self.INPUTS.items())
+            raise InputError(f"unknown 2D input {input!r}: choose {known}")
+        self.path, self.input = Path(path), input
+        self._open(cache.prepare(self._files(), self.FORMAT))
+
+    def _files(self):
+        """The files that are read, the one beside which the cache lies first."""
+        return [self.path]
+
+    def _open(self, opened):
+        self._folder, self._splits = opened.folder, opened.splits
+        self.digest, self.origin, self.left_out = opened.digest, opened.origin, opened.left_out
+        self.subjects = {split: self._subjects(part.names["source"]) for split, part in opened.splits.items()}
+
+    def __getstate__(self):
+        """Without the arrays: a worker process maps the same files again."""
+        opened = ("_folder", "_splits", "digest", "origin", "left_out", "subjects")
+        return {"folder": self._folder} | {key: value for key, value in vars(self).items() if key not in opened}
+
+    def __setstate__(self, state):
+        folder = state.pop("folder")
+        vars(self).update(state)
+        opened = cache.open_cache(folder, self.FORMAT)
+        if opened is None:
+            raise InputError(f"the cache {folder} of {self.path} was changed while in use: start again")
+        self._open(opened)
+
+    def frames(self, split):
+        """N, the number of frames."""
+        return int(self._split(split).bounds[-1])
+
+    def bounds(self, split):
+        """(R + 1,) int64: where each run of frames of one source starts, then N."""
+        return self._split(split).bounds
+
+    def clips(self, split, frames, stride=None):
+        """Frame numbers of the protocol's clips, (clips, T) int64; see `baselines.data.clips.split_clips`.
+
+        frames: T. stride: frames from one clip to the next, by default T // 3 in train and T in test.
+        """
+        part = self._split(split)
+        if stride is None:
+            stride = max(1, frames // 3) if split == "train" else frames
+        return split_clips(part.bounds, part.codes["source"][part.bounds[:-1]].tolist(), frames, stride)
+
+    def every_frame_clips(self, split, frames):
+        """Frame numbers of clips that cover every frame, (clips, T) int64; see `baselines.data.clips.cover_clips`."""
+        return cover_clips(self._split(split).bounds, frames)
+
+    def windows(self, split, frames, centres=None):
+        """Frame numbers around each centre (every frame by default), centres.shape + (T,) int64.
+
+        For models that predict the centre frame; see `baselines.data.clips.centred_windows`.
+        """
+        return centred_windows(self._split(split).bounds, frames, centres)
+
+    def cameras(self, split):
+        """Each frame's camera: (N,) int32 codes, and the list of names they index."""
+        return self._named(split, "camera")
+
+    def sources(self, split):
+        """Each frame's source, one take of one camera: (N,) int32 codes, and the list of names they index."""
+        return self._named(split, "source")
+
+    def actions(self, split):
+        """Each frame's action: (N,) int32 codes, and the list of names they index."""
+        return self._named(split, "action")
+
+    def summary(self):
+        """What the files hold, {split: {quantity: value}}, in numbers, strings, lists and dicts only."""
+        return {
+            split: {
+                "frames": self.frames(split),
+                "sources": len(self.sources(split)[1]),
+                "subjects": list(self.subjects[split]),
+                **self._measured(split),
+                "frame_share_of_action": self._shares(split, "action"),
+                "frame_share_of_camera": self._shares(split, "camera"),
+            }
+            for split in self._splits
+        }
+
+    def _measured(self, split):
+        """What a format adds to its summary."""
+        return {}
+
+    def _shares(self, split, kind):
+        codes, names = self._named(split, kind)
+        counts = np.bincount(codes, minlength=len(names))
+        return {name: count / len(codes) for name, count in sorted(zip(names, counts.tolist(), strict=True))}
+
+    def _named(self, split, kind):
+        part = self._split(split)
+        return part.codes[kind], part.names[kind]
+
+    def _split(self, split):
+        if split not in self._splits:
+            raise InputError(f"unknown split {split!r}: choose train or test")
+        return self._splits[split]
+
+
+def open_dataset(path, input=None):
+    """The data set that `path` holds, with the 2D `input` of that name (the format's default for None).
+
+    A file is Human3.6M in the MotionBERT format; a folder holds the files of VideoPose3D or of MPI-INF-3DHP.
+    Raises InputError where it is neither, and as `Dataset`.
+    """
+    path = Path(path)
+    try:
+        kind = _kind_of(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}): make it readable") from None
+    return kind(path, input)
+
+
+def _kind_of(path):
+    if path.is_file():
+        from liftbench.baselines.data.formats.motionbert import (
+            Human36M,  # which builds on this module, as do the others
+        )
+
+        return Human36M
+    from liftbench.baselines.data.formats.mpi_inf_3dhp import MPIINF3DHP
+    from liftbench.baselines.data.formats.videopose3d import VideoPose3D
+
+    for kind in (VideoPose3D, MPIINF3DHP):
+        if (path / kind.MARK).is_file():
+            return kind
+    what = "a folder" if path.is_dir() else "missing"
+    raise InputError(
+        f"{path} is {what}: give the path of the .pkl file of MotionBERT's Human3.6M, or of a folder that holds "
+        f"{VideoPose3D.MARK} (Human3.6M as VideoPose3D has it) or {MPIINF3DHP.MARK} (MPI-INF-3DHP); "
+        "to try without any, `liftbench data synthetic` makes a file"
+    )

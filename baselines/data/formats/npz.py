@@ -1,0 +1,109 @@
+"""Read the arrays of an .npz file without running it.
+
+`numpy.load` unpickles members of dtype object, which calls whatever function a file names. Here they are read by
+`baselines.data.formats.unpickle`, numbers straight from their bytes, and a member may not grow without bound when it
+is inflated.
+"""
+
+import io
+import math
+import os
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from liftbench.baselines.data.formats import unpickle
+from liftbench.baselines.errors import InputError
+
+GROWTH = 100  # a member larger than this many times its file is no pose data, which deflate hardly shrinks
+HEADER_BYTES = 1 << 16
+BLOCK_BYTES = 1 << 22
+
+_DAMAGE = (  # a header is a Python literal, hence its errors
+    zipfile.BadZipFile, zlib.error, EOFError, LookupError, MemoryError, NotImplementedError, OverflowError,
+    RecursionError, SyntaxError, TypeError, ValueError, tokenize.TokenError,
+)  # fmt: skip
+
+
+def load(path, names, optional=()):
+    """The members `names`, and those of `optional` that there are, of the .npz file `path`: {name: content}.
+
+    An array of numbers comes as a read-only numpy array; an object that `numpy.savez` wrapped in an array without
+    dimensions, such as a dict, as itself. Other members are not read.
+    Raises InputError if the file is missing, unreadable, truncated or damaged, is no .npz file, lacks one of the names,
+    or holds there what is neither numbers nor plain containers of them.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) != b"PK\3\4":
+                raise InputError(f"{path} is not an .npz file: give the data set's own file")
+            with zipfile.ZipFile(file) as archive:
+                found = set(archive.namelist())
+                wanted = [*names, *(name for name in optional if f"{name}.npy" in found)]
+                return {name: _member(archive, name, path) for name in wanted}
+    except InputError:
+        raise
+    except OSError as error:
+        reason = error.strerror or "damaged"
+        raise InputError(f"cannot read {path} ({reason}): give the path of a readable .npz file") from None
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path} is truncated or damaged ({type(error).__name__}): copy or download it again"
+        ) from None
+
+
+def _member(archive, name, path):
+    try:
+        info = archive.getinfo(f"{name}.npy")
+    except KeyError:
+        found = ", ".join(repr(entry.removesuffix(".npy"))[:40] for entry in archive.namelist()[:20]) or "nothing"
+        raise InputError(f"{path} has no array {name!r}, only {found}: give the data set's own file") from None
+    if info.flag_bits & 1:
+        raise InputError(f"{path}: {name} is encrypted: give the data set's own file")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(f"{path}: {name} is compressed in a way numpy does not use: give the data set's own file")
+    size = os.fstat(archive.fp.fileno()).st_size
+    if info.file_size > GROWTH * size + HEADER_BYTES:
+        raise InputError(
+            f"{path}: {name} would grow from {size:,} to {info.file_size:,} bytes, which no pose data do: get the file "
+            "from its publisher"
+        )
+    return _content(_bytes_of(archive, info), f"{path}: {name}")
+
+
+def _bytes_of(archive, info):
+    """The inflated member, checked against its CRC."""
+    data = memoryview(bytearray(info.file_size))
+    filled = 0
+    with archive.open(info) as stream:
+        while count := stream.readinto(data[filled : filled + BLOCK_BYTES]):
+            filled += count
+    if filled != len(data):
+        raise EOFError
+    return data.toreadonly()
+
+
+def _content(data, where):
+    header = io.BytesIO(data[:HEADER_BYTES])
+    version = np.lib.format.read_magic(header)
+    if version == (1, 0):
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(header)
+    elif version == (2, 0):
+        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(header)
+    else:
+        raise InputError(f"{where} is of the .npy version {version}, expected 1.0 or 2.0: save it with plain dtypes")
+    body = data[header.tell() :]
+    if dtype.kind == "O":
+        content = unpickle.loads(body, where)
+        return content[()] if isinstance(content, np.ndarray) and not content.ndim else content
+    if dtype.kind not in "biuf":
+        raise InputError(
+            f"{where} has dtype {str(dtype)[:40]}, expected numbers or objects: give the data set's own file"
+        )
+    if math.prod(shape) * dtype.itemsize != len(body):
+        raise ValueError("an array whose shape and data disagree")
+    return np.ndarray(shape, dtype, body, order="F" if fortran_order else "C")

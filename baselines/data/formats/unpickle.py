@@ -1,0 +1,349 @@
+"""Read a pickle of numpy arrays and plain containers without running it.
+
+`pickle.load` calls whatever function a file names. This reader interprets the opcodes of protocols 2 to 5 itself: it
+imports nothing, sets no attribute, and answers only to the few names in `_GLOBALS` by which numpy spells arrays, dtypes
+and scalars. A crafted file may still waste time and memory; it cannot run code.
+
+Arrays are read-only views of the memory-mapped file, so a file of gigabytes costs no memory until its pages are read.
+"""
+
+import math
+import mmap
+import os
+import pickle
+import re
+import struct
+import sys
+from pathlib import Path
+from types import FunctionType
+
+import numpy as np
+
+from liftbench.baselines.errors import InputError
+
+
+class _RefusedError(Exception):
+    """The pickle asks for something that is not data."""
+
+
+class _Array:
+    """A numpy.ndarray between `_reconstruct` and its state; `memo_keys` is where the memo holds it."""
+
+    def __init__(self):
+        self.memo_keys = []
+
+    def complete(self, state):
+        _, shape, dtype, fortran_order, data = state
+        return _array(shape, dtype, fortran_order, data)
+
+
+class _Dtype:
+    """A numpy.dtype between its type string and its state, which holds the byte order."""
+
+    def __init__(self, dtype):
+        self.memo_keys = []
+        self.dtype = dtype
+
+    def complete(self, state):
+        _, byte_order, subarray, names, fields, *_ = state
+        if (subarray, names, fields) != (None, None, None) or (len(state) > 8 and state[8]):
+            raise _RefusedError("a structured dtype or a dtype with metadata")
+        return self.dtype.newbyteorder(byte_order)
+
+
+_NDARRAY = object()  # stands for the class numpy.ndarray, which numpy passes to _reconstruct
+
+
+def _dtype(spec, align=False, copy=True):
+    if not re.fullmatch(r"[fiuc]\d{1,2}|b1|O[48]?|[US]\d{1,9}", spec):
+        raise _RefusedError(f"the dtype {spec[:40]!r}")
+    return _Dtype(np.dtype("O" if spec[0] == "O" else spec))
+
+
+def _reconstruct(array_type, shape, type_code):
+    if array_type is not _NDARRAY:
+        raise _RefusedError("an array that is not a numpy.ndarray")
+    return _Array()
+
+
+def _array(shape, dtype, fortran_order, data):
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError("an array of impossible shape")
+    count, order = math.prod(shape), "F" if fortran_order else "C"
+    if len(data) != count * (1 if dtype.hasobject else dtype.itemsize):
+        raise ValueError("an array whose shape and data disagree")
+    if dtype.hasobject:
+        return np.fromiter(data, object, count).reshape(shape, order=order)
+    if dtype.kind == "U" and (np.frombuffer(data, f"{dtype.byteorder}u4") > sys.maxunicode).any():
+        raise ValueError("text that is not Unicode")
+    return np.ndarray(shape, dtype, data, order=order)
+
+
+def _frombuffer(data, dtype, shape, order, axis_order=None):
+    array = _array(shape, dtype, order == "F", data)
+    return array if axis_order is None else array.transpose(axis_order)
+
+
+def _scalar(dtype, data):
+    return _array((), dtype, False, data)[()]
+
+
+def _encode(text, encoding):
+    if encoding != "latin1":
+        raise _RefusedError("an encoding that is not latin1")
+    return text.encode("latin1")
+
+
+def _empty_bytes():
+    return b""
+
+
+_GLOBALS = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _dtype,
+    ("_codecs", "encode"): _encode,  # bytes in protocol 2
+    ("__builtin__", "bytes"): _empty_bytes,  # b"" in protocol 2
+}
+for _core in ("numpy.core", "numpy._core"):  # before and since numpy 2
+    _GLOBALS[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
+    _GLOBALS[f"{_core}.multiarray", "scalar"] = _scalar
+    _GLOBALS[f"{_core}.numeric", "_frombuffer"] = _frombuffer  # protocol 5
+
+
+_CONSTANTS = {
+    pickle.NONE: None, pickle.NEWTRUE: True, pickle.NEWFALSE: False, pickle.EMPTY_TUPLE: ()
+}  # fmt: skip
+_TUPLES = {pickle.TUPLE1: 1, pickle.TUPLE2: 2, pickle.TUPLE3: 3}
+_NUMBERS = {
+    pickle.BININT: "<i", pickle.BININT1: "<B", pickle.BININT2: "<H", pickle.BINFLOAT: ">d"
+}  # fmt: skip
+_SIZES = {
+    pickle.SHORT_BINUNICODE: "<B", pickle.BINUNICODE: "<I", pickle.BINUNICODE8: "<Q",
+    pickle.SHORT_BINBYTES: "<B", pickle.BINBYTES: "<I", pickle.BINBYTES8: "<Q", pickle.BYTEARRAY8: "<Q",
+    pickle.LONG1: "<B", pickle.LONG4: "<I",
+    pickle.BINGET: "<B", pickle.LONG_BINGET: "<I", pickle.BINPUT: "<B", pickle.LONG_BINPUT: "<I",
+    pickle.PROTO: "<B", pickle.FRAME: "<Q",
+}  # fmt: skip
+_LAYOUTS = {opcode[0]: struct.Struct(layout) for opcode, layout in (_NUMBERS | _SIZES).items()}
+
+
+_DAMAGE = (AttributeError, LookupError, MemoryError, OverflowError, RecursionError, TypeError, ValueError)
+
+
+class _Reader:
+    """The pickle machine: a stack, a memo, and one method for each kind of opcode that carries data."""
+
+    def __init__(self, data):
+        self.data = memoryview(data)
+        self.position = 0
+        self.stack = []
+        self.marks = []
+        self.memo = {}
+
+    def read(self):
+        actions = {opcode[0]: getattr(self, name) for name, opcodes in _ACTIONS.items() for opcode in opcodes}
+        end, stop = len(self.data), pickle.STOP[0]
+        while self.position < end:
+            self.opcode = self.data[self.position]
+            self.position += 1
+            if self.opcode == stop:
+                return self.stack.pop()
+            if self.opcode not in actions:
+                raise _RefusedError(f"the pickle instruction {bytes([self.opcode])!r}")
+            actions[self.opcode]()
+        raise EOFError
+
+    def take(self, length):
+        start = self.position
+        self.position += length
+        if self.position > len(self.data):
+            raise EOFError
+        return self.data[start : self.position]
+
+    def number(self):
+        """The number that follows the opcode: a value, a length, a memo key."""
+        layout = _LAYOUTS[self.opcode]
+        return layout.unpack(self.take(layout.size))[0]
+
+    def line(self):
+        start = self.position
+        while self.take(1) != b"\n":
+            pass
+        return str(self.data[start : self.position - 1], "utf-8")
+
+    def pop_since_mark(self):
+        mark = self.marks.pop()
+        items = self.stack[mark:]
+        del self.stack[mark:]
+        return items
+
+    def container(self, kind):
+        if type(self.stack[-1]) is not kind:
+            raise TypeError(f"an item outside a {kind.__name__}")
+        return self.stack[-1]
+
+    def push_constant(self):
+        self.stack.append(_CONSTANTS[bytes([self.opcode])])
+
+    def push_number(self):
+        self.stack.append(self.number())
+
+    def push_long(self):
+        self.stack.append(int.from_bytes(self.take(self.number()), "little", signed=True))
+
+    def push_text(self):
+        self.stack.append(str(self.take(self.number()), "utf-8", "surrogatepass"))
+
+    def push_bytes(self):
+        self.stack.append(bytes(self.take(self.number())))
+
+    def push_view(self):
+        self.stack.append(self.take(self.number()))
+
+    def push_list(self):
+        self.stack.append([])
+
+    def push_dict(self):
+        self.stack.append({})
+
+    def mark(self):
+        self.marks.append(len(self.stack))
+
+    def tuple_since_mark(self):
+        self.stack.append(tuple(self.pop_since_mark()))
+
+    def short_tuple(self):
+        start = len(self.stack) - _TUPLES[bytes([self.opcode])]
+        self.stack[start:] = [tuple(self.stack[start:])]
+
+    def append_item(self):
+        item = self.stack.pop()
+        self.container(list).append(item)
+
+    def append_items(self):
+        items = self.pop_since_mark()
+        self.container(list).extend(items)
+
+    def set_item(self):
+        self.marks.append(len(self.stack) - 2)
+        self.set_items()
+
+    def set_items(self):
+        items = self.pop_since_mark()
+        if any(isinstance(key, tuple) for key in items[::2]):  # hashing nested tuples can exhaust the stack
+            raise _RefusedError("a tuple as a key")
+        self.container(dict).update(zip(items[::2], items[1::2], strict=True))
+
+    def remember(self, key):
+        value = self.stack[-1]
+        self.memo[key] = value
+        if isinstance(value, (_Array, _Dtype)):
+            value.memo_keys.append(key)
+
+    def put(self):
+        self.remember(self.number())
+
+    def memoize(self):
+        self.remember(len(self.memo))
+
+    def get(self):
+        self.stack.append(self.memo[self.number()])
+
+    def global_by_line(self):
+        module = self.line()
+        self.push_global(module, self.line())
+
+    def global_by_stack(self):
+        name, module = self.stack.pop(), self.stack.pop()
+        self.push_global(module, name)
+
+    def push_global(self, module, name):
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise TypeError("a name that is not text")
+        if (module, name) not in _GLOBALS:
+            raise _RefusedError(f"the name {f'{module}.{name}'[:80]!r}")
+        self.stack.append(_GLOBALS[module, name])
+
+    def call(self):
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, FunctionType):  # the only functions in reach are those of _GLOBALS
+            raise _RefusedError("a call of something that is not a function")
+        self.stack.append(function(*arguments))
+
+    def set_state(self):
+        """Complete the array or dtype on the stack, and in the memo."""
+        state, pending = self.stack.pop(), self.stack[-1]
+        if not isinstance(pending, (_Array, _Dtype)):
+            raise _RefusedError("state for something that is neither an array nor a dtype")
+        complete = pending.complete(state)
+        self.stack[-1] = complete
+        for key in pending.memo_keys:
+            self.memo[key] = complete
+
+
+_ACTIONS = {
+    "number": (pickle.PROTO, pickle.FRAME),
+    "push_constant": _CONSTANTS,
+    "push_number": _NUMBERS,
+    "push_long": (pickle.LONG1, pickle.LONG4),
+    "push_text": (pickle.SHORT_BINUNICODE, pickle.BINUNICODE, pickle.BINUNICODE8),
+    "push_bytes": (pickle.SHORT_BINBYTES,),
+    "push_view": (pickle.BINBYTES, pickle.BINBYTES8, pickle.BYTEARRAY8),
+    "push_list": (pickle.EMPTY_LIST,),
+    "push_dict": (pickle.EMPTY_DICT,),
+    "mark": (pickle.MARK,),
+    "tuple_since_mark": (pickle.TUPLE,),
+    "short_tuple": _TUPLES,
+    "append_item": (pickle.APPEND,),
+    "append_items": (pickle.APPENDS,),
+    "set_item": (pickle.SETITEM,),
+    "set_items": (pickle.SETITEMS,),
+    "put": (pickle.BINPUT, pickle.LONG_BINPUT),
+    "memoize": (pickle.MEMOIZE,),
+    "get": (pickle.BINGET, pickle.LONG_BINGET),
+    "global_by_line": (pickle.GLOBAL,),
+    "global_by_stack": (pickle.STACK_GLOBAL,),
+    "call": (pickle.REDUCE,),
+    "set_state": (pickle.BUILD,),
+}
+
+
+def load(path):
+    """The content of the pickle file `path`; its arrays are read-only views of the mapped file.
+
+    Raises InputError where `loads` does, and when the file is missing, unreadable or empty.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise InputError(f"{path} is empty: copy or download it again")
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}): give the path of a readable pickle file") from None
+    return loads(data, path)
+
+
+def loads(data, where):
+    """The content of the pickle in `data`, a bytes-like object; `where` names it in messages.
+
+    Bytes of 256 and more come as read-only memoryviews of `data`. Numbers, strings, lists, tuples, dicts and numpy
+    arrays, dtypes and scalars are admitted.
+    Raises InputError for anything else, and for data that are not a pickle, are truncated or damaged.
+    """
+    if data[0:1] != pickle.PROTO or data[1:2] not in (b"\2", b"\3", b"\4", b"\5"):
+        raise InputError(f"{where} is not a pickle of protocol 2 to 5: give the data set's own .pkl file")
+    reader = _Reader(data)
+    try:
+        return reader.read()
+    except _RefusedError as refused:
+        raise InputError(
+            f"{where} was refused, for it asks for {refused} at byte {reader.position} and data need only numpy "
+            f"arrays and plain containers: get the file from its publisher"
+        ) from None
+    except EOFError:
+        raise InputError(f"{where} ends in the middle of a value: it is truncated, copy or download it again") from None
+    except _DAMAGE as error:
+        raise InputError(
+            f"{where} is damaged at byte {reader.position} ({type(error).__name__}): copy or download it again"
+        ) from None

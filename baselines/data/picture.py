@@ -1,0 +1,102 @@
+"""A picture of a data set: 2D detections above, the 3D poses they belong to below."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from liftbench.baselines.data.normalization import denormalize
+from liftbench.baselines.files import replacing
+from liftbench.baselines.skeleton import LEFT, PARENTS, RIGHT
+
+# Wong's colour-blind safe palette.
+LEFT_COLOUR, RIGHT_COLOUR, MIDDLE_COLOUR = "#0072B2", "#D55E00", "#444444"
+
+
+def colour(joint: int) -> str:
+    """Of the bone that ends in joint."""
+    return LEFT_COLOUR if joint in LEFT else RIGHT_COLOUR if joint in RIGHT else MIDDLE_COLOUR
+
+
+def draw(
+    joint_2d: np.ndarray,
+    confidence: np.ndarray,
+    joints_3d: np.ndarray,
+    titles: list[str],
+    path: str | Path,
+) -> Path:
+    """Draw K poses side by side into a PNG at path.
+
+    joint_2d: (K, 17, 2) pixels; confidence: (K, 17) in [0, 1], shown as opacity;
+    joints_3d: (K, 17, 3) mm, camera frame (x right, y down, z forward), seen a little from the side, all at one scale.
+    titles: K. Left limbs are blue, right limbs orange. Raises InputError where path cannot be written.
+    """
+    columns = len(titles)
+    half = 0.51 * np.ptp(joints_3d, axis=1).max()  # one scale for all
+    half_image = 0.6 * np.ptp(joint_2d, axis=1).max()
+    figure = Figure(figsize=(2.3 * columns, 5.6))
+    FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.07, top=0.92, wspace=0.03, hspace=0.03)
+    for column in range(columns):
+        flat = figure.add_subplot(2, columns, column + 1)
+        draw_2d(flat, joint_2d[column], confidence[column], half_image)
+        flat.set_title(titles[column], fontsize=9)
+        draw_3d(figure.add_subplot(2, columns, columns + column + 1, projection="3d"), joints_3d[column], half)
+    handles = [
+        figure.axes[0].plot([], [], color=c, lw=2.5, label=label)[0]
+        for c, label in ((LEFT_COLOUR, "left"), (RIGHT_COLOUR, "right"), (MIDDLE_COLOUR, "middle"))
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=9)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+    return Path(path)
+
+
+def draw_dataset(dataset, path: str | Path, columns: int = 8) -> Path:
+    """Draw one test pose of each of `columns` actions, from every camera in turn; see `draw`."""
+    actions, names = dataset.actions("test")
+    cameras, camera_names = dataset.cameras("test")
+    index = []
+    for number, code in enumerate(
+        np.unique(actions)[np.linspace(0, len(names) - 1, min(columns, len(names))).astype(int)]
+    ):
+        seen_by = np.flatnonzero((actions == code) & (cameras == number % len(camera_names)))
+        frames = seen_by if len(seen_by) else np.flatnonzero(actions == code)
+        index.append(frames[len(frames) // 2])
+    index = np.array(index)
+    titles = [f"{names[actions[frame]]}\n{camera_names[cameras[frame]]}, frame {frame}" for frame in index.tolist()]
+    pixels = denormalize(dataset.inputs("test", index), dataset.camera_resolution("test", index))[..., :2]
+    return draw(pixels, dataset.inputs("test", index)[..., 2], dataset.ground_truth_mm("test", index), titles, path)
+
+
+def draw_2d(axes, pixels: np.ndarray, confidence: np.ndarray, half: float) -> None:
+    """pixels: (17, 2), shown in a part of the image that reaches half pixels around the person's middle."""
+    for joint in range(1, 17):
+        bone = pixels[[PARENTS[joint], joint]]
+        sure = confidence[[PARENTS[joint], joint]].min()
+        axes.plot(*bone.T, color=colour(joint), lw=2, alpha=0.25 + 0.75 * sure, solid_capstyle="round")
+    shades = [colour(joint) for joint in range(17)]
+    axes.scatter(*pixels.T, s=9, c=shades, alpha=0.25 + 0.75 * confidence, zorder=3, linewidths=0)
+    x, y = (pixels.min(axis=0) + pixels.max(axis=0)) / 2
+    limits = {"xlim": (x - half, x + half), "ylim": (y + half, y - half)}
+    axes.set(**limits, aspect="equal", xticks=[], yticks=[], facecolor="#f4f4f4")
+
+
+def draw_3d(axes, joints: np.ndarray, half: float) -> None:
+    """joints: (17, 3) mm, camera frame, within half mm of the middle of their own extent."""
+    x, depth, up = joints[:, [0, 2, 1]].T * [[1], [1], [-1]]
+    for joint in range(1, 17):
+        bone = [PARENTS[joint], joint]
+        axes.plot(x[bone], depth[bone], up[bone], color=colour(joint), lw=2.2, solid_capstyle="round")
+    middle_x, middle_depth = (v.min() + np.ptp(v) / 2 for v in (x, depth))
+    axes.set(
+        xlim=(middle_x - half, middle_x + half),
+        ylim=(middle_depth - half, middle_depth + half),
+        zlim=(up.min(), up.min() + 2 * half),
+    )
+    axes.set_box_aspect((1, 1, 1), zoom=1.25)
+    axes.view_init(elev=8, azim=-65)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_ticklabels([])
+        axis.set_tick_params(length=0)

@@ -1,0 +1,110 @@
+"""Predictions of a model, and everything that one evaluation of it reports."""
+
+import functools
+
+import numpy as np
+import torch
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.evaluation.protocols import PROTOCOLS, mean_pose_mpjpe, score
+from liftbench.baselines.registry import entry
+from liftbench.baselines.skeleton import FLIP
+
+
+@torch.inference_mode()
+def predict(model, dataset, index, channels, batch_size=64, device="cpu", flip=True, progress=None):
+    """Normalised predictions of the test clips `index` (clips, T): their own and, with flip, the mirrored average too.
+
+    Returns (own, averaged), each (clips, T, 17, 3) float32, or (clips, 1, 17, 3) from a centre-frame model; averaged is
+    None without flip. progress(done, of) is called after every batch, in clips.
+    """
+    model.eval()
+    own, averaged = [], []
+    for start in range(0, len(index), batch_size):
+        keypoints = dataset.inputs("test", index[start : start + batch_size])[..., :channels]
+        keypoints = torch.from_numpy(np.ascontiguousarray(keypoints)).to(device)
+        pose = model(keypoints)
+        own.append(pose.cpu().numpy())
+        if flip:
+            averaged.append(((pose + mirror(model(mirror(keypoints)))) / 2).cpu().numpy())
+        if progress:
+            progress(min(start + batch_size, len(index)), len(index))
+    return np.concatenate(own), np.concatenate(averaged) if flip else None
+
+
+def mirror(pose):
+    """A pose or its keypoints (..., 17, 2 or 3) seen in a mirror: x negated, left and right joints swapped."""
+    joints, sign = _mirror_tables(pose.device)
+    return pose.index_select(-2, joints) * sign[: pose.shape[-1]].to(pose.dtype)
+
+
+@functools.cache
+@torch.inference_mode(False)  # training uses them too
+def _mirror_tables(device):
+    """Kept on the device, where a table uploaded at each call would make it wait."""
+    return torch.tensor(FLIP, device=device), torch.tensor([-1.0, 1.0, 1.0], device=device)
+
+
+def evaluate(model, name, dataset, frames, batch_size=64, device="cpu", progress=None):
+    """Everything that one evaluation reports of a registered model: `score` plus more rows under `variants`.
+
+    "without flip": the official row without the mirrored average; "every frame", where the official row has full clips
+    only: that row, but with the frames behind the last full clip of a source too (by clips that end with the source).
+    A centre-frame model predicts every frame from the window around it, its edges repeated; where only full clips
+    count, it is scored on the frames that clips of T cover.
+    """
+    kind, official = entry(name), official_clips(name, dataset, frames)
+    everything = _every_frame(kind, dataset, frames)
+    own, averaged = predict(
+        model, dataset, _inputs_of(kind, dataset, everything, frames), kind.channels, batch_size, device, True, progress
+    )
+    rows = _rows_in(everything, official)
+    result = score(dataset, averaged[rows], everything[rows])
+    result["variants"]["without flip"] = score(dataset, own[rows], everything[rows])["variants"]["official"]
+    if not PROTOCOLS[dataset.protocol].every_frame:
+        result["variants"]["every frame"] = score(dataset, averaged, everything)["variants"]["official"]
+    result["mean_pose_mpjpe_mm"] = mean_pose_mpjpe(dataset, official)
+    result["test_frames"], result["test_clips"] = int(np.unique(official).size), len(official)
+    return result
+
+
+def quick_mpjpe(model, name, dataset, frames, batch_size=64, device="cpu", predict=predict):
+    """The official MPJPE, mm, but without the mirrored average: for following a training run.
+
+    predict: a function with the arguments of `predict`, such as one that shares the clips between processes.
+    """
+    kind, official = entry(name), official_clips(name, dataset, frames)
+    index = _inputs_of(kind, dataset, official, frames)
+    own, _ = predict(model, dataset, index, kind.channels, batch_size, device, flip=False)
+    return score(dataset, own, official)["mpjpe_mm"]
+
+
+def official_clips(name, dataset, frames):
+    """The frames whose poses the official row of a registered model counts: (clips, T), or (frames, 1) for a
+    centre-frame model.
+
+    Raises InputError if there is none.
+    """
+    kind = entry(name)
+    if PROTOCOLS[dataset.protocol].every_frame:
+        return _every_frame(kind, dataset, frames)
+    clips = dataset.clips("test", frames)
+    if not len(clips):
+        raise InputError(f"No test source of {dataset.path} yields a clip of {frames} frames; use a shorter clip.")
+    return np.unique(clips)[:, None] if kind.output == "centre" else clips
+
+
+def _every_frame(kind, dataset, frames):
+    """All frames of the test split, as `official_clips`."""
+    clips = dataset.every_frame_clips("test", frames)
+    return np.unique(clips)[:, None] if kind.output == "centre" else clips
+
+
+def _inputs_of(kind, dataset, clips, frames):
+    return dataset.windows("test", frames, centres=clips[:, 0]) if kind.output == "centre" else clips
+
+
+def _rows_in(clips, wanted):
+    """Which rows of `clips` are rows of `wanted`."""
+    wanted = {row.tobytes() for row in np.ascontiguousarray(wanted)}
+    return np.array([row.tobytes() in wanted for row in np.ascontiguousarray(clips)])

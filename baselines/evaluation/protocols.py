@@ -1,0 +1,168 @@
+"""The protocols of the data sets, and beside the official row of each what users mix it up with.
+
+In all of them: predictions are the average of a clip and its mirrored copy; the root is set to zero; the data set turns
+them into millimetres; errors are root-relative; a frame covered more than once counts with its mean error. Official is:
+
+h36m (MotionBERT and its descendants): three takes with shifted labels are left out; mean per action, then over actions;
+    frames behind a source's last full clip are not evaluated. Millimetres come by the camera of the clip's first frame
+    and each frame's 2.5d factor, from the ground truth: absolute scale is given to every method.
+h36m_videopose3d (VideoPose3D and its descendants): every frame counts, mean over frames. The network answers in metres.
+mpi_inf_3dhp (as the P-STMO scripts prepare it): every valid frame counts, mean over frames, "actions" are the test
+    sequences. PCK and AUC stand beside the errors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from liftbench.baselines.data.normalization import root_relative
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.evaluation import metrics
+from liftbench.baselines.skeleton import JOINTS
+
+_ERRORS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_per_frame", "acceleration_error_mm_per_frame2")
+_BLOCK = 50_000  # frames scored at a time, to bound the memory
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What the protocols differ in."""
+
+    by_action: bool  # the official row is a mean per action, then over actions; else over frames
+    every_frame: bool  # the official row counts every frame; else only those of full clips
+    columns: tuple = _ERRORS  # quantities of each row of `variants`
+    headlines: tuple = ("mpjpe_mm", "p_mpjpe_mm")  # of the official row, given as a whole and per action
+
+
+_SHARES = ("pck_150mm_percent", "auc_percent")
+PROTOCOLS = {
+    "h36m": Protocol(by_action=True, every_frame=False),
+    "h36m_videopose3d": Protocol(by_action=False, every_frame=True),
+    "mpi_inf_3dhp": Protocol(False, True, _ERRORS + _SHARES, ("mpjpe_mm", "p_mpjpe_mm", *_SHARES)),
+}
+
+
+def score(dataset, predictions, frames, split="test"):
+    """Score normalised predictions of clips by the protocol of the data set and its common variations.
+
+    predictions: (clips, T, 17, 3) normalised as `dataset.targets` (camera frame, roots are set to zero);
+    frames: (clips, T) their frame numbers, as `dataset.clips` gives them (a centre-frame model has T = 1).
+
+    Returns a dict: mpjpe_mm, p_mpjpe_mm (official), the same _per_action, mpjpe_mm_per_joint; and `variants`, whose
+    rows "official", "action-wise" or "frame-wise" (whichever the official one is not) and, where the protocol leaves
+    takes out, "with excluded takes" hold mpjpe_mm, p_mpjpe_mm, n_mpjpe_mm, mpjve_mm_per_frame,
+    acceleration_error_mm_per_frame2. mpi_inf_3dhp has pck_150mm_percent and auc_percent wherever it has errors.
+    Velocities and accelerations are taken over consecutive evaluated frames of a source, seams between clips included.
+
+    Raises InputError for shapes that do not fit and for predictions that are not finite.
+    """
+    protocol = PROTOCOLS[dataset.protocol]
+    predictions, frames = np.asarray(predictions), np.asarray(frames)
+    if predictions.shape != frames.shape + (len(JOINTS), 3):
+        raise InputError(
+            f"Predictions of shape {predictions.shape} do not fit frames of shape {frames.shape}: "
+            f"expected {frames.shape + (len(JOINTS), 3)}."
+        )
+    if not np.isfinite(predictions).all():
+        raise InputError("The predictions hold values that are not finite; the model has diverged.")
+    errors = _errors_by_frame(dataset, predictions, frames, split)
+    errors |= _motion_errors(dataset, errors, split)
+
+    kept = dataset.evaluated(split)[errors["frame"]]
+    if not kept.any():
+        raise InputError(
+            f"None of the frames to score counts in the protocol {dataset.protocol}: they belong to excluded takes or "
+            "are not valid; use a file with others."
+        )
+    actions, names = dataset.actions(split)
+    actions = actions[errors["frame"]]
+
+    def per_action(values):
+        valid = kept & np.isfinite(values).reshape(len(values), -1).all(-1)
+        return {names[code]: values[valid & (actions == code)].mean(0) for code in np.unique(actions[valid])}
+
+    by_action = {key: per_action(errors[key]) for key in protocol.columns}
+    action_wise = {key: _mean_of_actions(values) for key, values in by_action.items()}
+    frame_wise = {key: _mean(errors[key][kept]) for key in protocol.columns}
+    if protocol.by_action:
+        official, other = action_wise, {"frame-wise": frame_wise}
+        joints = np.mean(list(per_action(errors["joints_mm"]).values()), axis=0)
+    else:
+        official, other = frame_wise, {"action-wise": action_wise}
+        joints = errors["joints_mm"][kept].mean(0)
+    variants = {"official": official} | other
+    if dataset.protocol == "h36m":
+        variants["with excluded takes"] = {
+            key: _mean_of_actions({code: errors[key][actions == code] for code in np.unique(actions)})
+            for key in protocol.columns
+        }
+    return {
+        **{key: official[key] for key in protocol.headlines},
+        **{f"{key}_per_action": {name: float(v) for name, v in by_action[key].items()} for key in protocol.headlines},
+        "mpjpe_mm_per_joint": dict(zip(JOINTS, joints.tolist(), strict=True)),
+        "variants": variants,
+    }
+
+
+def _mean(values):
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else None
+
+
+def _mean_of_actions(by_action):
+    means = [mean for values in by_action.values() if (mean := _mean(np.atleast_1d(values))) is not None]
+    return float(np.mean(means)) if means else None
+
+
+def _errors_by_frame(dataset, predictions, frames, split):
+    """Errors of every covered frame, in mm, with the mean root-relative pose predicted for it and its truth."""
+    covered, slot = np.unique(frames, return_inverse=True)
+    slot = slot.reshape(frames.shape)
+    joints = np.zeros((len(covered), len(JOINTS)))
+    aligned, scaled = np.zeros(len(covered)), np.zeros(len(covered))
+    poses = np.zeros((len(covered), len(JOINTS), 3))
+    for rows in np.array_split(np.arange(len(frames)), max(1, frames.size // _BLOCK)):
+        index = frames[rows]
+        pose = predictions[rows].astype(np.float64)
+        pose[..., 0, :] = 0
+        pose = dataset.millimetres(split, index, pose)
+        truth = root_relative(dataset.ground_truth_mm(split, index).astype(np.float64))
+        at = slot[rows].ravel()
+        np.add.at(joints, at, metrics.joint_errors(pose, truth).reshape(-1, len(JOINTS)))
+        np.add.at(aligned, at, metrics.p_mpjpe(pose, truth).ravel())
+        np.add.at(scaled, at, metrics.n_mpjpe(pose, truth).ravel())
+        np.add.at(poses, at, pose.reshape(-1, len(JOINTS), 3))
+    times = np.bincount(slot.ravel(), minlength=len(covered))
+    joints /= times[:, None]
+    return {
+        "frame": covered,
+        "joints_mm": joints,
+        "mpjpe_mm": joints.mean(-1),
+        "p_mpjpe_mm": aligned / times,
+        "n_mpjpe_mm": scaled / times,
+        "pck_150mm_percent": 100 * metrics.pck(joints),
+        "auc_percent": 100 * metrics.auc(joints),
+        "poses_mm": poses / times[:, None, None],
+    }
+
+
+def _motion_errors(dataset, errors, split):
+    """Velocity and acceleration errors of the covered frames; NaN where a frame lacks neighbours in its source that
+    count as it does."""
+    frame, poses = errors["frame"], errors["poses_mm"]
+    truth = root_relative(dataset.ground_truth_mm(split, frame).astype(np.float64))
+    source = dataset.sources(split)[0][frame]
+    counts = dataset.evaluated(split)[frame]
+    follows = (np.diff(frame) == 1) & (np.diff(source) == 0) & (counts[1:] == counts[:-1])
+    velocity, acceleration = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
+    velocity[1:][follows] = metrics.velocity_errors(poses, truth)[follows]
+    both = follows[1:] & follows[:-1]
+    acceleration[2:][both] = metrics.acceleration_errors(poses, truth)[both]
+    return {"mpjve_mm_per_frame": velocity, "acceleration_error_mm_per_frame2": acceleration}
+
+
+def mean_pose_mpjpe(dataset, frames):
+    """Official MPJPE, mm, of always answering the mean root-relative training pose: what any model must beat."""
+    every = np.arange(0, dataset.frames("train"), max(1, dataset.frames("train") // 20_000))
+    mean = root_relative(dataset.targets("train", every)).mean(0)
+    return score(dataset, np.broadcast_to(mean, (*frames.shape, *mean.shape)), frames)["mpjpe_mm"]

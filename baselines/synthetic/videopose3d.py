@@ -1,0 +1,58 @@
+"""The embedded data of `baselines.synthetic.motionbert` in the files of VideoPose3D: the same people, motions and
+detections.
+
+Numbers on them say nothing about real people.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from liftbench.baselines.data.cameras import load_cameras, project_to_2d, world_to_camera
+from liftbench.baselines.data.formats.videopose3d import DETECTIONS, VideoPose3D
+from liftbench.baselines.data.formats.videopose3d_schema import JOINTS_3D, KEPT_JOINTS, MM_PER_M
+from liftbench.baselines.files import replacing
+from liftbench.baselines.skeleton import LEFT, RIGHT
+from liftbench.baselines.synthetic import detector, motionbert
+
+NAMES = {
+    2: "Directions", 3: "Discussion", 4: "Eating", 5: "Greeting", 6: "Phoning", 7: "Photo", 8: "Posing", 9: "Purchases",
+    10: "Sitting", 11: "SittingDown", 12: "Smoking", 13: "Waiting", 14: "Walking", 15: "WalkDog", 16: "WalkTogether",
+}  # fmt: skip
+
+# Where the other joints of Human3.6M's 32 are put: toes at ankles, hands at wrists, doubles of a joint at it.
+PLACES = {3: (4, 5), 8: (9, 10), 0: (11,), 13: (16, 24), 19: (20, 21, 22, 23), 27: (28, 29, 30, 31)}
+SOURCES = [
+    KEPT_JOINTS.index(next((kept for kept, others in PLACES.items() if joint in others), joint))
+    for joint in range(JOINTS_3D)
+]
+
+
+def write(folder: str | Path, frames: int = 60_000, seed: int = 0) -> Path:
+    """Write data_3d_h36m.npz and both 2D files, whose metadata have a further key "origin" that says what they are.
+
+    frames: about how many train and test hold together, over all cameras. The content depends on frames and seed only.
+    Raises InputError for too few frames, a negative seed, or where the folder cannot be written to.
+    """
+    folder = Path(folder)
+    positions, detections, exact = {}, {}, {}
+    for take, world in motionbert.motions(frames, seed):
+        subject, action = f"S{take.subject}", NAMES[take.action] + (" 1" if take.subact == 2 else "")
+        cameras = load_cameras(take.subject)
+        points = [world_to_camera(world, camera) for camera in cameras]
+        pixels = [project_to_2d(seen, camera) for seen, camera in zip(points, cameras, strict=True)]
+        draws = [motionbert.detector_draw(take, number, seed) for number in range(1, len(cameras) + 1)]
+        found = [detector.detect(*seen)[0] for seen in zip(pixels, points, draws, strict=True)]
+        positions.setdefault(subject, {})[action] = (world[:, SOURCES] / MM_PER_M).astype(np.float32)
+        detections.setdefault(subject, {})[action] = [view.astype(np.float32) for view in found]
+        exact.setdefault(subject, {})[action] = [view.astype(np.float32) for view in pixels]
+    metadata = {"layout_name": "h36m", "num_joints": 17, "keypoints_symmetry": [list(LEFT), list(RIGHT)]}
+    metadata |= {"origin": {"kind": "synthetic", "version": motionbert.VERSION, "frames": frames, "seed": seed}}
+    for file, members in (
+        (DETECTIONS["cpn"], {"positions_2d": detections, "metadata": metadata}),
+        (DETECTIONS["gt"], {"positions_2d": exact, "metadata": metadata}),
+        (VideoPose3D.MARK, {"positions_3d": positions}),
+    ):
+        with replacing(folder / file) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **members)
+    return folder

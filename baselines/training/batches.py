@@ -1,0 +1,110 @@
+"""Training clips in batches: cut, made root-relative and mirrored in batch, always ready before the model asks.
+
+On a GPU with room for it the whole split lives there, and a batch is one gather; elsewhere batches are cut from the
+data set's mapped arrays by a thread that reads ahead. The values are the same either way.
+"""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from liftbench.baselines.data.normalization import root_relative
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.evaluation.inference import mirror
+from liftbench.baselines.registry import entry
+
+READ_AHEAD = 4  # batches
+_BLOCK = 1 << 16  # frames moved to the device at a time
+
+
+class Batches:
+    """The training clips of a recipe; `len` is their number.
+
+    resident: whether the whole split is kept on the device; None keeps it there on a GPU where it takes at most half of
+    the free memory. Raises InputError where no source yields a clip.
+    """
+
+    def __init__(self, dataset, recipe, device="cpu", resident=None):
+        kind = entry(recipe.model)
+        self.dataset, self.frames, self.channels = dataset, recipe.frames, kind.channels
+        self.device = torch.device(device)
+        self.centre = kind.output == "centre"
+        if self.centre:
+            self.rows = np.arange(0, dataset.frames("train"), recipe.stride)[:, None]
+        else:
+            self.rows = dataset.clips("train", recipe.frames, recipe.stride)
+        if not len(self.rows):
+            raise InputError(
+                f"No training source of {dataset.path} yields a clip; use a shorter clip than {recipe.frames}."
+            )
+        size = 4 * dataset.frames("train") * 17 * (self.channels + 3)
+        if resident is None:
+            resident = self.device.type == "cuda" and size < torch.cuda.mem_get_info(self.device)[0] / 2
+        self.split = self._whole_split() if resident else None
+
+    def __len__(self):
+        return len(self.rows)
+
+    def each(self, parts, mirrored):
+        """Yield (keypoints (B, T, 17, C), root-relative targets (B, T or 1, 17, 3)) for each of `parts`.
+
+        parts: lists of clip numbers; mirrored: (clips,) bool, which clips to mirror. The batches are on the device.
+        """
+        for numbers, batch in zip(parts, self._gathered(parts) if self.split else self._read_ahead(parts)):
+            chosen = torch.from_numpy(mirrored[numbers])[:, None, None, None].to(self.device, non_blocking=True)
+            yield tuple(torch.where(chosen, mirror(poses), poses) for poses in batch)
+
+    def _gathered(self, parts):
+        inputs, targets = self.split
+        for numbers in parts:
+            rows = self.rows[numbers]
+            frames = torch.from_numpy(self._input_frames(rows)).to(self.device, non_blocking=True)
+            answers = torch.from_numpy(rows).to(self.device, non_blocking=True) if self.centre else frames
+            yield inputs[frames], targets[answers]
+
+    def _read_ahead(self, parts):
+        ahead = deque()
+        with ThreadPoolExecutor(1, "batches") as reader:
+            for numbers in parts:
+                ahead.append(reader.submit(self._read, numbers))
+                if len(ahead) > READ_AHEAD:
+                    yield self._on_device(ahead.popleft().result())
+            while ahead:
+                yield self._on_device(ahead.popleft().result())
+
+    def _read(self, numbers):
+        rows = self.rows[numbers]
+        return self._values(self._input_frames(rows), rows)
+
+    def _input_frames(self, rows):
+        return self.dataset.windows("train", self.frames, centres=rows[:, 0]) if self.centre else rows
+
+    def _values(self, input_frames, target_frames):
+        inputs = self.dataset.inputs("train", input_frames)[..., : self.channels]
+        targets = root_relative(self.dataset.targets("train", target_frames))
+        return tuple(torch.from_numpy(np.ascontiguousarray(values)) for values in (inputs, targets))
+
+    def _on_device(self, values):
+        if self.device.type == "cuda":
+            values = (tensor.pin_memory() for tensor in values)
+        return [tensor.to(self.device, non_blocking=True) for tensor in values]
+
+    def _whole_split(self):
+        frames = self.dataset.frames("train")
+        split = [torch.empty(frames, 17, width, device=self.device) for width in (self.channels, 3)]
+        for start in range(0, frames, _BLOCK):
+            block = np.arange(start, min(start + _BLOCK, frames))
+            for whole, values in zip(split, self._values(block, block)):
+                whole[start : start + len(block)] = values.to(self.device)
+        return split
+
+
+def order_of_epoch(seed, epoch, clips, flip):
+    """The clips of an epoch in random order, (clips,) int64, and which of them are mirrored, (clips,) bool.
+
+    They depend on nothing but the arguments, so every process draws the same, and so does a resumed run.
+    """
+    draw = np.random.default_rng((seed, epoch))
+    return draw.permutation(clips), (draw.random(clips) < 0.5) & flip

@@ -1,0 +1,71 @@
+"""What a training run keeps on disk: a state to resume from, and weights for others to load; never half-written."""
+
+import contextlib
+import io
+import json
+import os
+
+import safetensors.torch
+import torch
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.files import replacing
+
+
+def write_state(path, state):
+    """Write a state to resume from in place of the one before; the bytes are on the disk when this returns."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    _write(path, buffer.getbuffer())
+
+
+def read_state(path, identity):
+    """The state that `write_state` wrote, on the CPU, or None where there is none.
+
+    Raises InputError if it cannot be read, is damaged, or differs from `identity`, the recipe and the data that it must
+    be of.
+    """
+    if not path.exists():
+        return None
+    with named_damage(path):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found, own = (given["recipe"] | {"data file": given["data"]} for given in (state, identity))
+        other = [key for key in found | own if found.get(key, ...) != own.get(key, ...)]
+    if other:
+        raise InputError(
+            f"{path.parent} holds a run of another recipe or data file, differing in {', '.join(other)}; choose "
+            "another folder with --run."
+        )
+    return state
+
+
+@contextlib.contextmanager
+def named_damage(path):
+    """Where a state cannot be read or used, raise InputError that says so."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}; make it readable.") from error
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be resumed from, it is damaged or of an older version; remove its folder to start again."
+        ) from error
+
+
+def write_weights(path, tensors, metadata):
+    """Named tensors as safetensors; every value of the metadata is kept as JSON."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    _write(path, safetensors.torch.save(tensors, {key: json.dumps(value) for key, value in metadata.items()}))
+
+
+def remove_leftovers(folder):
+    """Remove what processes that were killed while they wrote left behind."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink()
+
+
+def _write(path, content):
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

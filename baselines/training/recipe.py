@@ -1,0 +1,191 @@
+"""A training recipe: one validated YAML file, one published table row (or its toy twin)."""
+
+import difflib
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.registry import entry
+from liftbench.baselines.training.losses import TERMS
+
+
+class TotalVariation(BaseModel):
+    """The regulariser of the Pose3DM paper, `pose3dm.fractional_total_variation`, of the predicted normalised poses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    order: float = Field(gt=0, le=2)
+    weight: PositiveFloat
+
+
+class Stage1(BaseModel):
+    """The first stage of a model of two, where it differs from the second."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    learning_rate: PositiveFloat
+    weight_decay: float = Field(0.0, ge=0)
+    learning_rate_decay: float | None = Field(None, gt=0, le=1)
+    epochs: PositiveInt
+    batch_size: PositiveInt
+
+
+INPUTS = {"h36m": ("sh", "gt"), "h36m_videopose3d": ("cpn", "gt"), "mpi_inf_3dhp": ("gt",)}
+
+
+class Recipe(BaseModel):
+    """What decides a training run, besides the data file.
+
+    stride is between the first frames of consecutive clips (for centre-frame models: between centre frames).
+    batch_size counts the clips of one step of the optimiser, whatever the number of processes is and of the parts that
+    `accumulate` makes of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: str
+    numbers: dict[str, int | float | str | bool] = {}
+    frames: PositiveInt
+    stride: PositiveInt
+    data: Literal["h36m", "h36m_videopose3d", "mpi_inf_3dhp"] = "h36m"
+    input: Literal["sh", "gt", "cpn"] = "sh"
+    flip: bool = True
+    loss: dict[str, PositiveFloat]
+    total_variation: TotalVariation | None = None
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    learning_rate: PositiveFloat
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["exponential", "cosine"] = "exponential"
+    learning_rate_decay: float | None = Field(
+        None, gt=0, le=1, description="factor per epoch, of the exponential schedule"
+    )
+    warmup_epochs: float = Field(0.0, ge=0)
+    clip_gradient: PositiveFloat | None = Field(None, description="largest norm of the gradient")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay per step of the averaged weights")
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    accumulate: PositiveInt = 1
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    gradient_checkpointing: bool = False
+    stage_1: Stage1 | None = None
+    seed: int = Field(0, ge=0, lt=2**63)
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, name):
+        entry(name)
+        return name
+
+    @field_validator("loss")
+    @classmethod
+    def _known_terms(cls, weights):
+        if not weights:
+            raise ValueError(f"names no term; known are {', '.join(TERMS)}")
+        for term in weights:
+            if term not in TERMS:
+                raise ValueError(f"{term!r} is no loss term{_nearest(term, TERMS)}")
+        return weights
+
+    @model_validator(mode="after")
+    def _input_of_the_data(self):
+        if self.input not in INPUTS[self.data]:
+            raise ValueError(
+                f"input {self.input} is no 2D input of the data {self.data}; choose {' or '.join(INPUTS[self.data])}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _variation_of_what(self):
+        if self.total_variation and (self.frames == 1 or entry(self.model).output == "centre"):
+            raise ValueError(
+                f"total_variation is of poses over time, but here {self.model} answers a clip with a single one; "
+                "leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stages(self):
+        stages = entry(self.model).stages
+        if (self.stage_1 is None) == (stages > 1):
+            found = "needs stage_1 beside the settings of its second" if stages > 1 else "has no stage_1; leave it out"
+            raise ValueError(f"{self.model} is trained in {stages} stage{'s' * (stages > 1)} and {found}")
+        return self
+
+    @model_validator(mode="after")
+    def _schedules(self):
+        for prefix, stage in self._each_stage():
+            if self.schedule == "exponential" and stage.learning_rate_decay is None:
+                raise ValueError(f"{prefix}learning_rate_decay is missing, the exponential schedule's factor per epoch")
+            if self.schedule == "cosine" and stage.learning_rate_decay is not None:
+                raise ValueError(
+                    f"{prefix}learning_rate_decay belongs to the exponential schedule; leave it out of a cosine"
+                )
+            if self.warmup_epochs >= stage.epochs:
+                raise ValueError(f"warmup_epochs {self.warmup_epochs:g} leave none of {prefix}epochs {stage.epochs}")
+            if self.accumulate > stage.batch_size:
+                raise ValueError(
+                    f"accumulate asks for {self.accumulate} parts of a {prefix}batch_size of {stage.batch_size}; "
+                    "take fewer"
+                )
+        return self
+
+    def _each_stage(self):
+        return [("", self)] + ([("stage_1.", self.stage_1)] if self.stage_1 else [])
+
+    def of_stage_1(self):
+        """The recipe of the first stage, which shares what `stage_1` does not name."""
+        return self.model_copy(update=self.stage_1.model_dump() | {"stage_1": None, "total_variation": None})
+
+
+def read_recipe(path, **overrides):
+    """Read and validate a recipe file; overrides replace its values. Raises InputError naming file and key."""
+    path = Path(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read the recipe {path} ({error.__class__.__name__}); check the path.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date or a number that cannot be
+        raise InputError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"The recipe {path} must be a list of 'key: value' lines.")
+    try:
+        return Recipe.model_validate(content | overrides)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")  # the cause of a missing key
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            known = (
+                {"total_variation": TotalVariation, "stage_1": Stage1}[first["loc"][0]] if first["loc"][1:] else Recipe
+            )
+            message = f"is no setting of a recipe{_nearest(str(first['loc'][-1]), known.model_fields)}"
+        where = f", key {key}" if key else ""
+        raise InputError(f"The recipe {path}{where}: {message}{'' if message[-1] in '.?' else '.'}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML's own keeps the last without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.YAMLError(f"key {key} is given twice")
+        return super().construct_mapping(node, deep)
+
+
+def _nearest(word, known):
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"

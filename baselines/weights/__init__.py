@@ -1,0 +1,1 @@
+"""Weights files: read, checked, converted, fetched."""

@@ -1,0 +1,148 @@
+"""Official checkpoints from where their authors host them, converted.
+
+The hosts are configuration: checkpoints.yaml, and the user's own file of the same form.
+"""
+
+import contextlib
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.files import sha256
+from liftbench.baselines.registry import entry
+from liftbench.baselines.weights.convert import convert, new_file
+
+
+class HuggingFaceFile(BaseModel, extra="forbid"):
+    """A file of a model repository on Hugging Face."""
+
+    host: Literal["huggingface"]
+    repo: str
+    file: str
+
+    @property
+    def url(self):
+        return f"https://huggingface.co/{self.repo}/blob/main/{self.file}"
+
+    def download(self, path):
+        """Write the file to `path`; what an earlier, interrupted call has left beside it is used."""
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.file_download import http_get  # hf_hub_download itself begins anew in every process
+
+        url = hf_hub_url(self.repo, self.file)
+        published = get_hf_file_metadata(url)
+        part = path.with_name(f"{path.name}.{published.etag[:16]}.part")  # of this version of the file only
+        with open(part, "ab") as stream:
+            http_get(url, stream, resume_size=stream.tell(), expected_size=published.size)
+        if len(published.etag) == 64 and sha256(part) != published.etag:  # the etag of a large file is its SHA-256
+            part.unlink()
+            raise InputError(f"{self.url} arrived damaged; run the same command again.")
+        part.replace(path)
+
+
+class GoogleDriveFile(BaseModel, extra="forbid"):
+    """A file on Google Drive; `file` names it here."""
+
+    host: Literal["google_drive"]
+    id: str
+    file: str
+
+    @property
+    def url(self):
+        return f"https://drive.google.com/file/d/{self.id}"
+
+    def download(self, path):
+        """Write the file to `path`; what an earlier, interrupted call has left beside it is used."""
+        import gdown
+
+        gdown.download(id=self.id, output=str(path), resume=True, use_cookies=False, quiet=not sys.stderr.isatty())
+
+
+class Hosted(BaseModel, extra="forbid"):
+    """Where the checkpoint of a model is: the authors' page, and its file or one for each stage, if any."""
+
+    page: str
+    files: list[Annotated[HuggingFaceFile | GoogleDriveFile, Field(discriminator="host")]] = []
+
+
+def hosts(path=None):
+    """The known checkpoints by model name, those in the user's file `path` first -> dict of Hosted.
+
+    Raises InputError where a file is missing or not of the form of checkpoints.yaml.
+    """
+    found = {}
+    for source in [Path(__file__).with_name("checkpoints.yaml"), *([path] if path else [])]:
+        try:
+            found |= TypeAdapter(dict[str, Hosted]).validate_python(yaml.safe_load(Path(source).read_text("utf-8")))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise InputError(
+                f"{source}: {place or 'the file'}: {first['msg']}; see baselines/checkpoints.yaml."
+            ) from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"Cannot read the list of checkpoints {source}: {reason}.") from error
+    return found
+
+
+def fetch(name, out=None, hosts_file=None, report=lambda url: None):
+    """Download the official checkpoint of a registered model, verify and convert it -> (path, provenance).
+
+    As `convert`; report(url) is called before each download. Interrupted downloads go on in the next call; nothing else
+    is left behind. Raises InputError where none is published, the download fails, or what arrives is not of `name`.
+    """
+    entry(name)
+    known = hosts(hosts_file)
+    hosted = known.get(name)
+    if not (hosted and hosted.files):
+        where = f" on {hosted.page}" if hosted else ""
+        raise InputError(
+            f"No checkpoint of {name} is known to be published{where}, only of "
+            f"{', '.join(key for key, value in known.items() if value.files)}; "
+            "one that you have is taken by `liftbench weights convert FILE`."
+        )
+    out = new_file(out, name)
+    folder = out.parent / f".{name}.download"
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    arrived = False
+    try:
+        paths = [_download(file, folder, hosted.page, report) for file in hosted.files]
+        arrived = True
+        return convert(paths, out, name, [file.url for file in hosted.files])
+    except InputError as error:
+        if not arrived:
+            raise
+        raise InputError(f"What {hosted.page} offers as {name} was not taken: {error}") from error
+    finally:
+        if arrived or not any(file.stat().st_size for file in folder.glob("*")):  # nothing to go on from
+            shutil.rmtree(folder, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):  # it is in use
+                parent.rmdir()
+
+
+def _download(file, folder, page, report):
+    path = folder / Path(file.file).name
+    if path.exists():  # an earlier call was interrupted after it
+        return path
+    report(file.url)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.download(path)
+    except InputError:
+        raise
+    except Exception as error:  # each host has its own library, and each library its own HTTP client and errors
+        root = error
+        while root.__context__:
+            root = root.__context__
+        raise InputError(
+            f"Cannot download {file.url} ({' '.join(str(root).split())[:160]}); check the network and run the same "
+            f"command again, or get the file from {page} and give it to `liftbench weights convert FILE`."
+        ) from error
+    return path

@@ -1,0 +1,1 @@
+"""Measurements: cost, speed, comparison, scaling, scan."""

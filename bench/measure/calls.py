@@ -1,0 +1,209 @@
+"""What is timed: a registered model's forward pass or training step, in a stated precision and mode, checked first.
+
+forward: eval and inference mode. training step: forward, MPJPE against a random pose, backward and AdamW at learning
+rate 0, so that every sample does the same work. Random inputs, already on the device. End to end: clips of a data set
+through the loader, the model and its mirrored copy, averaged, and from normalised coordinates to root-relative mm.
+bfloat16: PyTorch's autocast. compile: torch.compile, a graph for each shape. cuda-graph: one captured call, replayed.
+
+Parity, before anything is timed: the scan against `kernels.reference` on a short clip, and a call in other than plain
+float32 against the plain one on a whole clip; outputs, and for a training step all gradients too.
+"""
+
+import contextlib
+import inspect
+
+import numpy as np
+import torch
+
+from liftbench import kernels
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.evaluation.inference import predict
+from liftbench.baselines.registry import create_model, entry
+from liftbench.baselines.training import losses
+from liftbench.bench.measure import cost
+
+FORWARD, TRAINING_STEP = CALLS = ("forward", "training step")
+DTYPES = ("float32", "bfloat16")
+MODES = ("eager", "compile", "cuda-graph")
+_PARITY_FRAMES = 5
+# Of the largest output, and of the largest of all gradients. float32: rounding reaches 2e-6 over 40 mixers, A wrong by
+# a tenth gives 5e-4. bfloat16: its rounding of 4e-3 reaches 1.3e-2 in outputs and 5.3e-2 in gradients.
+PARITY = {"float32": 2e-5, "bfloat16": 1e-1}
+
+
+class Timed:
+    """A registered model, checked and ready to be timed; `on(batch)` gives the call.
+
+    frames: clip length (default: as published). dataset: a `baselines.data.dataset.Dataset` for timing end to end, on
+    its test split. numbers: overrides of the variant's numbers, scan_implementation among them. Attributes: kind, the
+    registry's entry; name, frames, numbers, device, call, dtype, mode, dataset; scan, the implementation that runs,
+    None where there is none; difference, the largest one that the parity check found, None where there was nothing to
+    check.
+
+    Raises InputError as `liftbench.create_model` does and for settings that do not go together,
+    `kernels.ScanUnavailable` for a scan that cannot run, and for whatever does not pass the parity check.
+    """
+
+    def __init__(
+        self, name, frames=None, device="cpu", call=FORWARD, dtype="float32", mode="eager", dataset=None, **numbers
+    ):  # fmt: skip
+        self.kind, self.name, self.numbers = entry(name), name, numbers
+        self.frames = self.kind.frames if frames is None else frames
+        self.device, self.call, self.dtype, self.mode = torch.device(device), call, dtype, mode
+        self.dataset = dataset
+        self._check_settings()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.model = create_model(name, frames=self.frames, **numbers).to(self.device).eval()
+        self.scan, scan_difference = self._check_scan()
+        differences = [scan_difference, self._check_precision_and_mode()]
+        self.difference = max((one for one in differences if one is not None), default=None)
+
+    @property
+    def facts(self):
+        """What records say of it."""
+        names = ("frames", "numbers", "call", "dtype", "mode", "difference")
+        return {"model": self.name} | {name: getattr(self, name) for name in names}
+
+    def on(self, batch):
+        """A call without arguments on a batch of clips."""
+        if self.mode == "compile":
+            torch.compiler.reset()  # one shape at a time, or the limit of recompilations ends the sweep
+            torch._inductor.config.compile_threads = 1  # workers that go on would count as other processes
+        if self.dataset:
+            return self._end_to_end(batch)
+        clips = self._clips(batch, self.frames)
+        call = self._training_step(clips) if self.call == TRAINING_STEP else self._forward(clips)
+        return _captured(call, self.device) if self.mode == "cuda-graph" else call
+
+    def _check_settings(self):
+        if self.mode == "cuda-graph" and self.device.type != "cuda":
+            raise InputError("The mode cuda-graph needs a CUDA device; choose eager or compile on a CPU.")
+        if self.call == TRAINING_STEP and self.kind.stages > 1:
+            raise InputError(f"{self.name} is trained in {self.kind.stages} stages, so it has no single training step.")
+        if self.dataset and (self.call, self.dtype, self.mode) != (FORWARD, "float32", "eager"):
+            raise InputError("End to end, only the forward pass in float32 and mode eager is timed.")
+
+    def _clips(self, batch, frames):
+        draw = torch.Generator().manual_seed(0)
+        return (torch.rand(batch, frames, 17, self.kind.channels, generator=draw) * 2 - 1).to(self.device)
+
+    def _network(self):
+        return torch.compile(self.model, dynamic=False) if self.mode == "compile" else self.model
+
+    def _autocast(self):
+        if self.dtype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self.dtype))
+
+    def _forward(self, clips):
+        network = self._network()
+
+        def forward():
+            with torch.inference_mode(), self._autocast():
+                return network(clips)
+
+        return forward
+
+    def _training_step(self, clips):
+        network, parameters = self._network(), self.model.train().parameters()
+        optimizer = torch.optim.AdamW(parameters, lr=0.0, capturable=self.mode == "cuda-graph")
+        frames = 1 if self.kind.output == "centre" else self.frames
+        target = self._clips(len(clips), frames)[..., :1].expand(-1, -1, -1, 3)
+
+        def step():
+            optimizer.zero_grad()
+            with self._autocast():
+                loss = losses.mpjpe(network(clips), target)
+            loss.backward()
+            optimizer.step()
+
+        return step
+
+    def _end_to_end(self, batch):
+        index = answered = np.resize(self.dataset.clips("test", self.frames), (batch, self.frames))
+        if self.kind.output == "centre":
+            answered = index[:, :1]
+            index = self.dataset.windows("test", self.frames, centres=answered[:, 0])
+
+        def from_file_to_mm():
+            _, poses = predict(self.model, self.dataset, index, self.kind.channels, batch, self.device)
+            poses[..., 0, :] = 0
+            return self.dataset.millimetres("test", answered, poses)
+
+        return from_file_to_mm
+
+    def _check_scan(self):
+        """(the scan implementation that runs, its difference from the reference), or (None, None)."""
+        if "scan_implementation" not in inspect.signature(self.kind.build).parameters:
+            return None, None
+        chosen = kernels.choose(self.device.type, self.numbers.get("scan_implementation", "auto"))
+        numbers = self.numbers | {"scan_implementation": "reference"}
+        reference = create_model(self.name, frames=self.frames, **numbers).to(self.device).eval()
+        reference.load_state_dict(self.model.state_dict())
+        clip = self._clips(1, min(self.frames, _PARITY_FRAMES))
+        difference = _difference(*(self._outcome(model, clip) for model in (self.model, reference)))
+        self._refuse(f"scan implementation {chosen!r}", "the reference", difference, PARITY["float32"])
+        return chosen, difference
+
+    def _check_precision_and_mode(self):
+        if (self.dtype, self.mode) == ("float32", "eager"):
+            return None
+        clip = self._clips(1, self.frames)
+        expected = self._outcome(self.model, clip)
+        if self.mode == "cuda-graph":  # of which only the output can be seen
+            found, expected = [_captured(self._forward(clip), self.device)()], expected[:1]
+        else:
+            with self._autocast():
+                found = self._outcome(self._network(), clip)
+        difference = _difference(found, expected)
+        self._refuse(f"{self.dtype}, {self.mode}", "float32, eager,", difference, PARITY[self.dtype])
+        return difference
+
+    def _outcome(self, network, clip):
+        """Its output in eval mode, and for a training step the gradients of all parameters."""
+        if self.call == FORWARD:
+            with torch.inference_mode():
+                return [network(clip)]
+        output = network(clip)
+        weights = torch.linspace(-1, 1, output.numel(), device=output.device).view_as(output)
+        parameters = list(network.parameters())
+        gradients = torch.autograd.grad((output * weights).sum(), parameters, allow_unused=True)
+        flat = [gradient.flatten().float() for gradient in gradients if gradient is not None]
+        return [output.detach(), torch.cat(flat)]
+
+    def _refuse(self, what, other, difference, allowed):
+        if not difference <= allowed:
+            raise kernels.ScanUnavailable(
+                f"{what} is not timed: on {self.name} it differs from {other} by {difference:.1e} of the largest "
+                f"value, {allowed:.0e} is allowed"
+            )
+
+
+def macs_per_clip(model, clip):
+    """MACs of a forward pass, contractions and scans, as `bench.measure.cost` counts them. clip: (1, T, 17, C)."""
+    return cost.count(model, clip).macs_by_module.total()
+
+
+def _difference(found, expected):
+    """The largest one, relative to the largest value of the tensor."""
+    return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(found, expected, strict=True))
+
+
+def _captured(call, device):
+    """The call as a CUDA graph."""
+    aside = torch.cuda.Stream(device)
+    aside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(aside):
+        for _ in range(3):  # warm up: what is captured must not allocate for the first time
+            call()
+    torch.cuda.current_stream(device).wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = call()
+
+    def replay():
+        graph.replay()
+        return output
+
+    return replay

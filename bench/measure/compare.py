@@ -1,0 +1,106 @@
+"""Which of two is faster, and how sure is that: both are timed in turn, in one process.
+
+Each is a registered model, which may be the same one with different settings: NAME[@SETTING[+SETTING...]][:FRAMES],
+where a setting is a scan implementation, a precision or a mode: `posemamba_s@cpu`, `lstm@compile+bfloat16:243`. What is
+timed, and what is checked before, stands in `bench.measure.calls`.
+
+Each round calls one and then the other, every second round the other way round. The ratio is the median over the rounds
+of the first one's time over the second one's, medians of a round, so that a machine that drifts cancels out. Its
+interval is the percentile bootstrap's, which draws rounds. Times are refused as in `bench.measure.speed`.
+"""
+
+import math
+import re
+
+import numpy as np
+
+from liftbench import kernels
+from liftbench.baselines.errors import InputError
+from liftbench.bench.measure import timing
+from liftbench.bench.measure.calls import DTYPES, FORWARD, MODES, Timed
+from liftbench.bench.records import environment
+from liftbench.bench.records.records import CompareRecord, Contender
+
+ROUNDS = (7, 60)  # at least and at most
+ROUND_S = 0.1  # of one contender
+CONFIDENCE = 0.95
+_DRAWS = 10_000
+_FORM = re.compile(r"(?P<name>[^@:]+)(@(?P<settings>[^@:]+))?(:(?P<frames>\d+))?")
+
+
+def measure(first, second, device="cpu", batch=1, call=FORWARD, seconds=10.0, progress=None):
+    """Time two contenders, written as above, on batches of `batch` clips -> CompareRecord.
+
+    seconds: what to aim at in all, parity checks and compilation left out. progress(done, of) is called every round.
+
+    Raises InputError for a contender that cannot be read and as `bench.measure.calls.Timed` does, with
+    `kernels.ScanUnavailable`; `timing.TooBusy` for times that are not to be used.
+    """
+    if not 0 < seconds < math.inf:
+        raise InputError(f"The comparison must take more than 0 seconds, not {seconds:g}.")
+    device = timing.usable_device(device)
+    timing.refuse_sleeping_threads(device)
+    meter = timing.meter(device)
+    contenders, calls = [], {}
+    for i, text in enumerate((first, second)):
+        name, settings = parse(text)
+        contenders.append(timed := Timed(name, device=device, call=call, **settings))
+        one = timed.on(batch)
+        one()  # compiles, where something is to be compiled
+        calls[i] = one, min(timing.times(one, 2, meter))
+    round_s = sum(max(ROUND_S, taken_s) for _, taken_s in calls.values())
+    rounds = min(max(int(seconds / round_s), ROUNDS[0]), ROUNDS[1])
+    share = timing.Share()
+    samples = timing.in_turn(calls, rounds, ROUND_S, meter, progress)
+    share = share.so_far()
+    medians = [[float(np.median(row)) for row in samples[i]] for i in calls]
+    if reason := timing.why_refused(device, share, *medians):
+        raise timing.TooBusy(f"{first} and {second} are not compared, the machine was too busy: {reason}.")
+    ratio, low, high = ratio_of_medians(*medians)
+    return CompareRecord(
+        environment=environment.describe(device),
+        device=device.type,
+        clock=meter.clock,
+        batch=batch,
+        first=_contender(contenders[0], samples[0], medians[0]),
+        second=_contender(contenders[1], samples[1], medians[1]),
+        ratio=ratio,
+        ratio_low=low,
+        ratio_high=high,
+        confidence=CONFIDENCE,
+        other_processes_share=share,
+    )
+
+
+def parse(text):
+    """(name, settings of `Timed`) of a contender; raises InputError for one that cannot be read."""
+    if not (found := _FORM.fullmatch(text)):
+        raise InputError(
+            f"{text!r} is no contender; write NAME[@SETTING[+SETTING...]][:FRAMES], as posemamba_s@cpu:81."
+        )
+    settings = {"frames": int(found["frames"])} if found["frames"] else {}
+    for word in (found["settings"] or "").split("+"):
+        for key, known in (("scan_implementation", kernels.IMPLEMENTATIONS), ("dtype", DTYPES), ("mode", MODES)):
+            if word in known:
+                if key in settings:
+                    raise InputError(f"{text!r} has both {settings[key]} and {word}; leave one of them out.")
+                settings[key] = word
+                break
+        else:
+            if word:
+                everything = ", ".join([*kernels.IMPLEMENTATIONS, *DTYPES, *MODES])
+                raise InputError(f"{word!r} in {text!r} is no setting; known are {everything}.")
+    return found["name"], settings
+
+
+def ratio_of_medians(first, second):
+    """(ratio, low, high): the median over rounds of first / second, and its bootstrap interval."""
+    ratios = np.divide(first, second)
+    drawn = np.random.default_rng(0).choice(ratios, (_DRAWS, len(ratios)))
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(np.median(drawn, axis=1), [tail, 100 - tail])
+    return float(np.median(ratios)), float(low), float(high)
+
+
+def _contender(timed, samples, medians):
+    return Contender(**timed.facts, scan_implementation=timed.scan, samples_ms=samples, **timing.percentiles(medians))

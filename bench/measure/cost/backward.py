@@ -1,0 +1,56 @@
+"""What a backward pass needs and reaches: the activations that autograd keeps, the parameters that get a gradient."""
+
+import copy
+from unittest import mock
+
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from liftbench import kernels
+from liftbench.bench.measure.cost.plain import plain_graph, twin
+from liftbench.mdtf import MDTF
+
+
+def kept_bytes(model, clip, device="meta"):
+    """Bytes that autograd keeps from a forward pass of a clip in training mode, until the backward pass.
+
+    Each storage counts once and as a whole; parameters and buffers do not count. A scan keeps its inputs.
+    """
+    model = twin(model, device).train()
+    own = {value.untyped_storage()._cdata for value in (*model.parameters(), *model.buffers())}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+
+    with plain_graph(), torch.random.fork_rng(devices=[]), torch.enable_grad(), saved_tensors_hooks(keep, id):
+        model(clip.to(device))
+    return sum(storage.nbytes() for key, storage in kept.items() if key not in own)
+
+
+def without_gradient_in_training(model, clip):
+    """`without_gradient` as a model is trained: MDTF's first stage by itself, because the answer that the second one
+    takes from it is a class."""
+    unused = without_gradient(model, clip)
+    if isinstance(model, MDTF):
+        alone = {f"bone_aware.{key}" for key in without_gradient(model.bone_aware, clip)}
+        unused = [key for key in unused if not key.startswith("bone_aware.") or key in alone]
+    return unused
+
+
+def without_gradient(model, clip):
+    """Names of the parameters that a backward pass on a random clip like `clip` leaves without a gradient, or with one
+    that is zero."""
+    model = copy.deepcopy(model).eval()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the operators are tiny: on a busy machine several threads wait far longer than they work
+    try:
+        with torch.random.fork_rng(devices=[]), mock.patch.object(kernels, "choose", lambda *_, **__: "chunked"):
+            torch.manual_seed(0)
+            output = model(torch.randn_like(clip))
+            if output.requires_grad:
+                (output * torch.randn_like(output)).sum().backward()
+    finally:
+        torch.set_num_threads(threads)
+    return [name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()]

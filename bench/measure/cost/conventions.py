@@ -1,0 +1,61 @@
+"""What other counters say, as they come: thop, by which the papers count, and fvcore. Rules:
+`bench.measure.cost.rules`."""
+
+import collections
+import inspect
+import warnings
+
+import thop
+import torch
+from thop.profile import register_hooks
+
+from liftbench.bench.measure.cost.plain import plain_graph, twin
+from liftbench.bench.records.records import FvcoreCount, ThopCount
+
+
+def count_by_thop(model, clip, device="meta"):
+    """Parameters and MACs as thop counts them -> ThopCount, which names the modules with parameters that it leaves
+    out: those that it has no rule for, and those that are never called."""
+    model, called = twin(model, device), set()
+
+    def note(module, args, kwargs):
+        called.add(module)
+        given = inspect.signature(module.forward).bind(*args, **kwargs)
+        return given.args, given.kwargs  # thop's rules see positional arguments only
+
+    for module in model.modules():
+        module.register_forward_pre_hook(note, with_kwargs=True)
+    with plain_graph():
+        macs, parameters = thop.profile(model, (clip.to(device),), verbose=False)
+    uncounted = collections.Counter(
+        type(module).__name__
+        for module in model.modules()
+        if any(True for _ in module.parameters(recurse=False))
+        and not (type(module) in register_hooks and module in called)
+    )
+    return ThopCount(parameters=int(parameters), macs=int(macs), uncounted_modules=dict(sorted(uncounted.items())))
+
+
+def count_by_fvcore(model, clip):
+    """MACs as fvcore's FlopCountAnalysis counts them on a trace of the plain graph -> FvcoreCount.
+
+    The trace runs on the CPU, because PyTorch cannot trace convolutions without data.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of deprecated parts of PyTorch, and of numbers that a trace takes as fixed
+        from fvcore.nn import FlopCountAnalysis
+
+        with plain_graph(onednn=True), torch.no_grad():
+            analysis = FlopCountAnalysis(twin(model, "cpu"), (clip.cpu(),))
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+            by_operator, uncounted = analysis.by_operator(), analysis.unsupported_ops()
+    return FvcoreCount(
+        macs=int(by_operator.total()),
+        macs_by_operator={name: int(macs) for name, macs in sorted(by_operator.items())},
+        uncounted_operator_calls={_short(name): calls for name, calls in sorted(uncounted.items())},
+    )
+
+
+def _short(name):
+    """aten::silu is silu, and prim::PythonOp.SelectiveScan is SelectiveScan."""
+    return name.removeprefix("aten::").removeprefix("prim::PythonOp.")

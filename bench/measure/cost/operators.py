@@ -1,0 +1,164 @@
+"""Our own count: every operator that PyTorch runs is a contraction, a scan, elementwise, a move, or named as uncounted.
+
+The rules stand in `bench.measure.cost.rules`.
+"""
+
+import collections
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from liftbench import kernels
+from liftbench.bench.measure.cost.plain import plain_graph, twin
+from liftbench.mdtf.model import GraphConvolution
+
+# Whose contractions are not what their operator's name says: functions, and modules for what they do themselves.
+_CALLERS = {
+    F.linear: "linear",
+    torch.einsum: "einsum",
+    torch.lstm: "LSTM",
+    torch.gru: "GRU",
+    F.multi_head_attention_forward: "attention",
+    F.scaled_dot_product_attention: "attention",
+}
+_CALLING_MODULES = {GraphConvolution: "graph convolution"}
+_PRODUCTS_OF_WEIGHTS = {"mm": "linear", "addmm": "linear", "convolution": "convolution"}
+
+# Operators that copy, allocate or index and compute nothing; views know it of themselves, unless they are in place.
+_MOVES = {
+    "_local_scalar_dense", "_to_copy", "_unsafe_view", "arange", "cat", "clone", "constant_pad_nd", "copy_", "empty",
+    "empty_like", "fill_", "flip", "full", "full_like", "gather", "index", "index_select", "lift_fresh", "new_empty",
+    "new_zeros", "ones", "ones_like", "promote_types", "repeat", "scalar_tensor", "set_", "squeeze_", "stack", "t_",
+    "transpose_", "tril", "triu", "unsafe_split", "unsqueeze_", "zeros", "zeros_like",
+}  # fmt: skip
+
+
+def _norm(weight, bias):
+    """Mean, deviation, its square, their mean, scaling; and weight and bias where there are any."""
+    return 5 + (weight is not None) + (bias is not None)
+
+
+def _batch_norm(x, weight, bias, mean, variance, training, *_):
+    return _norm(weight, bias) if training else 2
+
+
+def _softmax(*_):
+    """Maximum, difference, exponential, sum, quotient."""
+    return 5
+
+
+# Operations for each element of the input; a pointwise operator takes one for each of the output.
+_PER_INPUT_ELEMENT = {
+    "native_layer_norm": lambda x, shape, weight, bias, *_: _norm(weight, bias),
+    "native_group_norm": lambda x, weight, bias, *_: _norm(weight, bias),
+    "native_batch_norm": _batch_norm,
+    **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax"), _softmax),
+    **dict.fromkeys(
+        ("amax", "amin", "argmax", "argmin", "linalg_vector_norm", "max", "mean", "min", "prod", "sum"), lambda *_: 1
+    ),
+}
+
+
+@dataclass
+class Count:
+    """What was seen in one forward pass."""
+
+    contraction_macs: collections.Counter = field(default_factory=collections.Counter)  # by operator
+    scans: collections.Counter = field(default_factory=collections.Counter)  # calls by (channels, length, states, skip)
+    macs_by_module: collections.Counter = field(default_factory=collections.Counter)  # contractions and scans
+    elementwise: collections.Counter = field(default_factory=collections.Counter)  # operations by operator
+    uncounted: collections.Counter = field(default_factory=collections.Counter)  # calls by operator
+    output: object = None  # on the device where it was counted
+
+
+def count(model, clip, device="meta"):
+    """Count any module on a batch of one clip, (1, T, ...); the model itself is not touched -> Count.
+
+    device: "meta" needs no memory and computes nothing; "cpu" is for modules that look at their numbers.
+    """
+    seen, model = Count(), twin(model, device)
+    operators = _Operators(seen)
+
+    def on_scan(clips, channels, length, states, skip):
+        seen.scans[channels, length, states, skip] += clips
+        seen.macs_by_module[operators.path] += kernels.scan_macs(clips, channels, length, states, skip)
+
+    operators.follow(model)
+    with plain_graph(on_scan), torch.no_grad(), operators, _Callers(operators):
+        seen.output = model(clip.to(device))
+    return seen
+
+
+class _Operators(TorchDispatchMode):
+    """Sorts every operator that runs, and knows in which module and for which function it does."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen, self.function = seen, None
+        self.running = []  # (path, module), the innermost last
+
+    @property
+    def path(self):
+        return self.running[-1][0] if self.running else ""
+
+    def follow(self, model):
+        """Note which module of a model runs."""
+        for module, path in _paths(model).items():
+            module.register_forward_pre_hook(lambda module, _, path=path: self.running.append((path, module)))
+            module.register_forward_hook(self._leave, always_call=True)
+
+    def _leave(self, *_):
+        self.running.pop()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if func.overloadpacket in flop_registry:
+            macs = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=output) // 2
+            self.seen.contraction_macs[self._label(name)] += macs
+            self.seen.macs_by_module[self.path] += macs
+        elif func.is_view or name in _MOVES:
+            pass
+        elif torch.Tag.pointwise in func.tags:
+            self.seen.elementwise[name.strip("_")] += output.numel()
+        elif name in _PER_INPUT_ELEMENT:
+            self.seen.elementwise[name.strip("_")] += args[0].numel() * _PER_INPUT_ELEMENT[name](*args)
+        else:
+            self.seen.uncounted[name.strip("_")] += 1
+        return output
+
+    def _label(self, name):
+        if self.function and self.function != "attention":  # whose projections are linear
+            return self.function
+        module = _CALLING_MODULES.get(type(self.running[-1][1])) if self.running else None
+        return _PRODUCTS_OF_WEIGHTS.get(name) or self.function or module or "matrix product"
+
+
+class _Callers(TorchFunctionMode):
+    """Tells `_Operators` which of the functions in _CALLERS is running."""
+
+    def __init__(self, operators):
+        super().__init__()
+        self.operators = operators
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        outer = self.operators.function
+        self.operators.function = outer or _CALLERS.get(func)
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.operators.function = outer
+
+
+def _paths(model, path=()):
+    """{module: its dotted path}, where `*` stands for all modules of a list."""
+    paths = {model: ".".join(path)}
+    for name, child in model.named_children():
+        part = "*" if isinstance(model, nn.ModuleList) else name
+        paths = _paths(child, (*path, part)) | paths
+    return paths

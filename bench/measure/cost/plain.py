@@ -1,0 +1,52 @@
+"""What is counted: a copy of the model, whose fused operators take their plain form and whose scans do not run."""
+
+import contextlib
+import copy
+from unittest import mock
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from liftbench import kernels
+
+
+class SelectiveScan(torch.autograd.Function):
+    """Stands for a scan: computes nothing, keeps its inputs for the backward pass, and has its name in a trace."""
+
+    @staticmethod
+    def forward(ctx, u, *others):
+        ctx.save_for_backward(u, *others)
+        return torch.zeros_like(u)
+
+
+def twin(model, device):
+    """The same modules in eval mode on a device, apart from `model`: counting leaves its traces in them."""
+    return copy.deepcopy(model).to(device).eval()
+
+
+@contextlib.contextmanager
+def plain_graph(on_scan=None, onednn=False):
+    """Within it every model is the composition of PyTorch's own operators, whatever runs fastest here.
+
+    Each scan calls on_scan(clips, channels, length, states, whether there is a skip) instead of running. onednn: keep
+    it for its speed, where nobody looks inside its LSTM, which is one operator.
+    """
+
+    def scan(u, delta, A, B, C, D=None, delta_bias=None):
+        if on_scan:
+            on_scan(*u.shape, A.shape[1], D is not None)
+        return SelectiveScan.apply(u, delta, A, B, C, D, delta_bias)
+
+    before = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
+    with (
+        mock.patch.object(kernels, "choose", lambda *_, **__: "chunked"),
+        mock.patch.object(kernels.chunked, "selective_scan", scan),
+        sdpa_kernel(SDPBackend.MATH),
+    ):
+        torch.backends.mha.set_fastpath_enabled(False)
+        torch.backends.mkldnn.enabled = before[1] and onednn
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(before[0])
+            torch.backends.mkldnn.enabled = before[1]

@@ -1,0 +1,242 @@
+"""How cost and time grow with the clip's frames, the batch and the depth: Mamba models against attention.
+
+Models: those of SIZES, of which `transformer` is the only registered one whose attention spans frames (as published it
+attends across the clips of a batch). It has as many parameters as PoseMamba-S, but its token is a frame and not a joint
+of a frame, so that its projections cost a thirtieth; and it answers a clip with one pose, the others with one a frame.
+
+MACs: those of `bench.measure.cost`, at every length. Time: forward passes in float32, eager, as in
+`bench.measure.calls`, which also checks the scans first; the models take turns at every point. Two neighbouring
+points extrapolate to the next one, and a model whose call would take too long or too much memory is given up there.
+Times are refused as in `bench.measure.speed`.
+
+Exponents are slopes of least squares through the last LAST points in logarithms; a crossover is interpolated in
+logarithms between the two points that enclose it.
+"""
+
+import functools
+import itertools
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.registry import create_model, entry
+from liftbench.bench.measure import timing
+from liftbench.bench.measure.calls import Timed, macs_per_clip
+from liftbench.bench.records import environment
+from liftbench.bench.records.records import ScalingPoint, ScalingRecord
+
+SIZES = {
+    "posemamba_s": "depth",
+    "posemamba_toy": "depth",
+    "pose3dm_s": "blocks",
+    "mdtf_tiny": "depth",
+    "transformer": "num_encoder_layers",
+}  # model: the number that is its depth
+ATTENTION = "transformer"
+FRAMES = tuple(27 * 3**k for k in range(8))  # 27 .. 59,049
+BATCHES, BATCH_FRAMES = tuple(2**k for k in range(7)), 27
+DEPTHS, DEPTH_FRAMES = (1, 2, 4, 8, 16), 81
+LAST = 3
+LONGEST_CALL_S, QUICK_CALL_S = 30.0, 0.5
+ROUNDS = (3, 7)  # at least and at most
+ROUND_S = {False: 0.2, True: 0.02}  # quick or not
+_MEMORY_SHARE = 0.7  # of what is free, that a call may be expected to take
+
+
+class _Place(NamedTuple):
+    """One point to measure, of all models."""
+
+    axis: str
+    x: int
+    frames: int
+    batch: int
+    depth: int | None  # None: as registered
+
+
+def places(quick=False):
+    """Every place on every axis, rising; quick: every second batch and depth."""
+    step = 2 if quick else 1
+    yield from (_Place("frames", frames, frames, 1, None) for frames in FRAMES)
+    yield from (_Place("batch", batch, BATCH_FRAMES, batch, None) for batch in BATCHES[::step])
+    yield from (_Place("depth", depth, DEPTH_FRAMES, 1, depth) for depth in DEPTHS[::step])
+
+
+def measure(device="cpu", longest_call_s=None, quick=False, progress=None):
+    """Measure all models of SIZES on all axes -> ScalingRecord.
+
+    longest_call_s: models are given up where one call would take longer (default 30; 0.5 if quick). quick: fewer
+    places, fewer and shorter rounds. progress(text, done, of) is called before every point.
+
+    Raises InputError for a time that is not positive and as `bench.measure.speed.measure` does;
+    `kernels.ScanUnavailable` for a scan that fails the parity check.
+    """
+    longest_call_s = (QUICK_CALL_S if quick else LONGEST_CALL_S) if longest_call_s is None else longest_call_s
+    if not longest_call_s > 0:
+        raise InputError(f"The longest call must take more than 0 seconds, not {longest_call_s:g}.")
+    device = timing.usable_device(device)
+    timing.refuse_sleeping_threads(device)
+    checked = {name: Timed(name, BATCH_FRAMES, device) for name in SIZES}
+    run = _Run(device, longest_call_s, quick)
+    points, todo = [], list(places(quick))
+    for i, place in enumerate(todo):
+        if progress:
+            progress(f"{place.axis} {place.x:,}", i, len(todo))
+        points += run.measure(place)
+    return ScalingRecord(
+        environment=environment.describe(device, next(filter(None, (one.scan for one in checked.values())))),
+        device=device.type,
+        clock=run.meter.clock,
+        quick=quick,
+        longest_call_s=longest_call_s,
+        parameters={name: sum(one.numel() for one in create_model(name).parameters()) for name in SIZES},
+        differences={name: one.difference for name, one in checked.items()},
+        points=points,
+    )
+
+
+class _Run:
+    """Device, limits, and what every model took so far."""
+
+    def __init__(self, device, longest_call_s, quick):
+        self.device, self.longest_call_s, self.quick = device, longest_call_s, quick
+        self.meter = timing.meter(device)
+        self.taken = {}  # (axis, model): [(x, seconds, MiB)]
+
+    def measure(self, place):
+        """The ScalingPoints of all models at one place."""
+        calls, missing, mib = {}, {}, {}
+        for name in SIZES:
+            if reason := self._too_much(place, name):
+                missing[name] = reason
+                continue
+            try:
+                call = _forward(name, place, self.device)
+                call()
+                began = time.perf_counter()
+                mib[name] = self.meter.peak_mib(call)
+                self.meter.synchronize()
+                calls[name] = call, time.perf_counter() - began
+            except (RuntimeError, MemoryError) as error:
+                missing[name] = f"it failed with {timing.in_short(error)}"
+        share = timing.Share()
+        samples = timing.in_turn(calls, self._rounds(calls), ROUND_S[self.quick], self.meter)
+        share = share.so_far()
+        points = []
+        for name in SIZES:
+            rows, times = samples.get(name, []), {}
+            if rows:
+                medians = [float(np.median(row)) for row in rows]
+                self.taken.setdefault((place.axis, name), []).append((place.x, np.median(medians) / 1e3, mib[name]))
+                if reason := timing.why_refused(self.device, share, medians):
+                    missing[name] = f"too busy: {reason}"
+                else:
+                    times = timing.percentiles(medians)
+            points.append(
+                ScalingPoint(
+                    axis=place.axis, model=name, frames=place.frames, batch=place.batch,
+                    depth=place.depth or _registered_depth(name),
+                    macs=place.batch * _macs(name, place.frames, place.depth),
+                    samples_ms=rows, missing=missing.get(name), **times,
+                )
+            )  # fmt: skip
+        return points
+
+    def _rounds(self, calls):
+        """How many, if one takes as long as all calls together."""
+        seconds = sum(seconds for _, seconds in calls.values())
+        return ROUNDS[0] if self.quick else min(max(int(2 * self.longest_call_s / seconds), ROUNDS[0]), ROUNDS[1])
+
+    def _too_much(self, place, name):
+        """Why a model is not called at a place, or None."""
+        taken = self.taken.get((place.axis, name))
+        if not taken:
+            return None
+        seconds = _next([(x, s) for x, s, _ in taken], place.x)
+        if seconds > self.longest_call_s:
+            return f"too slow: a call would take about {seconds:.2g} s, {self.longest_call_s:g} s are allowed"
+        if all(mib for *_, mib in taken[-2:]):
+            mib, free = _next([(x, mib) for x, _, mib in taken], place.x), self.meter.free_mib()
+            if mib > _MEMORY_SHARE * free:
+                return f"too large: a call would take about {mib / 1024:.2g} GiB, {free / 1024:.2g} GiB are free"
+        return None
+
+
+def _next(points, x):
+    """What comes at x, from the last two points; an exponent between 1 and 2, or 1 from a single point."""
+    (last_x, last), growth = points[-1], 1.0
+    if len(points) > 1:
+        before_x, before = points[-2]
+        growth = min(max(math.log(last / before) / math.log(last_x / before_x), 1.0), 2.0)
+    return last * (x / last_x) ** growth
+
+
+@functools.cache
+def _macs(name, frames, depth):
+    """Of one clip."""
+    model = create_model(name, frames=frames, **_numbers(name, depth))
+    return macs_per_clip(model, torch.zeros(1, frames, 17, entry(name).channels))
+
+
+def _numbers(name, depth):
+    return {} if depth is None else {SIZES[name]: depth}
+
+
+def _registered_depth(name):
+    kind = entry(name)
+    return kind.numbers.get(SIZES[name]) or create_model(name).transformer_encoder.num_layers
+
+
+def _forward(name, place, device):
+    model = create_model(name, frames=place.frames, **_numbers(name, place.depth)).to(device).eval()
+    clips = (torch.rand(place.batch, place.frames, 17, entry(name).channels) * 2 - 1).to(device)
+    return torch.inference_mode()(lambda: model(clips))
+
+
+def series(record, axis, value):
+    """{model: [(x, value)]} on one axis, in order; value: a field of ScalingPoint, points without one are left out."""
+    found = {}
+    for point in record.points:
+        if point.axis == axis and getattr(point, value):
+            found.setdefault(point.model, []).append((getattr(point, axis), getattr(point, value)))
+    return found
+
+
+def exponent(points):
+    """The slope through the last LAST points (x, y) in logarithms; None where there are fewer."""
+    if len(points) < LAST:
+        return None
+    x, y = np.log(points[-LAST:]).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def crossover(points, others):
+    """The largest x at which the values of two series are equal, None where the common part of both has no such x."""
+    others = dict(others)
+    common = [(math.log(x), math.log(y / others[x])) for x, y in points if x in others]
+    found = None
+    for (x0, d0), (x1, d1) in itertools.pairwise(common):
+        if d0 != d1 and d0 * d1 <= 0:
+            found = math.exp(x0 - d0 * (x1 - x0) / (d1 - d0))
+    return found
+
+
+def crossovers(record):
+    """A sentence for each Mamba model: from how many frames on attention needs more MACs and more time than it."""
+    sentences = []
+    values = {what: series(record, "frames", value) for what, value in (("MACs", "macs"), ("time", "median_ms"))}
+    for name in SIZES:
+        if name == ATTENTION:
+            continue
+        found = []
+        for what, by_model in values.items():
+            points, attention = by_model.get(name, []), by_model.get(ATTENTION, [])
+            common = sorted(dict(points).keys() & dict(attention).keys())
+            x = crossover(points, attention)
+            never = f"not up to {max(common, default=0):,} frames"
+            found.append(f"{what} from {x:,.0f} frames on" if x else f"{what} {never}")
+        sentences.append(f"{ATTENTION} takes more than {name}: {', '.join(found)}.")
+    return sentences

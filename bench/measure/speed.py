@@ -1,0 +1,125 @@
+"""How fast a model is: latency (one clip) and throughput (the best batch), measured separately.
+
+What is timed, and what is checked before, stands in `bench.measure.calls`. Every batch size is warmed up first and
+synchronised around each sample; the number of threads stays as it is and stands in the record, and idle threads spin,
+which is PyTorch's default. All samples are kept; throughput is that of the median. Times are refused where they
+spread too far or where other processes had a share of the processors (`bench.measure.timing`).
+
+The record also holds two ceilings of the machine, measured in the same process: bandwidth, and the operations of a
+matrix product in the same precision. A forward pass counts two operations for each MAC of `bench.measure.cost`,
+contractions and scans; what share of the product's rate they reach at the best batch is the record's product_share.
+"""
+
+import math
+import time
+
+import torch
+
+from liftbench.baselines.errors import InputError
+from liftbench.bench.measure import timing
+from liftbench.bench.measure.calls import FORWARD, Timed, macs_per_clip
+from liftbench.bench.records import environment
+from liftbench.bench.records.records import Ceilings, SpeedRecord, TimedData, Timing
+
+BATCHES = tuple(2**k for k in range(11))
+_SAMPLES = (3, 200)  # a batch size gets at least and at most so many
+_WORTHWHILE = 1.03  # one of three larger batches must raise the throughput by this factor, or the sweep ends
+_MEMORY_SHARE = 0.5  # of what is free, that a batch may be expected to take
+
+
+def measure(name, frames=None, device="cpu", seconds=10.0, batches=BATCHES, progress=None, **settings):
+    """Time a registered model on clips of `frames` frames (default: as published) -> SpeedRecord.
+
+    seconds: what to aim at in all, half of it for the latency; a slow model takes as long as its fewest samples need.
+    batches: sizes of the sweep, rising from 1; it ends where throughput stops growing, or time or memory run out.
+    progress(text) is called before every batch size. settings: those of `bench.measure.calls.Timed`.
+
+    Raises InputError and `kernels.ScanUnavailable` as `Timed` does, InputError for an unusable device and for idle
+    threads that sleep, and `timing.TooBusy` for times that are not to be used.
+    """
+    if not 0 < seconds < math.inf:
+        raise InputError(f"Each model must take more than 0 seconds, not {seconds:g}.")
+    device = timing.usable_device(device)
+    timing.refuse_sleeping_threads(device)
+    timed = Timed(name, frames, device, **settings)
+    meter, share = timing.meter(device), timing.Share()
+
+    def sample(batch, budget_s):
+        if progress:
+            progress(f"{name}: batch {batch}")
+        return _time(timed.on(batch), batch, budget_s, meter)
+
+    latency = sample(1, seconds / 2)
+    sweep, ended_by = _sweep(sample, latency, batches, seconds / 2, meter)
+    best, share = max(sweep, key=_clips_per_s), share.so_far()
+    if reason := timing.why_refused(device, share, latency.samples_ms, best.samples_ms):
+        raise timing.TooBusy(f"The speed of {name} is not reported, the machine was too busy: {reason}.")
+    output_frames = 1 if timed.kind.output == "centre" else timed.frames
+    return SpeedRecord(
+        environment=environment.describe(device, timed.scan),
+        **timed.facts,
+        device=device.type,
+        data=_data(timed.dataset),
+        clock=meter.clock,
+        other_processes_share=share,
+        output_frames=output_frames,
+        latency=latency,
+        throughput=best,
+        throughput_clips_per_s=_clips_per_s(best),
+        throughput_output_frames_per_s=_clips_per_s(best) * output_frames,
+        sweep=sweep,
+        sweep_ended_by=ended_by,
+        peak_memory_method=meter.method,
+        ceilings=_ceilings(timed, best),
+    )
+
+
+def _data(dataset):
+    return TimedData(name=dataset.path.name, sha256=dataset.digest, origin=dataset.origin) if dataset else None
+
+
+def _ceilings(timed, best):
+    ceilings = timing.ceilings(timed.device, getattr(torch, timed.dtype))
+    if timed.call != FORWARD or timed.dataset:
+        return Ceilings(**ceilings)
+    macs = macs_per_clip(timed.model, torch.zeros(1, timed.frames, 17, timed.kind.channels))
+    share = 2 * macs * _clips_per_s(best) / 1e9 / ceilings["product_gflop_per_s"]
+    return Ceilings(**ceilings, macs_per_clip=macs, product_share=share)
+
+
+def _time(call, batch, budget_s, meter):
+    """Warm up twice (the second time watching the memory), then sample for `budget_s` seconds -> Timing."""
+    call()  # compiles, where something is to be compiled
+    began = time.perf_counter()
+    peak = meter.peak_mib(call)
+    samples = []
+    fewest, most = _SAMPLES
+    while len(samples) < fewest or (len(samples) < most and time.perf_counter() - began < budget_s):
+        samples.append(meter.seconds(call) * 1e3)
+    return Timing(batch=batch, samples_ms=samples, **timing.percentiles(samples), peak_memory_mib=peak)
+
+
+def _sweep(sample, latency, batches, budget_s, meter):
+    """Timings of growing batches, the latency's first, and why it ended there."""
+    sweep = [latency]
+    for batch in batches[1:]:
+        last = sweep[-1]
+        growth = batch / last.batch
+        call_s = last.median_ms / 1e3 * growth
+        remaining = budget_s - sum(sum(one.samples_ms) + 2 * one.median_ms for one in sweep[1:]) / 1e3
+        if call_s * (_SAMPLES[0] + 2) > remaining:
+            return sweep, "time limit"
+        if last.peak_memory_mib is not None and last.peak_memory_mib * growth > meter.free_mib() * _MEMORY_SHARE:
+            return sweep, "memory limit"
+        try:
+            sweep.append(sample(batch, remaining / 4))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            return sweep, "memory limit"
+        if len(sweep) > 3 and max(map(_clips_per_s, sweep[-3:])) < _WORTHWHILE * max(map(_clips_per_s, sweep[:-3])):
+            return sweep, "no further gain"
+    return sweep, "largest batch"
+
+
+def _clips_per_s(timing):
+    return timing.batch / timing.median_ms * 1e3

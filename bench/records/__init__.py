@@ -1,0 +1,1 @@
+"""Measurements as data: records, and the environment they were made in."""

@@ -1,0 +1,85 @@
+"""What a measurement depends on besides the code: machine, versions, commit. Part of every record."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+
+class Environment(BaseModel):
+    """Where a record was made. None where it does not apply or cannot be found out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpu: str
+    cores: PositiveInt  # that this process may use
+    threads: PositiveInt  # that PyTorch uses within an operator
+    gpu: str | None
+    gpu_driver: str | None
+    os: str
+    python: str
+    torch: str
+    liftbench: str
+    git_commit: str | None
+    git_dirty: bool | None  # whether anything outside results/ differs from the commit
+    scan_implementation: str | None  # that ran, None where no scan did
+
+    @property
+    def machine(self):
+        """What to call it: the GPU, or the CPU and its threads."""
+        return self.gpu or f"{self.cpu}, {self.threads} thread{'s' * (self.threads > 1)}"
+
+
+def describe(device="cpu", scan_implementation=None):
+    """The Environment of a measurement on `device` (anything torch.device takes), made here and now."""
+    device = torch.device(device)
+    on_gpu = device.type == "cuda"
+    commit, dirty = _git(Path(__file__).resolve().parents[2])
+    return Environment(
+        cpu=_cpu(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        gpu=torch.cuda.get_device_name(device) if on_gpu else None,
+        gpu_driver=_output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if on_gpu else None,
+        os=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        torch=torch.__version__,
+        liftbench=importlib.metadata.version("liftbench"),
+        git_commit=commit,
+        git_dirty=dirty,
+        scan_implementation=scan_implementation,
+    )
+
+
+def _cpu():
+    """The processor's name, with the numbers that tell generations apart where one name covers several."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return f"{name} (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else name
+
+
+def _git(folder):
+    """(commit, dirty) of the checkout whose top is `folder`; (None, None) when it is none or has no commit yet."""
+    top = _output("git", "-C", str(folder), "rev-parse", "--show-toplevel")
+    commit = _output("git", "-C", str(folder), "rev-parse", "--verify", "HEAD")
+    if top is None or commit is None or Path(top) != folder:
+        return None, None
+    changes = _output("git", "-C", str(folder), "status", "--porcelain", "--", ".", ":!results")
+    return commit, changes != ""
+
+
+def _output(*command):
+    """The first line that a command prints ("" if none), None if it fails or does not exist."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.partition("\n")[0].strip() if done.returncode == 0 else None

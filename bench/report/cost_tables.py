@@ -1,0 +1,134 @@
+"""The tables of costs: three conventions side by side, MACs by operator, MACs by module."""
+
+from liftbench.bench.measure.cost import rules
+from liftbench.bench.report.results import Missing
+from liftbench.bench.report.tables import Table
+
+_OLD = Missing("measured by schema 1, before this was counted; measure again")
+_EARLIER = Missing("measured before this was counted; measure again")
+
+
+def _measured(results):
+    return [(key, results.cost[key]) for key in results.keys if key in results.cost]
+
+
+def cost(results):
+    """Parameters, activations, and the MACs of one clip by each convention, per clip and per frame."""
+    columns = {
+        "model": "s", "frames": "d", "output frames": "d",
+        "parameters": ",d", "parameters in use": ",d", "buffers": ",d", "kept for backward, MiB": ",.2f",
+        "peak of inference, MiB": ",.2f",
+        "MACs, M": ",.1f", "MACs by thop, M": ",.1f", "MACs by fvcore, M": ",.1f",
+        "MACs per output frame, M": ",.1f", "MACs per output frame by thop, M": ",.1f",
+        "MACs per output frame by fvcore, M": ",.1f", "MACs per sliding-window frame, M": ",.1f",
+        "elementwise operations, M": ",.1f",
+    }  # fmt: skip
+    rows = []
+    for key, record in _measured(results):
+        kept, elementwise = record.activation_bytes_kept_for_backward, record.elementwise_operations
+        unlearnt = Missing(record.gradient_missing) if record.gradient_missing else _OLD
+        used, peak = record.parameters_with_gradient, record.activation_bytes_peak_inference
+        row = {
+            "model": key.name,
+            "frames": key.frames,
+            "output frames": record.output_frames,
+            "parameters": record.parameters,
+            "parameters in use": unlearnt if used is None else used,
+            "buffers": record.buffer_elements,
+            "kept for backward, MiB": unlearnt if kept is None else kept / 2**20,
+            "peak of inference, MiB": _EARLIER if peak is None else peak / 2**20,
+            "MACs per sliding-window frame, M": (
+                record.macs_per_clip / 1e6
+                if record.output_frames == 1
+                else Missing("it answers for every frame of a clip at once, and needs no sliding window")
+            ),
+            "elementwise operations, M": _OLD if elementwise is None else elementwise / 1e6,
+        }
+        macs = {"": record.macs_per_clip, " by thop": record.thop.macs, " by fvcore": _fvcore(record)}
+        for counter, clip in macs.items():
+            absent = isinstance(clip, Missing)
+            row[f"MACs{counter}, M"] = clip if absent else clip / 1e6
+            row[f"MACs per output frame{counter}, M"] = clip if absent else clip / record.output_frames / 1e6
+        rows.append(row)
+    notes = [rules.OURS, rules.ELEMENTWISE, rules.THOP, rules.FVCORE, rules.MEMORY, rules.FRAMES]
+    return Table("cost", "Cost of one clip", columns, rows, notes)
+
+
+def _fvcore(record):
+    if record.fvcore is None:
+        return _OLD
+    return Missing(record.fvcore.missing) if record.fvcore.macs is None else record.fvcore.macs
+
+
+def cost_by_operator(results):
+    """MACs of one clip by operator, elementwise operations by operator, and what each convention leaves out."""
+    measured = _measured(results)
+    operators = sorted({operator for _, record in measured for operator in record.contraction_macs_by_operator})
+    thop, fvcore = "modules with parameters that thop left out", "operators that fvcore did not count, and their calls"
+    columns = {"model": "s", "frames": "d"} | {f"{operator}, M MACs": ",.1f" for operator in operators} | {
+        "contractions, M MACs": ",.1f", "scan, M MACs": ",.1f", "total, M MACs": ",.1f",
+        "elementwise operations by operator, M": "s", "operators not counted, and their calls": "s",
+        thop: "s", fvcore: "s",
+    }  # fmt: skip
+    rows = []
+    for key, record in measured:
+        by_operator, elementwise = record.contraction_macs_by_operator, record.elementwise_operations_by_operator
+        row = {
+            "model": key.name,
+            "frames": key.frames,
+            "contractions, M MACs": record.contraction_macs / 1e6,
+            "scan, M MACs": record.scan_macs / 1e6,
+            "total, M MACs": record.macs_per_clip / 1e6,
+            "elementwise operations by operator, M": (
+                _OLD if elementwise is None else _list({name: f"{n / 1e6:,.2f}" for name, n in elementwise.items()})
+            ),
+            "operators not counted, and their calls": _list(record.uncounted_operator_calls),
+            thop: _OLD if record.thop.uncounted_modules is None else _list(record.thop.uncounted_modules),
+            fvcore: (
+                missing
+                if isinstance(missing := _fvcore(record), Missing)
+                else _list(record.fvcore.uncounted_operator_calls)
+            ),
+        }
+        rows.append(row | {f"{operator}, M MACs": by_operator.get(operator, 0) / 1e6 for operator in operators})
+    return Table("cost_by_operator", "Cost of one clip by operator", columns, rows, [rules.OURS, rules.ELEMENTWISE])
+
+
+def _list(numbers):
+    return ", ".join(f"{name} {number}" for name, number in numbers.items()) or "none"
+
+
+def cost_by_module(results):
+    """MACs of one clip by module, to a depth of two names; a record holds every module."""
+    columns = {"model": "s", "frames": "d", "module": "s", "MACs, M": ",.1f", "of the model, %": ",.1f"}
+    rows = []
+    for key, record in _measured(results):
+        rows += [
+            {
+                "model": key.name, "frames": key.frames, "module": group,
+                "MACs, M": macs / 1e6, "of the model, %": 100 * macs / record.macs_per_clip,
+            }
+            for group, macs in by_group(record).items()
+        ]  # fmt: skip
+    note = "* stands for all modules of a list. MACs: contractions and scans, as in the table of costs."
+    return Table("cost_by_module", "Cost of one clip by module", columns, rows, [note])
+
+
+def by_group(record):
+    """MACs by the first two names of the modules' paths, with the lists between and behind them: STEblocks.*.op holds
+    STEblocks.*.op.in_proj. Empty for a record of schema 1."""
+    groups = {}
+    for path, macs in (record.macs_by_module or {}).items():
+        group = _group(path)
+        groups[group] = groups.get(group, 0) + macs
+    return groups
+
+
+def _group(path):
+    parts, names = [], 0
+    for part in path.split("."):
+        names += part != "*"
+        if names > 2:
+            break
+        parts.append(part)
+    return ".".join(parts) or "the model itself"

@@ -1,0 +1,228 @@
+"""The ledger: every published figure beside what each counter says of the same model, and whose count it is.
+
+A published figure is a counter's if the counter gives its digits: if the two differ by at most half a unit of the last
+digit that was published. Where MACs are published of a clip and of a frame, both must agree.
+
+`python -m liftbench.bench.report.ledger` writes the short form into README.md.
+"""
+
+import json
+import textwrap
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+
+from liftbench.baselines.files import replacing
+from liftbench.baselines.registry import MODELS
+from liftbench.bench.measure.cost import official_layout
+from liftbench.bench.records.records import read
+from liftbench.bench.report.ledger_notes import INTRODUCTION, NOTES
+from liftbench.bench.report.results import PUBLISHED_DATA, Key, Missing, Results, protocol_of
+from liftbench.bench.report.tables import Table
+
+_ABOUT = {"model": "s", "data": "s", "2D": "s", "frames": "d"}
+_PARAMETERS = {
+    "parameters published, M": "s", "parameters by thop, M": ",.3f", "parameters in use, M": ",.3f",
+    "parameters built officially, M": ",.3f", "published parameters are": "s",
+}  # fmt: skip
+_MACS = {
+    "MACs published, G": "s", "MACs per frame published, M": "s", "MACs per frame by thop, M": ",.1f",
+    "contractions per frame, M": ",.1f", "contractions and scans per frame, M": ",.1f", "published MACs are": "s",
+}  # fmt: skip
+_MEASURED = f"MPJPE measured here on {PUBLISHED_DATA}, mm"
+_ERRORS = {
+    "MPJPE published, mm": "s", "P-MPJPE published, mm": "s", "MPJPE with true 2D published, mm": "s",
+    "users report, mm": "s", _MEASURED: ".1f", "source": "s", "source of the users' reports": "s",
+}  # fmt: skip
+_IN_README = [
+    "model", "parameters published, M", "parameters in use, M", "published parameters are",
+    "MACs per frame published, M", "contractions and scans per frame, M", "published MACs are", "MPJPE published, mm",
+    "users report, mm",
+]  # fmt: skip
+_NOT_HERE, _NOT_PUBLISHED = Missing("not implemented here"), Missing("not published")
+
+
+@dataclass
+class Ledger(Table):
+    """One table as data; to be read, it is three below each other and the notes."""
+
+    explanations: list = field(default_factory=list)
+
+    def markdown(self):
+        parts = "\n".join(part.markdown() for part in self.parts())
+        return f"{parts}\n## What to know about these numbers\n\n{_bullets(self.explanations, '../../')}\n"
+
+    def latex(self):
+        return "\n".join(part.latex() for part in self.parts())
+
+    def parts(self):
+        digits = (
+            "A published figure is a counter's if both have the same digits: if they differ by at most half a unit of "
+            "the last published digit, of the clip and of the frame where both are published."
+        )
+        chosen = "Published errors are those of the epoch that was best on the test subjects."
+        return [
+            self.part("Ledger: parameters, published and counted", [*_ABOUT, *_PARAMETERS], [digits]),
+            self.part("Ledger: MACs, published and counted", [*_ABOUT, *_MACS], [digits]),
+            self.part("Ledger: errors, published, reported and measured", [*_ABOUT, *_ERRORS], [chosen]),
+        ]
+
+    def part(self, title, columns, notes=()):
+        """Some of the columns as a table of its own."""
+        return Table(self.name, title, {column: self.columns[column] for column in columns}, self.rows, list(notes))
+
+
+def ledger(results):
+    """A row for every row of results/reference/published.csv, with what is known of its model."""
+    rows = [_row(results, published) for _, published in results.published_text.iterrows()]
+    return Ledger("ledger", "Ledger", _ABOUT | _PARAMETERS | _MACS | _ERRORS, rows, explanations=NOTES)
+
+
+def readme_section(results):
+    """What README.md shows: the models that are implemented here, their main columns, and the notes."""
+    whole = ledger(results)
+    whole.rows = [row for row in whole.rows if _NOT_HERE not in row.values() and row["data"] == PUBLISHED_DATA]
+    heading, table = whole.part("What the papers' numbers mean", _IN_README).markdown().split("\n", 1)
+    return f"{heading}\n\n{INTRODUCTION}\n{table}\n{_bullets(NOTES, '')}\n"
+
+
+def _bullets(notes, root):
+    def bullet(note):
+        links = ", ".join(f"[{test}]({root}{file})" for file, test in note.tests)
+        text = f"- **{note.title}.** {note.text} Tests: {links}."
+        return textwrap.fill(text, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+    return "\n".join(map(bullet, notes))
+
+
+def _row(results, published):
+    """published: a row of `results.published_text`."""
+    text = {column: _NOT_PUBLISHED if pd.isna(value) else value for column, value in published.items()}
+    name = _registered(published)
+    counted = _counted(results, name, int(published.frames))
+    return {
+        "model": f"{published.model} {published.variant}".strip(), "data": published.dataset,
+        "2D": published.detector, "frames": int(published.frames),
+        **_parameters(text["params_m"], counted),
+        **_macs(text["macs_g"], text["macs_per_frame_m"], counted),
+        "MPJPE published, mm": text["mpjpe_mm"],
+        "P-MPJPE published, mm": text["p_mpjpe_mm"],
+        "MPJPE with true 2D published, mm": text["mpjpe_gt2d_mm"],
+        "users report, mm": _cited(published.users_report_mm),
+        _MEASURED: _measured(results, published, name),
+        "source": text["source"],
+        "source of the users' reports": _cited(published.users_source),
+    }  # fmt: skip
+
+
+def _registered(published):
+    """The registered name of a published model, or None. Its detector and its data do not change what it costs."""
+    names = {entry.published[:2]: name for name, entry in MODELS.items() if entry.published}
+    return names.get((published.model, published.variant))
+
+
+def _counted(results, name, frames):
+    """The costs (as built here, as built officially) of a model, or why they are missing."""
+    if name is None:
+        return _NOT_HERE
+    layout = official_layout(name)
+    keys = [Key(name, frames, json.dumps(numbers)) for numbers in ({}, layout)]
+    for key in keys:
+        if key not in results.cost:
+            return Missing(f"the cost of {key.label} was not measured")
+    return [results.cost[key] for key in keys]
+
+
+def _parameters(published, counted):
+    row = dict.fromkeys(_PARAMETERS, counted) | {"parameters published, M": published}
+    if isinstance(counted, Missing):
+        return row
+    here, official = counted
+    counts = {
+        "thop's count": here.thop.parameters,
+        "the true count": official.parameters_with_gradient,
+        "the count of all that is built": official.parameters,
+    }
+    if official.parameters == official.parameters_with_gradient:
+        del counts["the count of all that is built"]
+    return row | {
+        "parameters by thop, M": here.thop.parameters / 1e6,
+        "parameters in use, M": official.parameters_with_gradient / 1e6,
+        "parameters built officially, M": official.parameters / 1e6,
+        "published parameters are": _whose([published], {name: [Decimal(n) / 10**6] for name, n in counts.items()}),
+    }
+
+
+def _macs(clip, frame, counted):
+    row = dict.fromkeys(_MACS, counted) | {"MACs published, G": clip, "MACs per frame published, M": frame}
+    if isinstance(counted, Missing):
+        return row
+    here, _ = counted
+    counts = {
+        "thop's count": here.thop.macs,
+        "the contractions": here.contraction_macs,
+        "contractions and scans": here.macs_per_clip,
+    }
+    by_thop, contractions, everything = (macs / here.output_frames / 1e6 for macs in counts.values())
+    figures = {name: [Decimal(n) / 10**9, Decimal(n) / here.output_frames / 10**6] for name, n in counts.items()}
+    return row | {
+        "MACs per frame by thop, M": by_thop,
+        "contractions per frame, M": contractions,
+        "contractions and scans per frame, M": everything,
+        "published MACs are": _whose([clip, frame], figures),
+    }
+
+
+def _whose(published, counts):
+    """Which counters reproduce the published figures; counts: counter -> its numbers, in their order and units."""
+    given = [i for i, figure in enumerate(published) if not isinstance(figure, Missing)]
+    if not given:
+        return _NOT_PUBLISHED
+    names = [name for name, numbers in counts.items() if all(agrees(published[i], numbers[i]) for i in given)]
+    return " and ".join(names) or "not reproduced by any counter"
+
+
+def agrees(figure, number):
+    """Whether a number, a Decimal, is within half a unit of the last digit of a published figure, a text."""
+    figure = Decimal(figure)
+    return abs(number - figure) <= Decimal(5).scaleb(figure.as_tuple().exponent - 1)
+
+
+def _cited(value):
+    return Missing("no report by users is cited") if pd.isna(value) else value
+
+
+def _measured(results, published, name):
+    """The MPJPE measured on the published data from the same kind of 2D input; never that of other data."""
+    if name is None:
+        return _NOT_HERE
+    if published.dataset != PUBLISHED_DATA:
+        return Missing(f"{published.dataset} is not evaluated here")
+    key = Key(name, int(published.frames), "{}")
+    for label in results.real & results.accuracy.keys():
+        record = results.accuracy[label].get(key)
+        on = (record.data.protocol, record.data.input) if record else None
+        if on == (protocol_of(published), published.detector.lower()):
+            return record.mpjpe_mm
+    return Missing(
+        f"not evaluated here on {PUBLISHED_DATA} with {published.detector} detections, which are licensed and not "
+        "shipped"
+    )
+
+
+def write_readme(
+    readme=Path("README.md"), records_folder="results/records", published_csv="results/reference/published.csv"
+):
+    """Replace the section of README.md by the one that the records give."""
+    section = readme_section(Results(read(records_folder), published_csv))
+    heading = section.split("\n", 1)[0]
+    before, rest = readme.read_text(encoding="utf-8").split(f"{heading}\n")
+    after = rest.split("\n## ", 1)[1]
+    with replacing(readme) as temporary:
+        temporary.write_text(f"{before}{section}\n## {after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_readme()

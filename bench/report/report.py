@@ -1,0 +1,156 @@
+"""The report: one HTML file that holds all tables and plots and loads nothing. The same records give the same bytes."""
+
+import base64
+import math
+import re
+from collections import Counter
+
+import jinja2
+from markupsafe import Markup, escape
+
+from liftbench.baselines.data.formats.motionbert import EXCLUDED_TAKES
+from liftbench.bench.records.environment import Environment
+from liftbench.bench.report.ledger_notes import NOTES
+from liftbench.bench.report.results import Missing
+from liftbench.bench.report.tables import Table
+
+_SECTIONS = {
+    "Overview": ("comparison", "error_against"),
+    "Accuracy": ("accuracy", "per_action", "per_joint"),
+    "Training": ("training",),
+    "Cost": ("cost", "memory"),
+    "Speed of models": ("speed", "compare", "scaling"),
+    "Scan kernels": ("scan",),
+    "Published numbers": ("ledger",),
+    "Further results": ("",),
+}  # the beginnings of the names of tables and plots; a section takes what those before it left
+
+
+def report(records, results, tables, plots, skipped):
+    """The report as text.
+
+    records: all that were read; results: the same, arranged; tables: Tables; plots: (name, title, SVG as bytes);
+    skipped: a sentence for everything that was not made.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("liftbench.bench.report"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "data_uri": _data_uri,
+        "code": _code,
+        "short": lambda title: title.partition(";")[0],
+        "slug": lambda title: title.lower().replace(" ", "-"),
+    }
+    environment.tests["missing"] = lambda value: isinstance(value, Missing)
+    return environment.get_template("report.html.j2").render(
+        sections=_sections([view for table in tables for view in _views(table)], plots),
+        records=records,
+        results=results,
+        not_real=sorted(results.accuracy.keys() - results.real),
+        excluded=EXCLUDED_TAKES,
+        notes=NOTES,
+        data=_views(_data(results)),
+        environments=_views(_environments(records)),
+        skipped=skipped,
+    )
+
+
+def _sections(views, plots):
+    """(title, table views, plots) of every section that is not empty."""
+
+    def section(name):
+        return next(title for title, starts in _SECTIONS.items() if name.startswith(starts))
+
+    for title in _SECTIONS:
+        here = [view for view in views if section(view["name"]) == title], [p for p in plots if section(p[0]) == title]
+        if any(here):
+            yield title, *here
+
+
+def _views(table):
+    """What the template shows of a table's parts: their texts, the numbers to sort by, and the footnotes."""
+    parts = table.parts() if table.rows else []
+    for number, part in enumerate(parts, start=1):
+        texts, reasons = part.texts(str, str)
+        values = [[row[header] for header in part.columns] for row in part.rows]
+        yield {
+            "name": part.name if len(parts) == 1 else f"{part.name}-{number}",
+            "title": part.title,
+            "columns": [(header, _numeric(column)) for header, column in zip(part.columns, zip(*values))],
+            "rows": [[(text, value, _number(value)) for text, value in zip(*row)] for row in zip(texts, values)],
+            "reasons": reasons,
+            "notes": part.notes,
+            "csv": part.csv().encode(),
+        }
+
+
+def _numeric(column):
+    known = [value for value in column if not isinstance(value, Missing)]
+    return bool(known) and all(_number(value) is not None for value in known)
+
+
+def _number(value):
+    """What to sort by, published digits too; None for texts."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _data(results):
+    """What models were trained and evaluated on."""
+    columns = {
+        "data": "s", "is the public data": "s", "file": "s", "made by": "s", "2D input": "s", "frames of a clip": "d",
+        "test clips": ",d", "test frames": ",d", "SHA-256": "s",
+    }  # fmt: skip
+    rows = {}
+    for groups in (results.training, results.accuracy):
+        for label, group in groups.items():
+            for key, record in group.items():
+                data = record.data
+                origin = ", ".join(f"{name} {value}" for name, value in data.origin.items())
+                cells = label, "yes" if label in results.real else "no", data.name
+                cells += origin or Missing("the file does not say"), data.input, key.frames
+                rows[label, key.frames] = *cells, data.test_clips, data.test_frames, data.sha256[:12]
+    rows = [dict(zip(columns, rows[key])) for key in sorted(rows)]
+    return Table("data", "Data that models were trained and evaluated on", columns, rows)
+
+
+def _environments(records):
+    """Where the records were made."""
+    found = {}
+    for record in records:
+        found.setdefault(record.environment, []).append(record)
+    fields = list(Environment.model_fields)
+    columns = {"records": "s", "from": "s", "to": "s"} | {_heading(field): "s" for field in fields}
+    rows = []
+    for environment, made in found.items():
+        kinds = Counter(record.kind for record in made)
+        days = sorted(f"{record.created_utc:%Y-%m-%d}" for record in made)
+        values = [getattr(environment, field) for field in fields]
+        texts = [Missing("does not apply or is not known") if value is None else _plain(value) for value in values]
+        count = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+        rows.append(dict(zip(columns, (count, days[0], days[-1], *texts))))
+    note = "Git dirty: whether anything but results differed from the commit. The tables show the newest records."
+    return Table("environments", "Machines, versions and commits", columns, rows, [note])
+
+
+def _heading(field):
+    return re.sub("^(cpu|gpu|os)(?=_|$)", lambda match: match[0].upper(), field).replace("_", " ")
+
+
+def _plain(value):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value[:10] if re.fullmatch("[0-9a-f]{40}", str(value)) else str(value)
+
+
+def _data_uri(content, kind):
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _code(text):
+    """Text with `code` in it."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

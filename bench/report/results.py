@@ -1,0 +1,181 @@
+"""Records and published numbers arranged for rendering: the newest record of each thing measured, with its labels."""
+
+import json
+from dataclasses import dataclass
+
+import pandas as pd
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.registry import MODELS
+from liftbench.bench.measure.cost import official_layout
+
+PUBLISHED_DATA = "Human3.6M"
+_RELEASED = {
+    "h36m": PUBLISHED_DATA,
+    "h36m_videopose3d": f"{PUBLISHED_DATA} (VideoPose3D)",
+    "mpi_inf_3dhp": "MPI-INF-3DHP",
+}
+_MADE = {"h36m": "data", "h36m_videopose3d": "data (VideoPose3D)", "mpi_inf_3dhp": "data (MPI-INF-3DHP)"}
+_INPUTS = {"sh": "", "cpn": ", CPN", "gt": ", 2D ground truth"}
+_PUBLISHED_NUMBERS = ["frames", "params_m", "macs_g", "macs_per_frame_m", "mpjpe_mm", "p_mpjpe_mm", "mpjpe_gt2d_mm"]
+_PUBLISHED_TEXTS = ["model", "variant", "dataset", "detector", "source", "users_report_mm", "users_source"]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A number that is not there, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """What was measured: a registered model, its clip length and its overridden numbers as JSON."""
+
+    model: str
+    frames: int
+    numbers: str
+
+    @property
+    def name(self):
+        """The registered name and the overridden numbers: `posemamba_s, depth=2`."""
+        return ", ".join([self.model, *(f"{key}={value}" for key, value in json.loads(self.numbers).items())])
+
+    @property
+    def label(self):
+        """The name, with the frames where they are not those of the registry: `posemamba_s, 27 frames`."""
+        usual = self.model in MODELS and self.frames == MODELS[self.model].frames
+        return self.name if usual else f"{self.name}, {self.frames} frames"
+
+
+class Results:
+    """The newest record of every (kind, model, frames, numbers; data; machine), and the published rows.
+
+    cost: Key -> CostRecord; speed: machine -> Key -> SpeedRecord; accuracy and training: data label -> Key -> record.
+    speed holds forward passes in float32, eager, lifting only; speed_in_other_settings: machine -> setting -> Key ->
+    SpeedRecord the others. compare: (machine, CompareRecord)s, the newest of each pair; scaling: machine ->
+    ScalingRecord, a quick one only where there is no whole one.
+    scan: machine -> ScanRecord, a quick run only where there is no whole one.
+    keys: every Key measured, in the registry's order. real: labels of data that are the public ones themselves.
+    published_text: all rows of results/reference/published.csv as they are written there, with their digits;
+    published: those about Human3.6M, as numbers.
+
+    Raises InputError for a table of published numbers that cannot be read.
+    """
+
+    def __init__(self, records, published_csv):
+        newest = sorted(records, key=lambda record: record.created_utc)
+        scans = [record for record in newest if record.kind == "scan"]
+        scalings = sorted((one for one in newest if one.kind == "scaling"), key=lambda record: not record.quick)
+        self.scaling = dict(sorted({record.environment.machine: record for record in scalings}.items()))
+        pairs = {(one.environment.machine, _pair(one)): one for one in newest if one.kind == "compare"}
+        self.compare = [(machine, pairs[machine, pair]) for machine, pair in sorted(pairs)]
+        newest = [record for record in newest if record.kind not in ("scan", "scaling", "compare")]  # of models
+        whole_last = sorted(scans, key=lambda record: not record.quick)
+        self.scan = dict(sorted({record.environment.machine: record for record in whole_last}.items()))
+        self.published_text = _read_published(published_csv)
+        self.published = _numbers(self.published_text, published_csv)
+        self.cost = {_key(record): record for record in newest if record.kind == "cost"}
+        speeds = [record for record in newest if record.kind == "speed"]
+        self.speed = _grouped((record.environment.machine, record) for record in speeds if not record.setting)
+        others = [one for one in speeds if one.setting]
+        self.speed_in_other_settings = {
+            machine: _grouped((one.setting, one) for one in others if one.environment.machine == machine)
+            for machine in sorted({one.environment.machine for one in others})
+        }
+        with_data = [record for record in newest if record.kind in ("accuracy", "training")]
+        labels = _data_labels(record.data for record in with_data)
+        self.accuracy, self.training = (
+            _grouped((labels[_identity(record.data)], record) for record in with_data if record.kind == kind)
+            for kind in ("accuracy", "training")
+        )
+        self.real = {labels[_identity(record.data)] for record in with_data if not record.data.origin}
+        order = list(MODELS)
+        self.keys = sorted(
+            {_key(record) for record in newest},
+            key=lambda key: (
+                order.index(key.model) if key.model in order else len(order), key.model, key.frames, key.numbers
+            ),
+        )  # fmt: skip
+
+    def published_row(self, key):
+        """The published numbers of exactly this model and clip length, as a Series; or Missing."""
+        entry = MODELS.get(key.model)
+        if entry is None or entry.published is None:
+            return Missing("no numbers are published for this model")
+        if key.numbers not in ("{}", json.dumps(official_layout(key.model))):
+            return Missing("published without these settings")
+        model, variant, detector = entry.published
+        table = self.published
+        rows = table[(table.model == model) & (table.variant == variant) & (table.detector == detector)]
+        if rows.empty:
+            return Missing("no numbers are published for this model")
+        if rows.iloc[0].frames != key.frames:
+            return Missing(f"published for clips of {rows.iloc[0].frames} frames only")
+        return rows.iloc[0]
+
+
+def _key(record):
+    return Key(record.model, record.frames, json.dumps(record.numbers, sort_keys=True))
+
+
+def _pair(record):
+    """What was compared, as something that can be sorted."""
+    measured = {"samples_ms", "p20_ms", "median_ms", "p80_ms", "difference"}
+    return tuple(one.model_dump_json(exclude=measured) for one in (record.first, record.second)) + (record.batch,)
+
+
+def _grouped(pairs):
+    groups = {}
+    for label, record in pairs:
+        groups.setdefault(label, {})[_key(record)] = record
+    return dict(sorted(groups.items()))
+
+
+def _identity(data):
+    return data.sha256, data.input
+
+
+def _data_labels(data):
+    """(sha256, input) -> what to call these data: never Human3.6M unless the file's origin is the release itself, and
+    never alike in two protocols."""
+    distinct = {_identity(item): item for item in data}
+    labels = {}
+    for identity, item in distinct.items():
+        made = f"{item.origin.get('kind', 'other')} {_MADE[item.protocol]}"
+        name = made if item.origin else _RELEASED[item.protocol]
+        if any(_kind(other) == _kind(item) and other.sha256 != item.sha256 for other in distinct.values()):
+            name += f" {item.sha256[:7]}"
+        labels[identity] = name + _INPUTS[item.input]
+    return labels
+
+
+def _kind(data):
+    """What is made once: VideoPose3D's inputs are files of their own."""
+    made = data.origin.get("kind") if data.origin else None
+    return data.protocol, made, data.input if data.protocol == "h36m_videopose3d" else None
+
+
+def protocol_of(published):
+    """The protocol by which the errors of a row of published numbers were measured."""
+    if published.dataset == _RELEASED["mpi_inf_3dhp"]:
+        return "mpi_inf_3dhp"
+    return "h36m_videopose3d" if published.detector == "CPN" else "h36m"
+
+
+def _read_published(path):
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read the published numbers {path} ({error.__class__.__name__}).") from error
+    if absent := sorted({*_PUBLISHED_TEXTS, *_PUBLISHED_NUMBERS} - set(table.columns)):
+        raise InputError(f"The published numbers {path} have no column {absent[0]}.")
+    return table.fillna({"variant": ""})
+
+
+def _numbers(table, path):
+    table = table[table.dataset == PUBLISHED_DATA].reset_index(drop=True)
+    try:
+        return table.assign(**{column: pd.to_numeric(table[column]) for column in _PUBLISHED_NUMBERS})
+    except ValueError as error:
+        raise InputError(f"The published numbers {path} hold something else than a number: {error}.") from error

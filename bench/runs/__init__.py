@@ -1,0 +1,1 @@
+"""Training runs: their folders, sweeps of them, their evaluation."""

@@ -1,0 +1,310 @@
+"""Run folders: what the command line writes into them, and what they say when they are listed and compared.
+
+A run folder holds recipe.yaml (the configuration), environment.json (of the last start, with the git commit), train.log
+(text), log.csv (one row an epoch), curves.png and curves.svg, TensorBoard's events, checkpoint and weights, and
+accuracy.json (the record of `liftbench evaluate RUN`; accuracy_best.json with --best). Whoever trains holds a lock on
+train.log, which the system takes back however the process ends: a run is running exactly as long as it is locked.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pandas as pd
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.files import replacing
+from liftbench.baselines.training.recipe import Recipe, read_recipe
+from liftbench.bench.records.environment import Environment
+from liftbench.bench.records.records import AccuracyRecord
+
+STAGE_1 = "stage_1"  # folder, within a run, of the first stage of a model of two
+_FAILED = "failed: "
+_DRAW_EVERY = 60  # seconds
+
+
+def default_folder(recipe_path, top="runs"):
+    """Where a recipe's run goes by default: runs/cpn/lstm for configs/cpn/lstm.yaml, runs/NAME outside of configs/."""
+    parts = Path(recipe_path).resolve().with_suffix("").parts
+    inside = parts[len(parts) - parts[::-1].index("configs") :] if "configs" in parts[:-1] else parts[-1:]
+    return Path(top, *inside)
+
+
+class Watch:
+    """Writes beside a training what the trainer does not know: the environment, train.log and the curves.
+
+    A context that holds the run's lock and says in train.log how the training ended. Nothing is written before the
+    first begin(), so that a start that is refused leaves a run as it was. Of several processes only the first may use
+    it. Raises InputError where another process is training the run, or the folder cannot be written.
+    """
+
+    def __init__(self, folder, model, environment):
+        self.folder, self.model, self.environment = Path(folder), model, environment
+        self._began, self._drawn = False, time.monotonic()
+
+    def __enter__(self):
+        self._log = _locked(self.folder / "train.log")
+        return self
+
+    def begin(self):
+        """Note the start, once."""
+        if self._began:
+            return
+        self._began = True
+        with replacing(self.folder / "environment.json") as temporary:
+            temporary.write_text(self.environment.model_dump_json(indent=1), encoding="utf-8")
+        commit = self.environment.git_commit or "unknown"
+        changes = " with changes" if self.environment.git_dirty else ""
+        self._say(f"started on {self.environment.machine}, commit {commit}{changes}")
+
+    def epoch(self, text):
+        """Note an epoch in train.log, and draw the curves unless that was done within the last minute."""
+        self.begin()
+        self._say(text)
+        if time.monotonic() - self._drawn > _DRAW_EVERY:
+            self._draw()
+
+    def __exit__(self, kind, error, trace):
+        with self._log:
+            if self._began:
+                with contextlib.suppress(*[InputError] if kind else []):  # not to hide the error that is under way
+                    self._say(_ending(kind, error))
+                    self._draw()
+            elif not self._log.tell():  # refused before it began: as if nothing had been
+                Path(self._log.name).unlink()
+                with contextlib.suppress(OSError):  # there is something else in it
+                    self.folder.rmdir()
+
+    def _say(self, text):
+        try:
+            self._log.write(f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} {text}\n")
+            self._log.flush()
+        except OSError as error:
+            raise InputError(f"Cannot write to {self._log.name}: {error.strerror}; free the disk.") from error
+
+    def _draw(self):
+        curves = curves_of(self.folder, self.model, self.model)
+        if curves:
+            draw_curves(f"Training in {self.folder}", curves, self.folder / "curves")
+        self._drawn = time.monotonic()
+
+
+def _ending(kind, error):
+    if kind is None:
+        return "finished"
+    if not issubclass(kind, Exception):
+        return "interrupted"
+    return _FAILED + " ".join(f"{'' if kind is InputError else kind.__name__ + ': '}{error}".split())
+
+
+def _locked(path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"Cannot write to {path}: {error.strerror}; choose another folder or free the disk."
+        ) from error
+    for _ in range(5):  # `_is_locked` of another process holds the lock for an instant
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        time.sleep(0.1)
+    file.close()
+    raise InputError(
+        f"{path.parent} is being trained by another process; wait for it or choose another folder with --run."
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. reason: what failed or is damaged; recipe is None where that is the damage, log is empty before
+    the first epoch; the others are None where they are not there."""
+
+    folder: Path
+    state: str
+    reason: str | None = None
+    recipe: Recipe | None = None
+    log: pd.DataFrame | None = None
+    epochs: int = 0  # that are done, of all stages
+    environment: Environment | None = None
+    accuracy: AccuracyRecord | None = None
+
+    @property
+    def of_epochs(self):
+        """Epochs of all stages that the recipe asks for."""
+        stages = self.recipe, self.recipe.stage_1
+        return sum(stage.epochs for stage in stages if stage)
+
+    @property
+    def last_mm(self):
+        """Test MPJPE of the last epoch that has one."""
+        errors = self._errors()
+        return float(errors.iloc[-1]) if len(errors) else None
+
+    @property
+    def best_mm(self):
+        errors = self._errors()
+        return float(errors.min()) if len(errors) else None
+
+    @property
+    def clips_per_s(self):
+        known = self.log is not None and "clips_per_s" in self.log and len(self.log)
+        return float(self.log["clips_per_s"].median()) if known else None
+
+    @property
+    def when(self):
+        """Local time of the last change."""
+        times = [path.stat().st_mtime for path in self.folder.glob("*.*")]
+        return datetime.fromtimestamp(max(times, default=self.folder.stat().st_mtime))
+
+    def _errors(self):
+        known = self.log is not None and "test_mpjpe_mm" in self.log
+        return self.log["test_mpjpe_mm"].dropna() if known else pd.Series(dtype=float)
+
+
+def find(top):
+    """All runs below a folder, or that folder itself, sorted by path. Raises InputError if there is no such folder."""
+    top = Path(top)
+    if not top.is_dir():
+        raise InputError(f"There is no folder {top}; train something first or check the path.")
+    folders = {path.parent for name in ("recipe.yaml", "last.ckpt", "train.log") for path in top.rglob(name)}
+    return [open_run(folder) for folder in sorted(folders) if not (folder.name == STAGE_1 and folder.parent in folders)]
+
+
+def open_run(folder):
+    """The Run of a folder; one that cannot be read has the state "damaged", and a reason."""
+    folder = Path(folder)
+    running = _is_locked(folder / "train.log")
+    try:
+        recipe = read_recipe(folder / "recipe.yaml")
+    except InputError as error:
+        return Run(folder, "running" if running else "damaged", str(error))
+    try:
+        log = read_log(folder)
+        _check_weights(folder / "last.safetensors", len(log))
+        run = Run(
+            folder, "running", None, recipe, log, len(log) + len(read_log(folder / STAGE_1)),
+            _read(folder / "environment.json", Environment), _read(folder / "accuracy.json", AccuracyRecord),
+        )  # fmt: skip
+        failure = _failure(folder / "train.log")
+    except InputError as error:
+        return Run(folder, "running" if running else "damaged", str(error), recipe)
+    if running:
+        return run
+    if len(log) >= recipe.epochs:
+        return replace(run, state="finished")
+    return replace(run, state="failed" if failure else "interrupted", reason=failure)
+
+
+def read_log(folder):
+    """log.csv as a DataFrame, one row an epoch, none where there is no such file yet."""
+    path = Path(folder) / "log.csv"
+    if not path.exists():
+        return pd.DataFrame()
+    try:
+        log = pd.read_csv(path)
+        if log["loss"].astype(float).isna().any():
+            raise ValueError("an epoch without a loss")
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is not a table of epochs; resume the run to have it written again.") from error
+    return log
+
+
+def _read(path, kind):
+    if not path.exists():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InputError(f"{path} is damaged; remove it.") from error
+
+
+def _check_weights(path, epochs):
+    if not epochs:
+        return
+    try:
+        with safe_open(path, "numpy"):
+            pass
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} is missing or damaged; remove it and resume the run.") from error
+
+
+def _failure(path):
+    """What train.log says in its last line if that tells of a failure."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is damaged; remove it.") from error
+    return lines[-1].partition(_FAILED)[2] or None if lines else None
+
+
+def _is_locked(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def differences(first, second):
+    """(key, value of the first, value of the second) of all that differs in recipe and environment, dotted keys."""
+    facts = [
+        _flat(run.recipe.model_dump(), "") | _flat(run.environment.model_dump() if run.environment else {}, "on ")
+        for run in (first, second)
+    ]
+    keys = dict.fromkeys(itertools.chain(*facts))
+    return [
+        (key, *values)
+        for key in keys
+        if (values := [fact.get(key) for fact in facts])[0] != values[1]
+    ]  # fmt: skip
+
+
+def _flat(content, prefix):
+    rows = {}
+    for key, value in content.items():
+        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return rows
+
+
+def errors(first, second):
+    """(quantity, value of the first, value of the second), None for what is not known."""
+    rows = [
+        ("test MPJPE of the last epoch, mm", first.last_mm, second.last_mm),
+        ("test MPJPE of the best epoch, mm", first.best_mm, second.best_mm),
+    ]
+    for name in ("mpjpe_mm", "p_mpjpe_mm"):
+        values = [getattr(run.accuracy, name) if run.accuracy else None for run in (first, second)]
+        rows.append((f"official {name.removesuffix('_mm').replace('_', '-').upper()}, mm", *values))
+    return [*rows, ("clips/s in training", first.clips_per_s, second.clips_per_s)]
+
+
+def curves_of(folder, model, label):
+    """(label, model, log)s of a run folder for draw_curves, one each stage that has begun."""
+    logs = [(f"{label}, stage 1", read_log(Path(folder) / STAGE_1)), (label, read_log(folder))]
+    return [(label, model, log) for label, log in logs if len(log)]
+
+
+def draw_curves(title, curves, path, suffixes=("png", "svg")):
+    """Draw loss and test MPJPE into path.png and path.svg. curves: (label, model, log)s, log as of read_log."""
+    from liftbench.bench.report import plots
+
+    rows = [
+        (label, model, range(len(log)), log["loss"], log.get("test_mpjpe_mm", pd.Series(float("nan"), log.index)))
+        for label, model, log in curves
+    ]
+    with plots.styled():
+        figure = plots.curves(title, rows)
+        for suffix in suffixes:
+            with replacing(path.with_suffix(f".{suffix}")) as temporary:
+                temporary.write_bytes(plots.encode(figure, suffix))

@@ -1,0 +1,33 @@
+"""Reproduce, measure and compare monocular 3D human pose lifting: the public API.
+
+Every name loads its module at first use, so that `import liftbench` is cheap. The names below are stable.
+"""
+
+import importlib
+
+_HOMES = {
+    "Human36M": "baselines.data.formats.motionbert",
+    "InputError": "baselines.errors",
+    "create_model": "baselines.registry",
+    "evaluate": "baselines.evaluation.inference",
+    "list_models": "baselines.registry",
+    "load_weights": "baselines.weights.read",
+    "open_dataset": "baselines.data.dataset",
+    "read_recipe": "baselines.training.recipe",
+    "score": "baselines.evaluation.protocols",
+    "selective_scan": "kernels",
+    "train": "baselines.training.loop",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,192 @@
+"""Motion capture to the MotionBERT schema: real motion where it is at hand, a small npz of our own everywhere."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from liftbench.baselines.data.cameras import load_cameras, project_to_2d, room_centre, world_to_camera
+from liftbench.baselines.data.formats.motionbert_schema import SOURCE_PATTERN, check
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.skeleton import PARENTS
+from liftbench.baselines.synthetic import mocap
+from liftbench.baselines.synthetic.actions import act
+from liftbench.baselines.synthetic.body import make_body
+from support import ROOT
+
+CMU = ROOT / "../shared/mocap/cmu17.npz"
+FRAMES = 60
+
+
+def clip(action, subject, shift=(0, 0)):
+    rng = np.random.default_rng((subject, action))
+    world = act(action, make_body(np.random.default_rng(subject)), FRAMES, rng) / 1000
+    world[..., :2] += shift
+    return world.astype(np.float32)
+
+
+@pytest.fixture
+def arrays():
+    """Four clips of three subjects, the last of them ten metres away."""
+    clips = [clip(14, 0), clip(3, 0), clip(14, 1), clip(14, 2, shift=(10, -10))]
+    return {
+        "positions": np.concatenate(clips),
+        "offsets": np.arange(5) * FRAMES,
+        "subject": np.array(["ann", "ann", "bob", "cat"]),
+        "action": np.array(["walk", "talk", "walk", "walk"]),
+    }
+
+
+def convert(folder, arrays, **changes):
+    source = folder / "clips.npz"
+    np.savez(source, **{name: value for name, value in (arrays | changes).items() if value is not None})
+    return mocap.convert(source, folder / "clips.pkl")
+
+
+def load(path):
+    return pickle.loads(path.read_bytes())
+
+
+def test_conversion(tmp_path, arrays):
+    path = convert(tmp_path, arrays)
+    content = load(path)
+    origin = check(content, path)[1]
+    assert origin["kind"] == "mocap" and origin["name"] == "clips.npz" and "mocap.cs.cmu.edu" in origin["credit"]
+    assert origin["frames_given"] == origin["frames_kept"] == 4 * 4 * FRAMES and origin["views_dropped"] == 0
+    train, test = content["train"], content["test"]
+    assert set(train["source"]) == {
+        f"s_{take}_subact_01_ca_0{view}" for take in ("12_act_18", "12_act_17", "14_act_18") for view in (1, 2, 3, 4)
+    }
+    assert set(test["source"]) == {f"s_13_act_18_subact_01_ca_0{view}" for view in (1, 2, 3, 4)}
+    assert set(train["action"]) == {"walk", "talk"} and set(test["action"]) == {"walk"}
+    assert all(train[name].dtype == np.float32 for name in ("joint_2d", "confidence", "joint3d_image", "2.5d_factor"))
+    np.testing.assert_array_equal(
+        train["joints_2.5d_image"], train["joint3d_image"] * train["2.5d_factor"][:, None, None]
+    )
+
+
+def test_a_clip_is_seen_from_the_middle_of_the_room(tmp_path, arrays):
+    content = load(convert(tmp_path, arrays))
+    rows = np.array(content["test"]["source"]) == "s_13_act_18_subact_01_ca_03"
+    camera = load_cameras(5)[2]  # the second subject gets the second room
+    world = 1000 * arrays["positions"][2 * FRAMES : 3 * FRAMES].astype(float)
+    path = world[:, 0, :2]
+    world[..., :2] += room_centre(5) - (path.min(axis=0) + path.max(axis=0)) / 2
+    expected = project_to_2d(world_to_camera(world, camera), camera)
+    np.testing.assert_allclose(content["test"]["joint3d_image"][rows][..., :2], expected, atol=1e-3)
+
+
+def test_frames_out_of_view_are_left_out(tmp_path, arrays):
+    arrays["positions"][:FRAMES, :, 0] += np.linspace(-6, 6, FRAMES)[:, None]  # dashes through the room
+    content = load(convert(tmp_path, arrays))
+    origin = content["origin"]
+    assert origin["frames_kept"] < origin["frames_given"]
+    walks = [source for source in content["train"]["source"] if source.startswith("s_12_act_18")]
+    assert len(walks) < 4 * FRAMES
+    assert origin["frames_kept"] == len(content["train"]["source"]) + len(content["test"]["source"])
+    for split in (content["train"], content["test"]):
+        pixels = split["joint3d_image"][..., :2]
+        assert -50 <= pixels.min() and pixels.max() <= 1052
+
+
+def test_visible():
+    camera = load_cameras(1)[0]
+    points = np.zeros((4, 17, 3)) + [0, 0, 4000]
+    points[1, 5, 2] = 500
+    points[2, 5, 2] = -4000
+    points[3, 5, 0] = 3000
+    assert mocap.visible(points, camera).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("good", "run"), [("0110111", (4, 7)), ("111", (0, 3)), ("000", (0, 0)), ("1100110", (0, 2)), ("01", (1, 2))]
+)
+def test_longest_run(good, run):
+    assert mocap.longest_run(np.array([c == "1" for c in good])) == run
+
+
+def test_same_seed_same_file(tmp_path, arrays):
+    first = convert(tmp_path, arrays).read_bytes()
+    assert convert(tmp_path, arrays).read_bytes() == first
+    other = load(mocap.convert(tmp_path / "clips.npz", tmp_path / "other.pkl", seed=1))
+    assert not np.array_equal(other["test"]["joint_2d"], pickle.loads(first)["test"]["joint_2d"])
+    np.testing.assert_array_equal(other["test"]["joint3d_image"], pickle.loads(first)["test"]["joint3d_image"])
+
+
+POSITIONS = np.zeros((4 * FRAMES, 17, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"offsets": None, "subject": None}, "no array offsets and no subject"),
+        ({"positions": POSITIONS[:, :16]}, "positions are float32"),
+        ({"positions": POSITIONS.astype(int)}, "positions are int64"),
+        ({"positions": POSITIONS + np.nan}, "not finite"),
+        ({"positions": 1000 * np.random.default_rng(0).normal(size=POSITIONS.shape)}, "metres"),
+        ({"offsets": np.array([0.0, 60, 120, 180, 240])}, "offsets are float64"),
+        ({"offsets": np.array([0, 60, 50, 180, 240])}, "offsets must rise"),
+        ({"offsets": np.array([0, 60, 120, 180, 999])}, "offsets must rise"),
+        ({"offsets": np.array([-9, 60, 120, 180, 240])}, "offsets must rise"),
+        ({"subject": np.array(["ann", "bob"])}, "subject is"),
+        ({"action": np.arange(4)}, "action is int64"),
+        ({"action": np.array(["walk", "talk", "walk", None], dtype=object)}, "plain arrays"),
+        ({"fps": np.float32(120)}, "fps is 120"),
+        ({"subject": np.array(["ann"] * 4)}, "one subject only"),
+    ],
+)
+def test_unusable_contents(tmp_path, arrays, changes, problem):
+    with pytest.raises(InputError, match=problem):
+        convert(tmp_path, arrays, **changes)
+    assert not (tmp_path / "clips.pkl").exists()
+
+
+def test_too_short_clips(tmp_path, arrays):
+    short = np.concatenate([arrays["positions"][k * FRAMES : k * FRAMES + 10] for k in range(4)])
+    with pytest.raises(InputError, match="give longer clips"):
+        convert(tmp_path, arrays, positions=short, offsets=np.arange(5) * 10)
+
+
+@pytest.mark.parametrize("damage", ["absent", "text", "empty", "npy", "pickle", "truncated", "flipped"])
+def test_unusable_files(tmp_path, arrays, damage):
+    source = tmp_path / "clips.npz"
+    np.savez(source, **arrays)
+    whole = source.read_bytes()
+    if damage == "npy":
+        with source.open("wb") as file:
+            np.save(file, arrays["positions"])
+    elif damage == "absent":
+        source.unlink()
+    else:
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+        contents = {"text": b"x,y,z", "empty": b"", "pickle": pickle.dumps([1]), "truncated": whole[:middle]}
+        source.write_bytes(contents.get(damage, flipped))
+    with pytest.raises(InputError) as caught:
+        mocap.convert(source, tmp_path / "clips.pkl")
+    assert str(source) in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "clips.pkl").exists()
+
+
+def test_real_motion(tmp_path):
+    if not CMU.exists():
+        pytest.skip("real motion is not part of the project")
+    with np.load(CMU) as file:
+        bounds = file["offsets"]
+        chosen = [k for k in range(len(bounds) - 1) if bounds[k + 1] - bounds[k] < 260][:24]
+        positions = [file["positions"][bounds[k] : bounds[k + 1]] for k in chosen]
+        arrays = {"subject": file["subject"][chosen], "action": file["action"][chosen], "fps": file["fps"]}
+    offsets = np.cumsum([0, *map(len, positions)])
+    path = convert(tmp_path, arrays | {"positions": np.concatenate(positions), "offsets": offsets})
+    content = load(path)
+    origin = check(content, path)[1]
+    assert origin["frames_kept"] > 0.9 * origin["frames_given"]
+    assert all(SOURCE_PATTERN.fullmatch(source) for source in set(content["test"]["source"]))
+    train, test = ({source[:4] for source in content[name]["source"]} for name in ("train", "test"))
+    assert train and test and not train & test
+    for split in (content["train"], content["test"]):
+        error = np.linalg.norm(split["joint_2d"] - split["joint3d_image"][..., :2], axis=-1)
+        assert 3.5 < error.mean() < 8
+        joints = split["joints_2.5d_image"]
+        thigh = np.linalg.norm(joints[:, 2] - joints[:, PARENTS[2]], axis=-1)
+        assert 300 < np.median(thigh) < 500

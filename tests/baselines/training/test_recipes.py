@@ -1,0 +1,125 @@
+"""The recipes of configs/ are the published ones, and there is one for every published row that can be trained."""
+
+import pandas as pd
+import pytest
+
+from liftbench.baselines import registry
+from liftbench.baselines.training.recipe import read_recipe
+from support import ROOT
+
+CONFIGS = ROOT / "configs"
+RECIPES = sorted(CONFIGS.rglob("*.yaml"))
+# The published recipes: optimiser, rate, weight decay, decay of the rate per epoch, epochs, batch, clip, stride.
+_POSES = ("adamw", 2e-4, 0.01, 0.99, 120, 4, 243, 81)
+_STAGE_2 = ("adamw", 5e-4, 0.01, 0.99, 120, 16, 243, 81)
+_CENTRE = ("adam", 1e-3, 0, 0.99, 15, 512, 81, 1)
+PUBLISHED = {
+    "posemamba_s": _POSES, "posemamba_b": _POSES, "posemamba_l": _POSES, "posemamba_x": _POSES,
+    "pose3dm_s": _POSES, "pose3dm_b": _POSES, "pose3dm_l": _POSES, "mdtf_tiny": _STAGE_2, "mdtf_large": _STAGE_2,
+    "lstm": _CENTRE, "transformer": _CENTRE, "transformer_published": _CENTRE, "mlp": _CENTRE,
+}  # fmt: skip
+STAGE_1 = (2e-3, 0.01, 0.99, 60, 128)
+ON_3DHP = {"mdtf": ("adamw", 5e-4, 0.01, 0.99, 120, 64, 81, 9), "other": (*_POSES[:6], 81, 9)}
+STAGE_1_ON_3DHP = (2e-3, 0.01, 0.99, 90, 128)
+LOSSES = {
+    "posemamba": {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 20, "temporal_consistency": 0.5},
+    "mdtf": {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 20},
+    "lstm": {"mpjpe": 1},
+}
+LOSSES |= {"pose3dm": LOSSES["posemamba"], "transformer": LOSSES["lstm"], "mlp": LOSSES["lstm"]}
+FOLDERS = {
+    ".": ("h36m", "sh"),
+    "gt": ("h36m", "gt"),
+    "cpn": ("h36m_videopose3d", "cpn"),
+    "3dhp": ("mpi_inf_3dhp", "gt"),
+}
+PAPERS = [path for path in RECIPES if str(path.parent.relative_to(CONFIGS)) in FOLDERS]
+ADDED = {"schedule": "exponential", "warmup_epochs": 0, "clip_gradient": None, "ema": None, "accumulate": 1,
+         "precision": "float32", "gradient_checkpointing": False, "total_variation": None}  # fmt: skip
+
+
+def name(path):
+    return str(path.relative_to(CONFIGS))
+
+
+def numbers(recipe):
+    return (
+        recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.learning_rate_decay, recipe.epochs,
+        recipe.batch_size, recipe.frames, recipe.stride,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=name)
+def test_a_recipe_is_the_published_one(path):
+    recipe, family = read_recipe(path), path.stem.split("_")[0]
+    on_3dhp = path.parent.name == "3dhp"
+    expected = ON_3DHP.get(family, ON_3DHP["other"]) if on_3dhp else PUBLISHED[path.stem]
+    assert numbers(recipe) == expected
+    assert recipe.loss == LOSSES[family] and recipe.flip
+    assert (recipe.data, recipe.input) == FOLDERS[str(path.parent.relative_to(CONFIGS))]
+    assert recipe.numbers == ({"limb_gradient": "published"} if family == "posemamba" else {})
+    settings = recipe.model_dump()
+    assert {key: settings[key] for key in ADDED} == ADDED, "what papers do not have is in configs/improved"
+    if family == "mdtf":
+        first = settings["stage_1"]
+        keys = ("learning_rate", "weight_decay", "learning_rate_decay", "epochs", "batch_size")
+        assert tuple(first[key] for key in keys) == (STAGE_1_ON_3DHP if on_3dhp else STAGE_1)
+
+
+def test_every_model_of_a_paper_has_its_recipe():
+    assert {path.stem for path in PAPERS if path.parent == CONFIGS} == set(PUBLISHED)
+    assert {path.parent.name for path in RECIPES} == {"configs", "gt", "cpn", "3dhp", "improved", "mocap", "toy"}
+
+
+def published_rows():
+    """(model, folder, number as written) of every published number of a registered model."""
+    table = pd.read_csv(ROOT / "results/reference/published.csv", dtype=str, keep_default_na=False)
+    folder_of = {("Human3.6M", "SH"): ".", ("Human3.6M", "CPN"): "cpn", ("MPI-INF-3DHP", "GT"): "3dhp"}
+    models = {entry.published[:2]: name for name, entry in registry.MODELS.items() if entry.published}
+    for row in table.itertuples():
+        model = models.get((row.model, row.variant))
+        if model:
+            folder = folder_of[row.dataset, row.detector]
+            yield from ((model, folder, number) for number in (row.mpjpe_mm, row.p_mpjpe_mm) if number)
+            if row.mpjpe_gt2d_mm:
+                yield model, "gt", row.mpjpe_gt2d_mm
+
+
+@pytest.mark.parametrize(("model", "folder", "number"), list(published_rows()))
+def test_every_published_row_has_its_recipe_which_names_the_number(model, folder, number):
+    text = (CONFIGS / folder / f"{model}.yaml").read_text()
+    assert f" {number} mm" in " ".join(text.split("# Source")[0].split())
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in RECIPES if path.parent.name in ("improved", "mocap", "toy")], ids=name
+)
+def test_our_own_recipes_say_so(path):
+    header = " ".join(path.read_text().split("model:")[0].replace("#", " ").split())
+    assert "ours" in header and " mm" not in header.split("Expected:")[1]
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "improved").glob("*.yaml")), ids=name)
+def test_an_improved_recipe_stands_next_to_the_published_one(path):
+    ours, published = read_recipe(path), read_recipe(CONFIGS / path.name)
+    assert ours.batch_size > published.batch_size and ours.learning_rate > published.learning_rate
+    assert ours.schedule == "cosine" and ours.warmup_epochs and ours.clip_gradient and ours.ema
+    same = ("model", "data", "input", "frames", "stride", "loss", "epochs", "flip")
+    assert all(getattr(ours, key) == getattr(published, key) for key in same)
+
+
+def test_models_on_real_motion_see_the_same_clips():
+    """All sequence models alike, all centre-frame models alike."""
+    clips = {"sequence": set(), "centre": set()}
+    recipes = [read_recipe(path) for path in sorted((CONFIGS / "mocap").glob("*.yaml"))]
+    for recipe in recipes:
+        clips[registry.entry(recipe.model).output].add((recipe.frames, recipe.stride, recipe.epochs))
+    models = {recipe.model for recipe in recipes}
+    assert models == {"posemamba_s", "pose3dm_s", "mdtf_tiny", "lstm", "transformer", "mlp"}
+    assert [len(settings) for settings in clips.values()] == [1, 1]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name)
+def test_the_command_of_a_recipe_is_its_own_and_the_readme_lists_it(path):
+    assert f"# Command: liftbench train configs/{name(path)} --data " in path.read_text()
+    assert f"`{name(path)}`" in (CONFIGS / "README.md").read_text()

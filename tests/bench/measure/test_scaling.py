@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from liftbench.baselines.errors import InputError
+from liftbench.bench.measure import scaling, timing
+from liftbench.bench.records import records
+
+MODELS = {"posemamba_toy": "depth", "transformer": "num_encoder_layers"}
+
+
+@pytest.fixture(autouse=True)
+def small_sizes(one_thread, any_machine, monkeypatch):
+    monkeypatch.setattr(scaling, "SIZES", MODELS)
+    monkeypatch.setattr(scaling, "FRAMES", (3, 9, 27))
+    monkeypatch.setattr(scaling, "BATCHES", (1, 3, 2))
+    monkeypatch.setattr(scaling, "BATCH_FRAMES", 3)
+    monkeypatch.setattr(scaling, "DEPTHS", (1, 3, 2))
+    monkeypatch.setattr(scaling, "DEPTH_FRAMES", 3)
+
+
+def test_every_model_is_measured_at_every_place(tmp_path):
+    said = []
+    record = scaling.measure(quick=True, progress=lambda *what: said.append(what))
+    assert said[0] == ("frames 3", 0, 7) and len(said) == 7
+    assert len(record.points) == 7 * len(MODELS)
+    for point in record.points:
+        assert len(point.samples_ms) == 3 and point.p20_ms <= point.median_ms <= point.p80_ms
+    assert record.parameters["transformer"] == 1_603_379
+    macs = {(point.axis, point.model, getattr(point, point.axis)): point.macs for point in record.points}
+    assert macs["batch", "transformer", 2] == 2 * macs["batch", "transformer", 1]
+    layer = 3 * (4 * 256**2 + 2 * 256 * 512) + 2 * 3 * 3 * 256  # of 3 frames: projections, MLP; scores and their use
+    assert macs["depth", "transformer", 2] - macs["depth", "transformer", 1] == layer
+    registered = {point.model: point.depth for point in record.points if point.axis == "frames"}
+    assert registered == {"posemamba_toy": 2, "transformer": 3}
+    records.append(tmp_path / "a.jsonl", record)
+    assert records.read(tmp_path) == [record]
+
+
+def test_what_would_take_too_long_is_given_up_but_counted():
+    record = scaling.measure(quick=True, longest_call_s=1e-6)
+    last = [point for point in record.points if point.axis == "frames" and point.frames == 27]
+    assert all(point.missing.startswith("too slow: ") and point.macs and not point.samples_ms for point in last)
+    assert scaling.series(record, "frames", "median_ms")["transformer"][0][0] == 3
+
+
+def test_times_of_a_busy_machine_are_refused(monkeypatch):
+    monkeypatch.setattr(timing, "OTHERS_SHARE", 0.1)
+    monkeypatch.setattr(timing.Share, "so_far", lambda self: 0.5)
+    points = scaling._Run(torch.device("cpu"), 60.0, True).measure(scaling._Place("frames", 3, 3, 1, None))
+    assert all(point.missing == "too busy: other processes took 50% of the processors" for point in points)
+    assert all(point.median_ms is None and point.samples_ms for point in points)
+
+
+def test_exponents_are_those_of_the_last_points():
+    quadratic = [(x, 5.0 + 0.1 * x**2) for x in (1, 10, 100, 1000, 10_000)]
+    assert scaling.exponent(quadratic) == pytest.approx(2, abs=0.02)
+    assert scaling.exponent([(x, 3.0 * x) for x in (27, 81, 243)]) == pytest.approx(1)
+    assert scaling.exponent(quadratic[:2]) is None
+
+
+def test_the_crossover_is_where_both_are_equal():
+    lengths = (10, 100, 1000, 10_000)
+    linear, quadratic = [(x, 50.0 * x) for x in lengths], [(x, 0.1 * x**2) for x in lengths]
+    assert scaling.crossover(linear, quadratic) == pytest.approx(500)
+    assert scaling.crossover(linear[:2], quadratic) is None
+    assert scaling.crossover([], quadratic) is None
+
+
+def test_extrapolation_follows_the_last_two_points():
+    assert scaling._next([(10, 1.0)], 30) == pytest.approx(3)
+    assert scaling._next([(10, 1.0), (100, 100.0)], 1000) == pytest.approx(10_000)
+    assert scaling._next([(10, 1.0), (100, 1.0)], 1000) == pytest.approx(10)  # overheads do not last
+
+
+def test_a_longest_call_must_be_positive():
+    with pytest.raises(InputError, match="must take more than 0 seconds, not 0"):
+        scaling.measure(longest_call_s=0)

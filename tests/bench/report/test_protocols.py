@@ -1,0 +1,95 @@
+"""Records of several protocols: never in one table, on one axis, or under one name; the epoch beside every error."""
+
+import pytest
+
+from liftbench.bench.report import plots, tables
+from liftbench.bench.report.render import _figures
+from liftbench.bench.report.results import Results
+from support import PUBLISHED
+from support.records import accuracy, cost, data
+
+CPN = data(sha="v") | {"protocol": "h36m_videopose3d", "input": "cpn"}
+TRUE_2D = data(sha="w") | {"protocol": "h36m_videopose3d", "input": "gt"}
+MPI = data(sha="m") | {"protocol": "mpi_inf_3dhp", "input": "gt"}
+RELEASED = {"origin": {}}
+
+
+def on_mpi(model, **fields):
+    record = accuracy(model, on=MPI, **fields)
+    shares = {"pck_150mm_percent": 90.0, "auc_percent": 60.0}
+    variants = {name: row | shares for name, row in record.variants.items()}
+    return record.model_copy(update=shares | {"variants": variants})
+
+
+def test_each_protocol_has_its_table():
+    written = [accuracy("mlp", 90.0), accuracy("mlp", 51.0, on=CPN), accuracy("lstm", 40.0, on=CPN), on_mpi("mlp")]
+    text = tables.accuracy(Results(written, PUBLISHED)).markdown()
+    parts = dict(part.split("\n", 1) for part in text.split("## Accuracy on ")[1:])
+    assert list(parts) == [
+        "synthetic data", "synthetic data (MPI-INF-3DHP), 2D ground truth", "synthetic data (VideoPose3D), CPN"
+    ]  # fmt: skip
+    h36m, mpi, videopose3d = parts.values()
+    assert "| 51.0 |" in videopose3d and "| 51.0 |" not in h36m + mpi
+    assert "| 90.0 |" in h36m and "| 90.0 | 60.0 |" in mpi
+    assert "PCK" in mpi and "PCK" not in h36m + videopose3d
+    assert "mean per action" in h36m and "mean over all frames" in videopose3d and "valid frames" in mpi
+
+
+def test_each_protocol_has_its_plots():
+    results = Results([accuracy("mlp", 90.0), accuracy("mlp", 51.0, on=CPN)], PUBLISHED)
+    labels = "synthetic_data", "synthetic_data_videopose3d_cpn"
+    names = {name for name, _, _ in _figures(results)}
+    assert {f"{kind}_{label}" for kind in ("per_action", "per_joint") for label in labels} < names
+    with plots.styled():
+        titles = [plots.title(plots.per_action(results, label)) for label in results.accuracy]
+    assert ["on synthetic data (VideoPose3D), CPN, mm" in title for title in titles] == [False, True]
+
+
+def test_each_protocol_has_its_axes():
+    written = [accuracy("mlp", 90.0), accuracy("mlp", 51.0, on=CPN), on_mpi("mlp"), cost("mlp")]
+    with plots.styled():
+        figure = plots.error_against_macs(Results(written, PUBLISHED))
+    measured = [ax for ax in figure.axes if ax.get_title().startswith("measured on")]
+    assert len(measured) == 3
+    assert [len([text for text in ax.texts if text.get_text().startswith("mlp")]) for ax in measured] == [1, 1, 1]
+
+
+def test_names_of_data():
+    own = data(origin={"kind": "own"}, sha="o") | {"protocol": "h36m_videopose3d", "input": "cpn"}
+    written = [CPN, TRUE_2D, CPN | {"sha256": "x" * 64} | RELEASED, TRUE_2D | {"sha256": "y" * 64} | RELEASED, own]
+    written += [MPI | {"sha256": "z" * 64} | RELEASED]
+    results = Results([accuracy("mlp", on=one) for one in written], PUBLISHED)
+    assert set(results.accuracy) == {
+        "synthetic data (VideoPose3D), CPN", "synthetic data (VideoPose3D), 2D ground truth",
+        "Human3.6M (VideoPose3D), CPN", "Human3.6M (VideoPose3D), 2D ground truth", "own data (VideoPose3D), CPN",
+        "MPI-INF-3DHP, 2D ground truth",
+    }  # fmt: skip
+    assert {label for label in results.accuracy if label.startswith(("Human3.6M", "MPI"))} == results.real
+
+
+def test_published_errors_are_compared_within_their_protocol():
+    """The LSTM is published with CPN detections and a mean over frames, PoseMamba with those of MotionBERT's file."""
+    real = data(origin={}, sha="r")
+    videopose3d = CPN | RELEASED
+    written = [
+        accuracy("lstm", 56.0, on=videopose3d, frames=81),
+        accuracy("posemamba_s", 45.0, on=videopose3d),
+        accuracy("posemamba_l", 12.0, on=TRUE_2D | RELEASED),
+        accuracy("posemamba_b", 41.8, on=real),
+    ]
+    rows = {row["model"]: row for row in tables.comparison(Results(written, PUBLISHED)).rows}
+    difference = {name: row["MPJPE measured - published, mm"] for name, row in rows.items()}
+    assert difference["lstm"] == pytest.approx(56.0 - 55)
+    assert difference["posemamba_b"] == pytest.approx(41.8 - 40.8)
+    assert difference["posemamba_s"].reason == "published with SH detections, evaluated with CPN"
+    assert difference["posemamba_l"].reason == "published with SH detections, evaluated with GT"
+
+
+def test_the_accuracy_table_says_which_epoch_was_evaluated():
+    told, untold = accuracy("mlp", 90.0), accuracy("lstm", 80.0)
+    foreign = untold.checkpoint.model_copy(update={"epoch": None, "chosen_by": None})
+    untold = untold.model_copy(update={"checkpoint": foreign})
+    rows = tables.accuracy(Results([told, untold], PUBLISHED)).rows
+    by_model = {row["model"]: row for row in rows if row["protocol"] == "official"}
+    assert (by_model["mlp"]["epoch"], by_model["mlp"]["epoch chosen"]) == (9, "lowest test MPJPE")
+    assert by_model["lstm"]["epoch"].reason == "the weights do not say"

@@ -1,0 +1,411 @@
+import io
+import itertools
+import re
+import shutil
+import subprocess
+from datetime import timedelta
+
+import matplotlib.pyplot
+import pandas as pd
+import pytest
+
+from liftbench.baselines.errors import InputError
+from liftbench.bench.report import labels, plots, tables
+from liftbench.bench.report.render import render
+from liftbench.bench.report.results import Missing, Results
+from liftbench.bench.report.tables import Table
+from support import PUBLISHED
+from support.records import (
+    MACHINE,
+    TIME,
+    accuracy,
+    compared,
+    cost,
+    data,
+    scaled,
+    scans,
+    speed,
+    write,
+)
+
+
+def comparison(*written):
+    """The comparison table as users of its CSV read it, by model."""
+    text = tables.comparison(Results(written, PUBLISHED)).csv()
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).set_index("model")
+
+
+@pytest.fixture
+def run(whole_run):
+    return whole_run
+
+
+def test_a_whole_run_gives_every_table_and_plot(run):
+    folder, result = run
+    plots = ["error_against_macs", "error_against_parameters", "cost_by_operator", "memory"]
+    plots += [f"{name}_test_cpu_2_threads" for name in ("error_against_latency", "speed")]
+    plots += [f"{name}_synthetic_data" for name in ("per_action", "per_joint", "training")]
+    plots += ["scaling_test_cpu_2_threads"]
+    plots += [f"scan_{name}_test_cpu_2_threads" for name in ("time", "ratio", "memory", "roofline")]
+    plots += ["speed_test_cpu_2_threads_training_step"]
+    expected = [
+        f"tables/{name}.{end}"
+        for name in (
+            "comparison",
+            "ledger",
+            "accuracy",
+            "cost",
+            "cost_by_operator",
+            "cost_by_module",
+            "speed",
+            "compare",
+            "scaling",
+            "scan",
+        )  # fmt: skip
+        for end in ("md", "csv", "tex")
+    ]
+    expected += [f"plots/{name}.{end}" for name in plots for end in ("png", "svg")] + ["report.html"]
+    assert [str(path.relative_to(folder / "out")) for path in result.written] == expected
+    assert sorted(path for path in (folder / "out").rglob("*") if path.is_file()) == sorted(result.written)
+    assert result.skipped == []
+
+
+def test_rendering_twice_gives_the_same_bytes_and_leaves_no_state(run, tmp_path):
+    folder, first = run
+    settings = dict(matplotlib.rcParams)
+    second = render(folder / "records", PUBLISHED, tmp_path)
+    for one, other in zip(first.written, second.written, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+    assert dict(matplotlib.rcParams) == settings
+    assert not matplotlib.pyplot.get_fignums()
+
+
+def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
+    result = render(write(tmp_path / "records", cost("posemamba_s")), PUBLISHED, tmp_path / "out")
+    assert [sentence for sentence in result.skipped if "there are no" in sentence] == [
+        "Plot error_against_latency was not made: there are no speed records.",
+        "Plot speed was not made: there are no speed records.",
+        "Plot per_action was not made: there are no accuracy records.",
+        "Plot per_joint was not made: there are no accuracy records.",
+        "Plot training was not made: there are no training records.",
+        "Plot scaling was not made: there are no scaling records.",
+        *(
+            f"Plot scan_{name} was not made: there are no scan records."
+            for name in ("time", "ratio", "memory", "roofline")
+        ),
+    ]
+    assert {path.stem for path in result.written} == {
+        "comparison", "ledger", "cost", "cost_by_module", "error_against_macs", "error_against_parameters",
+        "cost_by_operator", "memory", "report",
+    }  # fmt: skip
+
+
+def test_an_interrupted_write_leaves_the_file_before(tmp_path, monkeypatch):
+    def crash(*arguments):
+        raise KeyboardInterrupt
+
+    folder = write(tmp_path / "records", cost("posemamba_s"))
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/comparison.md").write_text("before")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("os.replace", crash)
+        render(folder, PUBLISHED, tmp_path)
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["comparison.md"]
+    assert (tmp_path / "tables/comparison.md").read_text() == "before"
+
+
+def test_thops_count_reproduces_the_published_one():
+    row = comparison(cost("posemamba_s", 1_470_211, 5_172_672_960, 6_133_708_800, (859_651, 3_587_426_496)))
+    row = row.loc["posemamba_s"]
+    assert float(row["MACs per frame by thop, M"]) == pytest.approx(3587.426496 / 243)
+    assert float(row["MACs per frame by thop - published, M"]) == pytest.approx(3587.426496 / 243 - 15)
+    assert float(row["parameters by thop - published, M"]) == pytest.approx(0.859651 - 0.9)
+    assert float(row["MACs per frame, M"]) == pytest.approx((5172.672960 + 6133.708800) / 243)
+
+
+def test_synthetic_errors_never_look_like_human36m():
+    table = comparison(accuracy("posemamba_s", 61.0))
+    row = table.loc["posemamba_s"]
+    assert row["MPJPE, mm (synthetic data)"] == "61.0"
+    assert row["MPJPE published, mm (Human3.6M)"] == "41.8"
+    assert row["MPJPE measured - published, mm"] == ""
+    assert "MPJPE measured - published, mm: not evaluated on Human3.6M, so not comparable" in row["missing"]
+    assert not [header for header in table.columns if "Human3.6M" in header and "published" not in header]
+
+
+def test_errors_on_human36m_are_compared_with_the_published_ones():
+    real = data(origin={}, sha="r")
+    table = comparison(
+        accuracy("posemamba_s", 43.0, on=real),
+        accuracy("posemamba_b", 17.0, on=real | {"input": "gt"}),
+        accuracy("posemamba_l", 60.0),
+        accuracy("lstm", 56.0, on=real, frames=81),
+    )
+    difference = table["MPJPE measured - published, mm"]
+    assert float(difference["posemamba_s"]) == pytest.approx(43.0 - 41.8)
+    assert float(difference["posemamba_b"]) == pytest.approx(17.0 - 16.8)
+    assert difference["posemamba_l"] == difference["lstm"] == ""
+    assert "published with CPN detections, evaluated with SH" in table.loc["lstm", "missing"]
+    assert table.loc["posemamba_b", "MPJPE, mm (Human3.6M, 2D ground truth)"] == "17.0"
+
+
+def test_published_rows_need_the_published_frames_and_settings():
+    written = [
+        cost("posemamba_s", frames=27), cost("posemamba_b", numbers={"depth": 2}), cost("posemamba_toy", frames=27),
+    ]  # fmt: skip
+    results = Results(written, PUBLISHED)
+    assert [results.published_row(key) for key in results.keys] == [
+        Missing("published for clips of 243 frames only"),
+        Missing("published without these settings"),
+        Missing("no numbers are published for this model"),
+    ]
+    assert [key.label for key in results.keys] == ["posemamba_s, 27 frames", "posemamba_b, depth=2", "posemamba_toy"]
+
+
+def test_published_models_that_were_not_measured_are_marked():
+    table = comparison(cost("posemamba_s"))
+    assert table.loc["MixSTE (published)", "MPJPE published, mm (Human3.6M)"] == "40.9"
+    assert table.loc["MixSTE (published)", "parameters, M"] == ""
+    assert "PoseMamba B (published)" in table.index
+    assert "PoseMamba S (published)" not in table.index
+
+
+def test_the_newest_record_wins_whatever_the_order_of_the_lines():
+    table = comparison(
+        accuracy("mlp", 90.0, minutes=5),
+        accuracy("mlp", 99.0, minutes=1),
+        accuracy("mlp", 50.0, minutes=2, on=data(sha="c")),
+        speed("mlp", 3.0, minutes=1),
+        speed("mlp", 2.0, minutes=2),
+    )
+    row = table.loc["mlp"]
+    assert row["MPJPE, mm (synthetic data aaaaaaa)"] == "90.0"
+    assert row["MPJPE, mm (synthetic data ccccccc)"] == "50.0"
+    assert row["latency, ms (Test CPU, 2 threads)"] == "2.0"
+
+
+def test_other_machines_are_other_columns():
+    table = comparison(speed("mlp"), speed("mlp", environment=MACHINE | {"gpu": "Test GPU"}))
+    assert {"latency, ms (Test CPU, 2 threads)", "latency, ms (Test GPU)"} < set(table.columns)
+
+
+TABLE = Table(
+    "t",
+    "A & B",
+    {"model": "s", "x_y, mm": ".1f", "z": "d"},
+    [
+        {"model": "a_b|c", "x_y, mm": 1.25, "z": Missing("too slow")},
+        {"model": "d", "x_y, mm": Missing("50 % done"), "z": 7},
+    ],
+    ["A note."],
+)
+
+
+def test_markdown_marks_missing_numbers_with_a_footnote():
+    assert TABLE.markdown() == (
+        "## A & B\n\n"
+        "| model | x_y, mm | z |\n| --- | ---: | ---: |\n"
+        "| a_b\\|c | 1.2 | —<sup>1</sup> |\n| d | —<sup>2</sup> | 7 |\n\n"
+        "1. too slow\n2. 50 % done\n\nA note.\n"
+    )
+
+
+def test_csv_keeps_all_digits_and_says_what_is_missing():
+    assert TABLE.csv() == 'model,"x_y, mm",z,missing\na_b|c,1.25,,z: too slow\nd,,7,"x_y, mm: 50 % done"\n'
+
+
+def test_latex_is_escaped_and_uses_booktabs():
+    text = TABLE.latex()
+    assert r"\caption{A \& B}" in text
+    assert r"model & x\_y, mm & z \\" in text
+    assert r"a\_b\textbar{}c & 1.2 & ---\textsuperscript{1} \\" in text
+    assert r"\textsuperscript{2}~50 \% done." in text
+    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+
+
+def test_all_latex_is_balanced_and_without_bare_special_characters(run):
+    for path in (run[0] / "out/tables").glob("*.tex"):
+        text = path.read_text()
+        assert text.count("{") == text.count("}") and text.isascii()
+        assert not re.search(r"(?<!\\)[_%#$]", text), path.name
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on the PATH")
+def test_all_latex_compiles_and_fits_the_page(run, tmp_path):
+    files = sorted((run[0] / "out/tables").glob("*.tex"))
+    wide = Table(
+        "wide", "Wide", {f"column {i}": "s" for i in range(40)}, [{f"column {i}": "<|>~^" for i in range(40)}] * 90
+    )
+    (tmp_path / "wide.tex").write_text(wide.latex())
+    inputs = "\n".join(rf"\input{{{path}}}\clearpage" for path in [*files, "wide.tex"])
+    (tmp_path / "all.tex").write_text(
+        rf"\documentclass{{article}}\usepackage{{booktabs,graphicx}}\begin{{document}}{inputs}\end{{document}}"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert not re.search("Overfull|too large|Undefined", done.stdout)
+    assert len(files) == 10
+
+
+def test_wide_and_long_latex_is_split_and_every_part_names_its_rows():
+    row = {"model": "a_b", "frames": 9} | {f"quantity {i}, M": "123,456.7" for i in range(14)}
+    columns = {"model": "s", "frames": "d"} | {f"quantity {i}, M": "s" for i in range(14)}
+    parts = Table("t", "Many", columns, [row] * 70, ["A note."]).latex().split(r"\begin{table}")[1:]
+    assert [len(re.findall(r"a\\_b & 9 & 123,456.7", part)) for part in parts] == [58, 12, 57, 13]
+    assert [re.search(r"\((.*)\)", part)[1] for part in parts] == [f"{n} of 4" for n in (1, 2, 3, 4)]
+    assert ["A note." in part for part in parts] == [False, False, False, True]
+
+
+def test_large_numbers_have_no_exponents():
+    table = Table("t", "T", {"model": "s", "ms": ",.3g"}, [{"model": "a", "ms": 12345.6}, {"model": "b", "ms": 0.1234}])
+    assert [cells[1] for cells in table.texts(str, str)[0]] == ["12,346", "0.123"]
+
+
+def test_the_accuracy_table_has_a_row_a_variant_and_the_mean_pose():
+    table = tables.accuracy(Results([accuracy("mlp", 90.0, frames=27)], PUBLISHED))
+    assert [(row["model"], row["protocol"]) for row in table.rows] == [
+        ("mlp", "official"), ("mlp", "frame-wise"), ("mlp", "without flip"), ("constant mean pose", "official"),
+    ]  # fmt: skip
+    assert table.rows[0]["acceleration error, mm/frame^2"].reason.startswith("not defined")
+    assert table.rows[-1]["MPJPE, mm"] == 260.0
+
+
+def test_the_scan_table_has_ratios_and_says_what_is_missing():
+    rows = tables.scan(Results([scans()], PUBLISHED)).rows
+    assert [(row["case"], row["call"], row["contender"]) for row in rows[:4]] == [
+        ("length 17", "forward", "cpu"), ("length 17", "forward", "mambapy"), ("length 17", "forward", "reference"),
+        ("PoseMamba-B", "forward", "cpu"),
+    ]  # fmt: skip
+    cpu, public, _, _, _, slow = rows[:6]
+    assert cpu["ratio to the fastest public one"] == pytest.approx(4)
+    assert public["ratio to the fastest public one"] == Missing("it is public itself")
+    assert cpu["state steps/s, 1e9"] == pytest.approx(8192 * 17 / (1.1 * 17e-3) / 1e9)
+    assert cpu["of the ceiling, %"] == pytest.approx(100 * cpu["state steps/s, 1e9"] / 10)  # 130 / 13, under 40 * 1
+    assert slow["ms"] == slow["peak memory, MiB"] == Missing("too slow: a call would take about 9 s, 1 s are allowed")
+    assert cpu["kept for backward, MiB"] == Missing("no backward pass")
+
+
+def test_a_quick_scan_run_does_not_take_the_place_of_a_whole_one():
+    later = TIME + timedelta(days=1)
+    results = Results([scans(), scans(quick=True, created_utc=later)], PUBLISHED)
+    assert not results.scan["Test CPU, 2 threads"].quick
+    assert Results([scans(quick=True)], PUBLISHED).scan["Test CPU, 2 threads"].quick
+    assert results.keys == []
+
+
+def test_labels_of_bubbles_do_not_overlap():
+    crowd = [
+        (model, 240 + 3 * i) for i, model in enumerate(["posemamba_s", "posemamba_b", "posemamba_l", "mlp", "lstm"])
+    ]
+    written = [cost(model, 10**6, frames=27) for model, _ in crowd]
+    written += [accuracy(model, error / 4, frames=27) for model, error in crowd]
+    with plots.styled():
+        figure = plots.error_against_macs(Results(written, PUBLISHED))
+        renderer = figure.canvas.get_renderer()
+        for ax in figure.axes:
+            boxes = [text.get_window_extent(renderer) for text in ax.texts if text.get_text()]
+            assert len(boxes) >= 5
+            assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+            frame = ax.get_window_extent(renderer)
+            assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+
+def test_published_numbers_that_cannot_be_read_are_input_errors(tmp_path):
+    folder = write(tmp_path / "records", cost("mlp"))
+    with pytest.raises(InputError, match="Cannot read the published numbers"):
+        render(folder, tmp_path / "nowhere.csv", tmp_path / "out")
+    (tmp_path / "other.csv").write_text("model,variant\n")
+    with pytest.raises(InputError, match="have no column dataset"):
+        render(folder, tmp_path / "other.csv", tmp_path / "out")
+
+
+def test_the_pareto_front_holds_what_nothing_is_better_than():
+    points = [(3, 5, "on it"), (1, 9, "on it"), (2, 9, "dearer"), (3, 6, "worse"), (4, 5, "dearer"), (9, 1, "on it")]
+    assert list(plots.pareto_front(points)) == [(1, 3, 9), (9, 5, 1)]
+
+
+def test_bars_of_the_cost_add_up_to_all_macs():
+    written = [cost("mlp", contraction=486 * 10**6), cost("posemamba_s", contraction=7290 * 10**6, scan=21870 * 10**6)]
+    with plots.styled():
+        (ax,) = plots.cost_by_operator(Results(written, PUBLISHED)).axes
+    bars = {container.get_label(): [bar.get_width() for bar in container] for container in ax.containers}
+    assert bars == {"linear": [25.0, 100.0], "scan": [75.0, 0.0]}
+    assert [text.get_text() for text in ax.texts] == ["linear 25 %", "linear 100 %", "scan 75 %", "120 M", "2 M"]
+
+
+def test_bars_of_the_memory_leave_out_what_was_not_counted():
+    known, unknown = cost("mlp", parameters=2**20), cost("lstm")
+    unknown = unknown.model_copy(update={"activation_bytes_peak_inference": None})
+    with plots.styled():
+        peak, kept = plots.memory(Results([known, unknown], PUBLISHED)).axes
+        assert [text.get_text() for text in peak.texts] == ["not measured", "10"]
+        assert [text.get_text() for text in kept.texts] == ["0.000954", "100"]
+        assert [bar.get_width() for bar in peak.patches][1] == 10
+        old = unknown.model_copy(update={"activation_bytes_kept_for_backward": None})
+        assert plots.memory(Results([old], PUBLISHED)) is None
+
+
+@pytest.mark.parametrize("panels, peak", [(2, None), (3, 12.5)])
+def test_measured_memory_is_a_panel_beside_the_speed(panels, peak):
+    record = speed("mlp")
+    latency = record.latency.model_copy(update={"peak_memory_mib": peak})
+    results = Results([record.model_copy(update={"latency": latency})], PUBLISHED)
+    with plots.styled():
+        axes = plots.speed(results, *results.speed).axes
+    assert len(axes) == panels
+    assert peak is None or [text.get_text() for text in axes[2].texts] == ["12.5"]
+
+
+def test_labels_of_bubbles_leave_the_front_free():
+    written = [cost("mlp", 10**6, frames=27), cost("lstm", 10**6, contraction=10**6, frames=27)]
+    written += [accuracy("mlp", 90.0, frames=27), accuracy("lstm", 50.0, frames=27)]
+    with plots.styled():
+        figure = plots.error_against_macs(Results(written, PUBLISHED))
+        (front,) = figure.axes[0].lines
+        path = front.get_transform().transform_path(front.get_path())
+        texts = [text for text in figure.axes[0].texts if text.get_text()]
+        for text in texts:
+            box = text.get_window_extent(figure.canvas.get_renderer())
+            assert not path.intersects_bbox(box, filled=False), text.get_text()
+    assert len(texts) == 2 and len(path.vertices) == 3
+
+
+def test_labels_beside_curves_part_no_further_than_they_must():
+    with plots.styled():
+        figure, ((ax,),) = plots._figure(4, 4)
+        ax.set_ylim(0, 100)
+        texts = [labels.at_end(ax, "label", 1, y, "black") for y in (50, 50, 50, 90)]
+        labels.settle(figure)
+        labels.spread(figure, texts)
+    low, middle, high, alone = (text.get_position()[1] for text in texts)
+    assert middle == pytest.approx(50) and alone == pytest.approx(90)
+    assert high - middle == pytest.approx(middle - low) and 2 < high - middle < 8
+
+
+def test_other_settings_stay_apart_from_the_plain_forward_pass():
+    plain, step = speed("mlp", 10.0), speed("mlp", 30.0, minutes=5).model_copy(update={"call": "training step"})
+    results = Results([plain, step], PUBLISHED)
+    (machine,) = results.speed
+    assert [group.latency.median_ms for group in results.speed[machine].values()] == [10.0]
+    rows = tables.speed(results).rows
+    assert [(row["setting"], row["latency, ms"]) for row in rows] == [("forward", 10.0), ("training step", 30.0)]
+    assert comparison(plain, step).loc["mlp", f"latency, ms ({machine})"] == "10.0"
+
+
+def test_only_the_newest_comparison_of_a_pair_counts():
+    later = compared(ratio=4.0, created_utc=TIME + timedelta(minutes=1))
+    (row,) = tables.compare(Results([later, compared()], PUBLISHED)).rows
+    assert (row["ratio"], row["first"]) == (4.0, "posemamba_s, 243 frames (chunked, float32, eager)")
+
+
+def test_the_scaling_table_holds_exponents_and_crossovers():
+    rows = {row["model"]: row for row in tables.scaling(Results([scaled(), scaled(quick=True)], PUBLISHED)).rows}
+    mamba, attention = rows["pose3dm_s"], rows["transformer"]
+    assert mamba["time ~ frames^"] == pytest.approx(1) and attention["time ~ frames^"] == pytest.approx(2)
+    assert mamba["attention takes longer from frame"] == pytest.approx(270)
+    assert rows["posemamba_s"]["attention takes longer from frame"].reason.startswith("not within the lengths")
+    assert rows["posemamba_s"]["attention needs more MACs from frame"] == pytest.approx(270)
+    assert rows["posemamba_s"]["frames timed up to"] == 243

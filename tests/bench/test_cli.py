@@ -1,0 +1,203 @@
+"""The command line as a person types it: help with examples, a whole small run, errors as one sentence and code 2."""
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from liftbench.bench import cli
+from liftbench.bench.measure import timing
+from support import PUBLISHED, ROOT
+
+COMMANDS = [
+    "sweep", "runs list", "runs compare",
+    "models", "doctor", "train", "evaluate", "render", "data synthetic", "data mocap", "data check", "data info",
+    "measure cost", "measure speed", "measure compare", "measure scaling", "measure scan",
+    "weights fetch", "weights convert", "weights inspect",
+    "records merge", "records compare",
+]  # fmt: skip
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path, any_machine):
+    """Run a command line in an empty folder -> (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(timing, "idle_threads_spin", lambda: True)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["liftbench", *map(str, words)])
+        monkeypatch.setenv("LIFTBENCH_SCAN", "auto")  # what --scan sets does not outlive the test
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_every_command_is_covered_here():
+    def names_of(commands):
+        return [command.name or command.callback.__name__ for command in commands]
+
+    names = names_of(cli.app.registered_commands)
+    for group in cli.app.registered_groups:
+        names += [f"{group.name} {name}" for name in names_of(group.typer_instance.registered_commands)]
+    assert sorted(names) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(run, command):
+    code, out, _ = run(*command.split(), "--help")
+    assert code == 0
+    assert f"Example: liftbench {command}" in " ".join(out.replace("│", " ").split())
+
+
+def test_models_and_doctor(run):
+    code, out, _ = run("models")
+    assert code == 0 and "posemamba_s" in out and "1,470,211" in out
+    code, out, _ = run("doctor")
+    assert code == 0 and "torch" in out and "reference" in out and "runs when --scan is auto" in out
+
+
+def test_doctor_says_why_an_implementation_is_not_usable(run, monkeypatch):
+    from liftbench.kernels import cpu
+
+    monkeypatch.setattr(cpu, "unusable", lambda device_type="cpu": "no compiler was found")
+    code, out, _ = run("doctor")
+    assert code == 0 and "no compiler was found" in out
+    assert [line for line in out.splitlines() if "chunked" in line and "runs when --scan is auto" in line]
+
+
+def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
+    """The whole spine, small: check, info, train, resume, evaluate, measure, render."""
+    code, out, err = run("data", "check", synthetic_file)
+    assert code == 0 and "synthetic data" in out and "good: " in out, err
+    code, out, _ = run("data", "info", synthetic_file, "--plot", "data.png")
+    assert code == 0 and "S9, S11" in out and Path("data.png").read_bytes()[:4] == b"\x89PNG"
+
+    recipe = tmp_path / "mlp.yaml"
+    text = (ROOT / "configs/toy/mlp.yaml").read_text()
+    recipe.write_text(text.replace("frames: 27", "frames: 9").replace("stride: 6", "stride: 20"))
+    train = ("train", recipe, "--data", synthetic_file, "--epochs", "2", "--device", "cpu")
+    code, out, err = run(*train)
+    assert code == 0 and "training mlp on cpu" in out and "epoch 1: loss" in err, err
+    code, out, err = run(*train)
+    assert code == 2 and "already holds a run; resume it with --resume" in err
+    code, out, _ = run(*train, "--resume")
+    assert code == 0 and "finished: 2 epochs" in out
+    lines = Path("results/records/training.jsonl").read_text().splitlines()
+    assert len(lines) == 1, "a run that was finished before is not recorded again"
+
+    code, out, err = run("evaluate", "runs/mlp", "--data", synthetic_file)
+    assert code == 0 and "without flip" in out and "every frame" in out, err
+    record = json.loads(Path("results/records/accuracy.jsonl").read_text())
+    assert record["data"]["origin"]["kind"] == "synthetic" and record["checkpoint"]["chosen_by"] == "last epoch"
+    assert record["environment"]["scan_implementation"] is None, "an MLP scans nothing"
+
+    assert run("measure", "cost", "mlp", "--frames", "9")[0] == 0
+    assert run("measure", "speed", "mlp", "--frames", "9", "--frames", "3", "--seconds", "0.2")[0] == 0
+    assert run("measure", "speed", "mlp", "--frames", "9", "--seconds", "0.2", "--training-step")[0] == 0
+    timed = ("measure", "speed", "mlp", "--frames", "9", "--seconds", "0.2", "--end-to-end")
+    assert run(*timed, "--data", synthetic_file)[0] == 0
+    code, out, _ = run("measure", "compare", "lstm:9", "mlp:9", "--seconds", "0.2")
+    assert code == 0 and "lstm:9 takes " in out and "times as long as mlp:9; 95% interval" in out
+    code, out, err = run("render", "--published", PUBLISHED)
+    assert code == 0, err
+    assert Path("results/tables/comparison.md").is_file() and list(Path("results/plots").glob("training*.png"))
+
+
+def test_records_of_two_folders_and_a_module_of_ones_own(run):
+    Path("mine.py").write_text("from torch import nn\n\n\ndef build():\n    return nn.Linear(2, 3)\n")
+    code, out, err = run("measure", "cost", "mine.py:build", "--frames", "5", "--records", "a")
+    assert code == 0 and "mine.py:build" in out and f"{5 * 17 * 2 * 3:,}" in out, err
+    assert run("measure", "cost", "mine.py:build", "--frames", "5", "--records", "b")[0] == 0
+    code, out, _ = run("records", "merge", "a", "b", "a", "--out", "c")
+    assert code == 0 and "wrote 2 records into c" in out
+    code, out, _ = run("records", "compare", "a", "b")
+    assert code == 0 and "cost mine.py:build 5 frames" in out and "1.000" in out
+    code, out, err = run("render", "--records", "c", "--published", PUBLISHED)
+    assert code == 0 and "mine.py:build" in Path("results/tables/cost.md").read_text(), err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train none.yaml", "Cannot read the recipe none.yaml"),
+        ("evaluate none.bin --model mlp", "There is no run folder or weights file none.bin"),
+        ("evaluate .", "holds no finished epoch"),
+        ("measure cost posemamba", "no model named 'posemamba'; did you mean"),
+        ("measure cost mlp --frames 0", "positive whole number of frames"),
+        ("measure cost none.py:build", "There is no file none.py; check the path before the colon"),
+        ("records merge none --out merged", "There is no records folder none"),
+        ("records compare none none", "There is no records folder none"),
+        ("measure cost pose3dm_s mlp --official-layout", "layout of mlp is the one built here"),
+        ("measure speed mlp --device tpu", "Unknown device 'tpu'; choose auto, cpu or cuda"),
+        ("measure scan --seconds 0", "longest call must take more than 0 seconds, not 0"),
+        ("measure speed mlp --mode cuda-graph --device cpu", "cuda-graph needs a CUDA device"),
+        ("measure compare mlp@magic lstm", "'magic' in 'mlp@magic' is no setting"),
+        ("measure scaling --seconds 0", "longest call must take more than 0 seconds, not 0"),
+        ("measure speed mlp --scan magic", "unknown scan implementation 'magic'"),
+        ("data check none.pkl", "none.pkl"),
+        ("data mocap none.npz", "none.npz"),
+        ("data synthetic --frames 5", "frames"),
+        ("render --records none", "There is no records folder none"),
+        ("frobnicate", "No such command"),
+        ("measure speed mlp --seconds many", "Invalid value"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, words, message):
+    code, out, err = run(*words.split())
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not list(tmp_path.rglob("*.tmp")) and not list(tmp_path.rglob("*.jsonl")), "nothing half-written"
+
+
+def test_a_busy_machine_is_exit_code_3(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(timing, "OTHERS_SHARE", 0.1)
+    monkeypatch.setattr(timing.Share, "so_far", lambda self: 0.5)
+    code, _, err = run("measure", "speed", "mlp", "--frames", "9", "--seconds", "0.2")
+    assert code == 3 and "other processes took 50% of the processors. Measure again when it is idle." in err
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def test_weights_that_do_not_say_what_they_are(run, synthetic_file):
+    import torch
+
+    from liftbench import create_model
+
+    torch.save({"model_pos": create_model("mlp", frames=9).state_dict()}, "bare.bin")
+    code, _, err = run("evaluate", "bare.bin", "--data", synthetic_file)
+    assert code == 2 and "name it with --model" in err
+    code, out, err = run("evaluate", "bare.bin", "--data", synthetic_file, "--model", "mlp", "--frames", "9")
+    assert code == 0 and "official" in out, err
+    code, _, err = run("evaluate", "bare.bin", "--data", synthetic_file, "--model", "mlp")
+    assert code == 2 and "fc1.weight is (1024, 306) but the model has (1024, 2754)" in err
+
+
+def test_hostile_data_file(run, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "made_by_the_attack"), "w"))
+
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"train": Hostile(), "test": {}}))
+    code, _, err = run("data", "check", "evil.pkl")
+    assert code == 2 and "refused" in err
+    assert not (tmp_path / "made_by_the_attack").exists()
+
+
+def test_installed_command():
+    """The console script itself; its help is there at once, without waiting for torch."""
+    command = shutil.which("liftbench", path=str(Path(sys.executable).parent))
+    assert command, "the package is installed with its command"
+    done = subprocess.run([sys.executable, "-X", "importtime", command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "measure" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in imported and "torch" not in imported

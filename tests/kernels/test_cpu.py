@@ -1,0 +1,394 @@
+"""The C++ scan against the float64 oracle: outputs and every gradient by name, on every instruction set here."""
+
+import ctypes
+import functools
+
+import pytest
+import torch
+
+from liftbench.kernels import PATTERNS, cpu, grid, reference, scan_orders
+
+pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason=str(cpu.unusable()))
+
+NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
+# Largest difference over the largest reference value. float32: rounding of 1e-7 per step, carried along by decays
+# near 1, and for gradients sums over thousands of steps: 2e-5 for A after 4131 steps of AVX-512's exp, else 5e-6.
+# bfloat16: the oracle reads the same rounded inputs, so what remains is the rounding of outputs to 8 bits.
+TOLERANCES = {torch.float32: {"y": 2e-6, "gradient": 4e-5}, torch.bfloat16: {"y": 2**-8, "gradient": 2**-8}}
+
+
+def _runs_here(name):
+    try:
+        return cpu.use_instruction_set(name) == name
+    except ValueError:
+        return False
+
+
+@pytest.fixture(params=["avx512", "avx2", "portable"])
+def instruction_set(request):
+    if not _runs_here(request.param):
+        pytest.skip(f"this processor has no {request.param}")
+    yield request.param
+    cpu.use_instruction_set("auto")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def poisoned():
+    """Uninitialised memory is NaN."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def scan_inputs(batch, groups, channels, length, states=16, dtype=torch.float32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    total = groups * channels
+    tensors = {
+        "u": normal(batch, total, length),
+        "delta": normal(batch, total, length) - 3,
+        "A": -torch.exp(normal(total, states)),
+        "B": normal(batch, groups, states, length),
+        "C": normal(batch, groups, states, length),
+        "D": normal(total),
+        "delta_bias": normal(total),
+    }
+    return {name: tensor.to(dtype) for name, tensor in tensors.items()}
+
+
+def run(scan, tensors, dy, dtype=None):
+    """{"y": output, name: gradient} of sum(y * dy)."""
+    tensors = {name: tensor.detach().to(dtype or tensor.dtype).requires_grad_() for name, tensor in tensors.items()}
+    y = scan(**tensors)
+    y.backward(dy.to(y.dtype))
+    return {"y": y.detach(), **{name: tensor.grad for name, tensor in tensors.items()}}
+
+
+def differences(own, expected):
+    """{name: largest difference over largest expected value}"""
+    result = {}
+    for name, value in expected.items():
+        assert own[name].shape == value.shape and own[name].isfinite().all(), name
+        # Gradients below 1e-20 are what decays of 2^-124, the least that the kernel knows, leave of larger ones.
+        result[name] = float((own[name].double() - value).abs().max() / value.abs().max().clamp_min(1e-20))
+    return result
+
+
+def assert_close(own, expected, dtype=torch.float32):
+    tolerance = TOLERANCES[dtype]
+    for name, difference in differences(own, expected).items():
+        assert difference <= tolerance["y" if name == "y" else "gradient"], (name, difference)
+
+
+def assert_as_oracle(tensors, dtype=torch.float32, scan=cpu.selective_scan):
+    dy = torch.randn_like(tensors["u"])
+    assert_close(run(scan, tensors, dy), run(reference.selective_scan, tensors, dy, torch.float64), dtype)
+
+
+@functools.cache
+def oracle(*shape):
+    """Inputs, gradient of the output, and float64 results, once for all instruction sets."""
+    tensors = scan_inputs(*shape)
+    dy = torch.randn_like(tensors["u"])
+    return tensors, dy, run(reference.selective_scan, tensors, dy, torch.float64)
+
+
+SHAPES = [  # batch, groups, channels of a group, length, states
+    *((2, 2, channels, length, 16) for channels in (5, 24) for length in (1, 2, 16, 17, 63, 64, 65, 243)),
+    *((1, 1, channels, 65, 16) for channels in (1, 16)),
+    *((2, 2, 24, 65, states) for states in (1, 2, 3, 8, 17, 33)),
+    (1, 1, 128, 243, 16),
+    (70, 1, 24, 17, 16),
+    (1, 2, 24, 1000, 16),
+    (1, 1, 16, 4131, 16),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+def test_scan_matches_oracle(shape, instruction_set, poisoned):
+    tensors, dy, expected = oracle(*shape)
+    assert_close(run(cpu.selective_scan, tensors, dy), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16])
+def test_scan_of_half_precision(dtype, instruction_set):
+    tensors = scan_inputs(2, 2, 24, 65, dtype=dtype)
+    assert_as_oracle(tensors, dtype)
+    assert cpu.selective_scan(**tensors).dtype == dtype
+
+
+@pytest.mark.parametrize("absent", [("D",), ("delta_bias",), ("D", "delta_bias")])
+def test_scan_without_optional_inputs(absent, instruction_set):
+    assert_as_oracle({name: tensor for name, tensor in scan_inputs(2, 1, 16, 40).items() if name not in absent})
+
+
+@pytest.mark.parametrize("delta, A", [(-40, -1), (-90, -1), (30, -1), (200, -1), (3, -1e-30), (3, -1e4), (-3, 0.05)])
+def test_scan_at_extremes(delta, A, instruction_set):
+    """Tiny and huge delta, A near 0, very negative, and positive but bounded."""
+    tensors = scan_inputs(1, 1, 16, 65)
+    tensors["delta"] = tensors["delta"] * 0.1 + delta
+    tensors["A"] = tensors["A"] * 0 + A * torch.linspace(0.5, 1, 16)
+    assert_as_oracle(tensors)
+
+
+def test_scan_of_overflow_is_saturated_not_wrapped(instruction_set):
+    tensors = scan_inputs(1, 1, 16, 65)
+    tensors["A"] = tensors["A"].abs() * 1e4
+    y = cpu.selective_scan(**tensors)
+    assert not y[..., 0].isnan().any() and (y[..., 40:].isnan() | y[..., 40:].isinf()).all()
+
+
+def test_nan_stays_in_its_channel(instruction_set):
+    tensors = scan_inputs(1, 1, 24, 300)
+    clean = cpu.selective_scan(**tensors)
+    tensors["delta"][0, 3, 100] = float("nan")
+    y = cpu.selective_scan(**tensors)
+    assert y[0, 3, 100:].isnan().all()
+    y[0, 3] = clean[0, 3]
+    assert torch.equal(y, clean)
+
+
+LAYOUTS = {
+    "channels last": lambda t: t.transpose(-1, -2).contiguous().transpose(-1, -2),
+    "slice": lambda t: torch.cat([t, t, t], -1)[..., t.shape[-1] : 2 * t.shape[-1]],
+    "channels-last slice": lambda t: (
+        torch.cat([t, t], -2).transpose(-1, -2).contiguous().transpose(-1, -2)[..., : t.shape[-2], :]
+    ),
+    "every second": lambda t: t.repeat_interleave(2, -1)[..., ::2],
+    "expanded": lambda t: t[:1].expand_as(t),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_scan_of_other_layouts(layout, instruction_set, poisoned):
+    tensors = scan_inputs(2, 2, 24, 65)
+    strided = {name: LAYOUTS[layout](tensor) if tensor.dim() > 1 else tensor for name, tensor in tensors.items()}
+    if layout == "expanded":
+        strided["A"] = tensors["A"]
+    assert_as_oracle(strided)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 72, 300), (70, 1, 24, 17)])
+def test_results_do_not_depend_on_threads(shape, instruction_set):
+    tensors = scan_inputs(*shape)
+    dy = torch.randn_like(tensors["u"])
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(run(cpu.selective_scan, tensors, dy))
+    finally:
+        torch.set_num_threads(threads)
+    for result in results[1:]:
+        for name, value in results[0].items():
+            assert torch.equal(result[name], value), name
+
+
+def both_streams(forward_stream, reversed_stream):
+    """`bidirectional_scan` from the oracle and flips."""
+    u, delta, A, B, C, D, delta_bias = reversed_stream
+    flipped = reference.selective_scan(u.flip(-1), delta.flip(-1), A, B.flip(-1), C.flip(-1), D, delta_bias)
+    return reference.selective_scan(*forward_stream) + flipped.flip(-1)
+
+
+def on_both_streams(scan):
+    """A scan of two streams as a function of named tensors, those of the second with the suffix _b."""
+    return lambda **t: scan([t[name] for name in NAMES], [t[name + "_b"] for name in NAMES])
+
+
+@functools.cache
+def bidirectional_oracle(*shape):
+    tensors = scan_inputs(*shape) | {name + "_b": t for name, t in scan_inputs(*shape, seed=1).items()}
+    dy = torch.randn_like(tensors["u"])
+    return tensors, dy, run(on_both_streams(both_streams), tensors, dy, torch.float64)
+
+
+@pytest.mark.parametrize("layout", [None, "channels last"])
+@pytest.mark.parametrize("shape", [(3, 1, 24, 17), (2, 1, 5, 300), (1, 1, 16, 1)])
+def test_bidirectional_scan_matches_oracle(shape, layout, instruction_set, poisoned):
+    tensors, dy, expected = bidirectional_oracle(*shape)
+    if layout:
+        tensors = {name: LAYOUTS[layout](tensor) if tensor.dim() > 2 else tensor for name, tensor in tensors.items()}
+    assert_close(run(on_both_streams(cpu.bidirectional_scan), tensors, dy), expected)
+
+
+def grid_inputs(batch, frames, channels, rank, states=16, directions=4):
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    return {
+        "x": normal(batch, frames, 17, channels),
+        "x_proj_weight": normal(directions, rank + 2 * states, channels) * channels**-0.5,
+        "dt_weight": normal(directions, channels, rank) * 0.3,
+        "dt_bias": normal(directions, channels) - 3,
+        "A": -torch.exp(normal(directions * channels, states)),
+        "D": normal(directions * channels),
+    }
+
+
+def run_grid(scan, tensors, pattern="posemamba", limb_gradient="exact", dtype=None):
+    orders, limb = scan_orders(pattern, *tensors["x"].shape[1:3])
+    dy = torch.randn(tensors["x"].shape, generator=torch.Generator().manual_seed(1))
+    return run(lambda **t: scan(**t, orders=orders, limb=limb, limb_gradient=limb_gradient), tensors, dy, dtype)
+
+
+@functools.cache
+def grid_oracle(pattern, limb_gradient, *shape):
+    tensors = grid_inputs(*shape)
+    scan = functools.partial(grid.grid_scan, selective_scan=reference.selective_scan)
+    return tensors, run_grid(scan, tensors, pattern, limb_gradient, torch.float64)
+
+
+@pytest.mark.parametrize("limb_gradient", ["exact", "published"])
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 5, 32, 2), (1, 1, 5, 1), (1, 16, 24, 3), (5, 2, 48, 4, 5), (1, 9, 128, 8)],
+    ids=lambda shape: "x".join(map(str, shape)),
+)
+def test_grid_scan_matches_oracle(shape, limb_gradient, instruction_set, poisoned):
+    tensors, expected = grid_oracle("posemamba", limb_gradient, *shape)
+    assert_close(run_grid(cpu.grid_scan, tensors, "posemamba", limb_gradient), expected)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_pattern_is_an_order_table(pattern, poisoned):
+    tensors, expected = grid_oracle(pattern, "exact", 2, 5, 24, 2)
+    assert_close(run_grid(cpu.grid_scan, tensors, pattern), expected)
+
+
+def test_published_gradient_differs_through_the_limb_term_only():
+    tensors = grid_oracle("posemamba", "exact", 2, 5, 32, 2)[0]
+    exact = run_grid(cpu.grid_scan, tensors)
+    published = run_grid(cpu.grid_scan, tensors, limb_gradient="published")
+    assert [name for name in exact if not torch.equal(exact[name], published[name])] == ["x"]
+
+
+def test_grid_scan_of_other_layouts_and_half_precision(instruction_set):
+    tensors, expected = grid_oracle("posemamba", "exact", 2, 5, 32, 2)
+    strided = {
+        name: LAYOUTS["channels last"](tensor) if tensor.dim() > 1 else tensor for name, tensor in tensors.items()
+    }
+    assert_close(run_grid(cpu.grid_scan, strided), expected)
+    half = {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    scan = functools.partial(grid.grid_scan, selective_scan=reference.selective_scan)
+    assert_close(run_grid(cpu.grid_scan, half), run_grid(scan, half, dtype=torch.float64), torch.bfloat16)
+
+
+@pytest.mark.parametrize("batch", [1, 70])
+def test_grid_kernel_does_not_depend_on_threads(batch, instruction_set):
+    """Weights of the projections are such that their products, which torch computes, are exact."""
+    tensors = grid_inputs(batch, 2, 72, 3)
+    tensors["x"] = tensors["x"].sign()
+    tensors["x_proj_weight"] = tensors["x_proj_weight"].sign() / 64
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(run_grid(cpu.grid_scan, tensors))
+    finally:
+        torch.set_num_threads(threads)
+    for result in results[1:]:
+        for name in ("y", "dt_weight", "dt_bias", "A", "D"):
+            assert torch.equal(result[name], results[0][name]), name
+
+
+@pytest.mark.parametrize("wrong", ["twice", "outside", "short"])
+def test_wrong_order_tables_are_errors(wrong):
+    orders, limb = scan_orders("posemamba", 2)
+    orders = orders.clone()
+    orders[1, 3] = {"twice": orders[1, 4], "outside": 34, "short": orders[1, 3]}[wrong]
+    with pytest.raises(ValueError, match="^orders"):
+        cpu.grid_scan(**grid_inputs(1, 2, 16, 1), orders=orders[:, 1:] if wrong == "short" else orders, limb=limb)
+
+
+def elementary(x):
+    """exp, softplus and sigmoid of the library."""
+    x = x.float().contiguous()
+    results = [torch.full_like(x, float("nan")) for _ in range(3)]
+    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (x, *results)]
+    cpu.load_library().liftbench_elementary(*pointers, ctypes.c_int64(x.numel()))
+    return results
+
+
+def test_error_bounds_of_elementary_functions(instruction_set):
+    """Relative errors: exp 2.5e-7, plus 8e-8 |x| of the rounding of its argument; 1.6 times that for the others."""
+    x = torch.cat([torch.linspace(-85, 85, 2_000_001), torch.linspace(-1, 1, 200_001), torch.logspace(-30, 0, 1001)])
+    x = torch.cat([x, -x])
+    own = elementary(x)
+    x = x.float().double()
+    expected = x.exp(), x.clamp_min(0) + torch.log1p(torch.exp(-x.abs())), torch.sigmoid(x)
+    bound = 2.5e-7 + 8e-8 * x.abs()
+    for name, value, exact, slack in zip(("exp", "softplus", "sigmoid"), own, expected, (1, 1.6, 1.6), strict=True):
+        assert ((value / exact - 1).abs() <= bound * slack).all(), name
+
+
+def test_elementary_functions_beyond_the_range_of_the_bounds(instruction_set):
+    """exp is 2^-124 at least and 2^126 at most, or nearly; softplus and sigmoid have their limits there."""
+    x = torch.cat([torch.linspace(85, 105, 200_001), torch.logspace(2, 38, 10_001)])
+    for sign in (-1, 1):
+        exp, softplus, sigmoid = (value.double() for value in elementary(sign * x))
+        exact = (sign * x.double()).exp()
+        if sign < 0:
+            for value in (exp, softplus, sigmoid):
+                assert ((value >= 0) & ((value - exact).abs() <= 2**-123)).all()
+        else:
+            assert ((exp >= 2.0**125) | (exp >= exact * (1 - 1e-5))).all() and exp.isfinite().all()
+            assert ((softplus / x.double() - 1).abs() <= 2e-7).all() and (sigmoid == 1).all()
+
+
+def test_ends_of_elementary_functions(instruction_set):
+    inf, nan = float("inf"), float("nan")
+    exp, softplus, sigmoid = elementary(torch.tensor([0.0, -0.0, -90, -1e30, -inf, 90, 1e30, inf, nan]))
+    assert (exp[:2] == 1).all()
+    for low in (exp[2:5], softplus[2:5], sigmoid[2:5]):
+        assert ((low >= 0) & (low < 1e-36)).all()
+    assert (exp[5:8] > 8e37).all() and (sigmoid[5:8] == 1).all()
+    assert softplus[5:8].tolist() == [90, float(torch.tensor(1e30)), inf]
+    assert all(values[8].isnan() for values in (exp, softplus, sigmoid))
+
+
+def test_memory_kept_for_backward_is_a_sixteenth_of_the_states():
+    tensors = scan_inputs(2, 2, 32, 256)
+    kept = torch.ops.liftbench.scan_cpu([tensors[name] for name in NAMES], True)[1]
+    assert kept.numel() <= 2 * 64 * 256 * 16 / 16
+
+
+def test_nothing_is_kept_without_gradients():
+    tensors = scan_inputs(1, 1, 16, 64)
+    assert torch.ops.liftbench.scan_cpu([tensors[name] for name in NAMES], False)[1].numel() == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_errors_name_the_argument(name):
+    tensors = scan_inputs(1, 1, 16, 4)
+    with pytest.raises(ValueError, match=f"^{name} is float64"):
+        cpu.selective_scan(**{**tensors, name: tensors[name].double()})
+    with pytest.raises(ValueError, match=f"^{name} is on meta"):
+        cpu.selective_scan(**{**tensors, name: tensors[name].to("meta")})
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_shapes_that_do_not_fit_are_errors(name):
+    tensors = scan_inputs(1, 1, 16, 4)
+    with pytest.raises(ValueError, match=f"^({name}|u) must"):
+        cpu.selective_scan(**{**tensors, name: tensors[name][:3] if name == "A" else tensors[name][..., :3]})
+
+
+def test_unknown_instruction_set_is_an_error():
+    with pytest.raises(ValueError, match="sse9"):
+        cpu.use_instruction_set("sse9")
+
+
+def test_other_devices_are_refused():
+    assert cpu.unusable("cuda") == "the C++ scan runs on the cpu, not on cuda"
