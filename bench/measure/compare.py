@@ -58,7 +58,7 @@ def measure(first, second, device="cpu", batch=1, call=FORWARD, seconds=10.0, pr
         raise timing.TooBusy(f"{first} and {second} are not compared, the machine was too busy: {reason}.")
     ratio, low, high = ratio_of_medians(*medians)
     return CompareRecord(
-        environment=environment.describe(device),
+        **environment.stamp(device),
         device=device.type,
         clock=meter.clock,
         batch=batch,

@@ -87,7 +87,7 @@ def measure(device="cpu", longest_call_s=None, quick=False, progress=None):
             progress(f"{place.axis} {place.x:,}", i, len(todo))
         points += run.measure(place)
     return ScalingRecord(
-        environment=environment.describe(device, next(filter(None, (one.scan for one in checked.values())))),
+        **environment.stamp(device, next(filter(None, (one.scan for one in checked.values())))),
         device=device.type,
         clock=run.meter.clock,
         quick=quick,

@@ -126,7 +126,7 @@ def measure(device="cpu", longest_call_s=None, quick=False, progress=None):
             progress(f"{plan.case.name}, {plan.call}", i, len(plans))
         comparisons.append(run.compare(plan))
     return ScanRecord(
-        environment=environment.describe(device, kernels.choose(device.type)),
+        **environment.stamp(device, kernels.choose(device.type)),
         device=device.type,
         quick=quick,
         longest_call_s=longest_call_s,

@@ -56,7 +56,7 @@ def measure(name, frames=None, device="cpu", seconds=10.0, batches=BATCHES, prog
         raise timing.TooBusy(f"The speed of {name} is not reported, the machine was too busy: {reason}.")
     output_frames = 1 if timed.kind.output == "centre" else timed.frames
     return SpeedRecord(
-        environment=environment.describe(device, timed.scan),
+        **environment.stamp(device, timed.scan),
         **timed.facts,
         device=device.type,
         data=_data(timed.dataset),

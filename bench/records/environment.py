@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
@@ -32,6 +33,11 @@ class Environment(BaseModel):
     def machine(self):
         """What to call it: the GPU, or the CPU and its threads."""
         return self.gpu or f"{self.cpu}, {self.threads} thread{'s' * (self.threads > 1)}"
+
+
+def stamp(device="cpu", scan_implementation=None):
+    """The fields that every record begins with: when and where it was made."""
+    return {"created_utc": datetime.now(timezone.utc), "environment": describe(device, scan_implementation)}
 
 
 def describe(device="cpu", scan_implementation=None):

@@ -7,7 +7,6 @@ Scans are measured without a model.
 
 import json
 import os
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,7 +25,7 @@ from pydantic import (
 from liftbench.baselines.errors import InputError
 from liftbench.bench.records.environment import Environment
 
-SCHEMA = 3
+SCHEMA = 1
 _LARGEST = 2**63 - 1
 PositiveInt = Annotated[int, Field(gt=0, le=_LARGEST)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=_LARGEST)]
@@ -39,8 +38,8 @@ class _Strict(BaseModel):
 class _Record(_Strict):
     """What every record carries."""
 
-    schema_version: Literal[3] = Field(SCHEMA, alias="schema")
-    created_utc: AwareDatetime = Field(default_factory=lambda: datetime.now(timezone.utc))
+    schema_version: Literal[1] = Field(SCHEMA, alias="schema")
+    created_utc: AwareDatetime
     environment: Environment
 
 
@@ -57,7 +56,7 @@ class ThopCount(_Strict):
 
     parameters: NonNegativeInt
     macs: NonNegativeInt
-    uncounted_modules: dict[str, PositiveInt] | None = None  # class: modules with parameters; None in schema 1
+    uncounted_modules: dict[str, PositiveInt]  # class: modules with parameters that it has no rule for
 
 
 class FvcoreCount(_Strict):
@@ -82,8 +81,7 @@ class ScanCalls(_Strict):
 class CostRecord(_ModelRecord):
     """What one forward pass of one clip costs; the rules stand in `bench.measure.cost.rules`.
 
-    In records of schema 1 what has the default None was not counted, and a product that `linear` runs on strided
-    tensors is called "matrix product". `model` may be `file.py:build`, a module of the user's.
+    `model` may be `file.py:build`, a module of the user's; what cannot be counted of one is None.
     """
 
     kind: Literal["cost"] = "cost"
@@ -93,19 +91,19 @@ class CostRecord(_ModelRecord):
     parameter_names_without_gradient: list[str] = []
     gradient_missing: str | None = None
     buffer_elements: NonNegativeInt
-    activation_bytes_kept_for_backward: NonNegativeInt | None = None
-    activation_bytes_peak_inference: NonNegativeInt | None = None  # None: recorded before this was counted
+    activation_bytes_kept_for_backward: NonNegativeInt | None  # None: `gradient_missing` says why
+    activation_bytes_peak_inference: NonNegativeInt
     thop: ThopCount
-    fvcore: FvcoreCount | None = None
+    fvcore: FvcoreCount
     contraction_macs: NonNegativeInt
     contraction_macs_by_operator: dict[str, NonNegativeInt]
     scan_macs: NonNegativeInt
     scans: list[ScanCalls]
     macs_per_clip: NonNegativeInt  # contractions and scans
     macs_per_output_frame: NonNegativeFloat
-    macs_by_module: dict[str, NonNegativeInt] | None = None  # dotted path: what the module does itself; "": the model
-    elementwise_operations: NonNegativeInt | None = None
-    elementwise_operations_by_operator: dict[str, NonNegativeInt] | None = None
+    macs_by_module: dict[str, NonNegativeInt]  # dotted path: what the module does itself; "": the model
+    elementwise_operations: NonNegativeInt
+    elementwise_operations_by_operator: dict[str, NonNegativeInt]
     uncounted_operator_calls: dict[str, PositiveInt]
 
 
@@ -152,8 +150,8 @@ class SpeedRecord(_ModelRecord, _Settings):
     device: Literal["cpu", "cuda"]
     data: TimedData | None = None  # end to end; None: lifting only, random inputs
     difference: NonNegativeFloat | None = None  # that the parity check found, of the largest value
-    clock: Literal["perf_counter", "CUDA events"] = "perf_counter"
-    other_processes_share: NonNegativeFloat | None = None  # of this process's processors, meanwhile
+    clock: Literal["perf_counter", "CUDA events"]
+    other_processes_share: NonNegativeFloat | None  # of this process's processors, meanwhile
     output_frames: PositiveInt
     latency: Timing
     throughput: Timing  # of the best batch of the sweep
@@ -162,7 +160,7 @@ class SpeedRecord(_ModelRecord, _Settings):
     sweep: list[Timing]  # one timing a batch size, batch 1 first
     sweep_ended_by: str
     peak_memory_method: str  # how it was measured, or why it was not
-    ceilings: Ceilings | None = None
+    ceilings: Ceilings
 
     @property
     def setting(self):
@@ -241,7 +239,7 @@ class Data(_Strict):
     name: str
     sha256: str
     origin: dict
-    protocol: Literal["h36m", "h36m_videopose3d", "mpi_inf_3dhp"] = "h36m"
+    protocol: Literal["h36m", "h36m_videopose3d", "mpi_inf_3dhp"]
     input: Literal["sh", "cpn", "gt"]
     test_frames: PositiveInt
     test_clips: PositiveInt
@@ -290,9 +288,9 @@ class TrainingRecord(_ModelRecord):
     test_mpjpe_mm: list[NonNegativeFloat | None]
     learning_rate: list[NonNegativeFloat]
     epoch_s: list[NonNegativeFloat]
-    data_wait_share: list[NonNegativeFloat] | None = None  # of epoch_s; None in records from before it was measured
+    data_wait_share: list[NonNegativeFloat] | None = None  # of epoch_s; None: not measured
     clips_per_s: NonNegativeFloat
-    processes: PositiveInt = 1  # that trained together
+    processes: PositiveInt  # that trained together
 
     @model_validator(mode="after")
     def _one_entry_an_epoch(self):
@@ -387,8 +385,7 @@ def append(path, record):
 def read(folder):
     """All records of a folder's *.jsonl files, in order of file name and line.
 
-    A record of an older schema is read as one of this. Raises InputError, naming file and line, for a line that is cut
-    short, does not validate or has a newer schema.
+    Raises InputError, naming file and line, for a line that is cut short, does not validate or has another schema.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -414,13 +411,13 @@ def _parse(line, where):
         ) from error
     if not isinstance(content, dict):
         raise InputError(f"{where} is not a JSON object but {type(content).__name__}; remove that line.")
-    if content.get("schema") not in range(1, SCHEMA + 1):
+    if content.get("schema") != SCHEMA:
         raise InputError(
-            f"{where} has schema {content.get('schema')!r} but this version reads schemas 1 to {SCHEMA}; use the "
-            "version that wrote it, or measure again."
+            f"{where} has schema {content.get('schema')!r} but this version reads schema {SCHEMA}; use the version "
+            "that wrote it, or measure again."
         )
     try:
-        return _RECORD.validate_json(json.dumps(content | {"schema": SCHEMA}))  # what is new since has a default
+        return _RECORD.validate_json(line)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

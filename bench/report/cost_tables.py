@@ -4,9 +4,6 @@ from liftbench.bench.measure.cost import rules
 from liftbench.bench.report.results import Missing
 from liftbench.bench.report.tables import Table
 
-_OLD = Missing("measured by schema 1, before this was counted; measure again")
-_EARLIER = Missing("measured before this was counted; measure again")
-
 
 def _measured(results):
     return [(key, results.cost[key]) for key in results.keys if key in results.cost]
@@ -25,24 +22,23 @@ def cost(results):
     }  # fmt: skip
     rows = []
     for key, record in _measured(results):
-        kept, elementwise = record.activation_bytes_kept_for_backward, record.elementwise_operations
-        unlearnt = Missing(record.gradient_missing) if record.gradient_missing else _OLD
-        used, peak = record.parameters_with_gradient, record.activation_bytes_peak_inference
+        kept, used = record.activation_bytes_kept_for_backward, record.parameters_with_gradient
+        untrained = Missing(record.gradient_missing)
         row = {
             "model": key.name,
             "frames": key.frames,
             "output frames": record.output_frames,
             "parameters": record.parameters,
-            "parameters in use": unlearnt if used is None else used,
+            "parameters in use": untrained if used is None else used,
             "buffers": record.buffer_elements,
-            "kept for backward, MiB": unlearnt if kept is None else kept / 2**20,
-            "peak of inference, MiB": _EARLIER if peak is None else peak / 2**20,
+            "kept for backward, MiB": untrained if kept is None else kept / 2**20,
+            "peak of inference, MiB": record.activation_bytes_peak_inference / 2**20,
             "MACs per sliding-window frame, M": (
                 record.macs_per_clip / 1e6
                 if record.output_frames == 1
                 else Missing("it answers for every frame of a clip at once, and needs no sliding window")
             ),
-            "elementwise operations, M": _OLD if elementwise is None else elementwise / 1e6,
+            "elementwise operations, M": record.elementwise_operations / 1e6,
         }
         macs = {"": record.macs_per_clip, " by thop": record.thop.macs, " by fvcore": _fvcore(record)}
         for counter, clip in macs.items():
@@ -55,8 +51,6 @@ def cost(results):
 
 
 def _fvcore(record):
-    if record.fvcore is None:
-        return _OLD
     return Missing(record.fvcore.missing) if record.fvcore.macs is None else record.fvcore.macs
 
 
@@ -72,18 +66,18 @@ def cost_by_operator(results):
     }  # fmt: skip
     rows = []
     for key, record in measured:
-        by_operator, elementwise = record.contraction_macs_by_operator, record.elementwise_operations_by_operator
+        by_operator = record.contraction_macs_by_operator
         row = {
             "model": key.name,
             "frames": key.frames,
             "contractions, M MACs": record.contraction_macs / 1e6,
             "scan, M MACs": record.scan_macs / 1e6,
             "total, M MACs": record.macs_per_clip / 1e6,
-            "elementwise operations by operator, M": (
-                _OLD if elementwise is None else _list({name: f"{n / 1e6:,.2f}" for name, n in elementwise.items()})
+            "elementwise operations by operator, M": _list(
+                {name: f"{n / 1e6:,.2f}" for name, n in record.elementwise_operations_by_operator.items()}
             ),
             "operators not counted, and their calls": _list(record.uncounted_operator_calls),
-            thop: _OLD if record.thop.uncounted_modules is None else _list(record.thop.uncounted_modules),
+            thop: _list(record.thop.uncounted_modules),
             fvcore: (
                 missing
                 if isinstance(missing := _fvcore(record), Missing)
@@ -116,9 +110,9 @@ def cost_by_module(results):
 
 def by_group(record):
     """MACs by the first two names of the modules' paths, with the lists between and behind them: STEblocks.*.op holds
-    STEblocks.*.op.in_proj. Empty for a record of schema 1."""
+    STEblocks.*.op.in_proj."""
     groups = {}
-    for path, macs in (record.macs_by_module or {}).items():
+    for path, macs in record.macs_by_module.items():
         group = _group(path)
         groups[group] = groups.get(group, 0) + macs
     return groups

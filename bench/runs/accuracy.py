@@ -93,7 +93,7 @@ def evaluate(weights, dataset, device, scan_implementation, progress=None):
     model = weights.model.to(device)
     result = inference.evaluate(model, weights.model_name, dataset, weights.frames, device=device, progress=progress)
     return records.AccuracyRecord(
-        environment=environment.describe(device, _scan_of(model, scan_implementation)),
+        **environment.stamp(device, _scan_of(model, scan_implementation)),
         model=weights.model_name,
         frames=weights.frames,
         numbers=weights.numbers,
@@ -114,7 +114,7 @@ def record_training(folder, recipe, dataset, history, device, scan_implementatio
     columns = {key: [row[key] for row in history] for key in history[0]}
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
     record = records.TrainingRecord(
-        environment=environment.describe(device, _scan_of(model, scan_implementation)),
+        **environment.stamp(device, _scan_of(model, scan_implementation)),
         model=recipe.model,
         frames=recipe.frames,
         numbers=_of_forward_pass(recipe.numbers),

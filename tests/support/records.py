@@ -36,7 +36,7 @@ def of(model, minutes=0, **fields):
 
 def data(origin=SYNTHETIC, sha="a", input="sh"):
     return {
-        "name": "h36m.pkl", "sha256": sha * 64, "origin": origin, "input": input,
+        "name": "h36m.pkl", "sha256": sha * 64, "origin": origin, "protocol": "h36m", "input": input,
         "test_frames": 8100, "test_clips": 300,
     }  # fmt: skip
 
@@ -45,10 +45,12 @@ def cost(model, parameters=10, contraction=100, scan=0, thop=(10, 100), output_f
     fields = of(model, **fields)
     return records.CostRecord(
         **fields, output_frames=output_frames, parameters=parameters, parameters_with_gradient=parameters,
-        parameter_names_without_gradient=[], buffer_elements=0, thop={"parameters": thop[0], "macs": thop[1]},
+        parameter_names_without_gradient=[], buffer_elements=0, fvcore={"macs": contraction},
+        thop={"parameters": thop[0], "macs": thop[1], "uncounted_modules": {}},
         contraction_macs=contraction, contraction_macs_by_operator={"linear": contraction}, scan_macs=scan, scans=[],
         macs_per_clip=contraction + scan, macs_per_output_frame=(contraction + scan) / output_frames,
         macs_by_module={"head": contraction + scan}, uncounted_operator_calls={"sort": 20},
+        elementwise_operations=30, elementwise_operations_by_operator={"gelu": 30},
         activation_bytes_kept_for_backward=100 * parameters, activation_bytes_peak_inference=10 * parameters,
     )  # fmt: skip
 
@@ -69,6 +71,8 @@ def speed(model, ms=10.0, output_frames=243, **fields):
         **of(model, **fields), device="cpu", output_frames=output_frames, latency=timing(1, ms), throughput=best,
         throughput_clips_per_s=clips_per_s, throughput_output_frames_per_s=clips_per_s * output_frames,
         sweep=[timing(1, ms), best], sweep_ended_by="time limit", peak_memory_method="not measured: a test",
+        clock="perf_counter", other_processes_share=0.0,
+        ceilings={"bandwidth_gb_per_s": 40, "product_gflop_per_s": 130},
     )  # fmt: skip
 
 
@@ -89,7 +93,7 @@ def training(model, mpjpe=60.0, epochs=12, **fields):
     return records.TrainingRecord(
         **of(model, **fields), data=data(), recipe={}, epochs=list(range(epochs)),
         loss=[0.05 + mpjpe / 1000 + 0.4 * x for x in decay], test_mpjpe_mm=[mpjpe + 200 * x for x in decay],
-        learning_rate=[1e-3] * epochs, epoch_s=[3.0] * epochs, clips_per_s=200.0,
+        learning_rate=[1e-3] * epochs, epoch_s=[3.0] * epochs, clips_per_s=200.0, processes=1,
     )  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def _record(module, seen, **fields):
     output_frames = seen.output.shape[1]
     contraction_macs, scan_macs = seen.contraction_macs.total(), sum(scan.calls * scan.macs_per_call for scan in scans)
     return CostRecord(
-        environment=environment.describe(),
+        **environment.stamp(),
         output_frames=output_frames,
         parameters=sum(value.numel() for value in module.parameters()),
         buffer_elements=sum(buffer.numel() for buffer in module.buffers()),

@@ -1,6 +1,5 @@
 """Counts against closed forms, of every registered model and of one block of every kind; other counters; no traces."""
 
-import json
 import random
 import sys
 
@@ -17,7 +16,7 @@ from liftbench.bench import cli
 from liftbench.bench.measure import cost
 from liftbench.bench.measure.cost import rules
 from liftbench.bench.measure.cost.plain import plain_graph, twin
-from liftbench.bench.records.records import SCHEMA, CostRecord
+from liftbench.bench.records.records import CostRecord
 from liftbench.bench.report import cost_tables
 from liftbench.bench.report.results import Missing, Results
 from liftbench.mdtf.model import GraphMixer, Mixer
@@ -763,16 +762,3 @@ def test_modules_are_grouped_by_two_names():
     ]  # fmt: skip
     assert groups["STEblocks.*.mlp"] == 2 * 3 * 17 * (2 * 32 * 64)
     assert sum(groups.values()) == record.macs_per_clip
-
-
-def test_a_record_of_schema_1_has_dashes_for_what_it_did_not_count():
-    line = (ROOT / "tests" / "golden" / "records_schema_1.jsonl").read_text().splitlines()[0]
-    record = CostRecord.model_validate_json(json.dumps(json.loads(line) | {"schema": SCHEMA}))
-    results = Results([record], PUBLISHED)
-    row = cost_tables.cost(results).rows[0]
-    assert row["MACs, M"] == record.macs_per_clip / 1e6
-    for column in ("MACs by fvcore, M", "elementwise operations, M", "kept for backward, MiB"):
-        assert "schema 1" in row[column].reason
-    assert row["peak of inference, MiB"] == Missing("measured before this was counted; measure again")
-    assert "schema 1" in cost_tables.cost_by_operator(results).rows[0]["elementwise operations by operator, M"].reason
-    assert cost_tables.cost_by_module(results).rows == []

@@ -5,20 +5,18 @@ import pytest
 
 from liftbench.baselines.errors import InputError
 from liftbench.bench.records import environment, exchange, records
-from support import GOLDEN
 from support.records import accuracy, cost, data, speed
-
-SCHEMA_1 = GOLDEN / "records_schema_1.jsonl"  # a line of each kind that was measured then
+from support.records import training as trained
 
 
 def training(**changes):
     fields = {
-        "environment": environment.describe(),
+        **environment.stamp(),
         "model": "mlp",
         "frames": 81,
         "data": {
-            "name": "toy.pkl", "sha256": "0" * 64, "origin": {"kind": "synthetic", "seed": 0}, "input": "sh",
-            "test_frames": 810, "test_clips": 10,
+            "name": "toy.pkl", "sha256": "0" * 64, "origin": {"kind": "synthetic", "seed": 0}, "protocol": "h36m",
+            "input": "sh", "test_frames": 810, "test_clips": 10,
         },
         "recipe": {"loss": {"mpjpe": 1.0}},
         "epochs": [0, 1],
@@ -27,6 +25,7 @@ def training(**changes):
         "learning_rate": [1e-3, 9.9e-4],
         "epoch_s": [1.5, 1.25],
         "clips_per_s": 100.0,
+        "processes": 1,
     }  # fmt: skip
     return records.TrainingRecord(**fields | changes)
 
@@ -42,7 +41,7 @@ def test_a_line_names_schema_kind_time_and_environment(tmp_path):
     records.append(tmp_path / "a.jsonl", training())
     (line,) = (tmp_path / "a.jsonl").read_text().splitlines()
     content = json.loads(line)
-    assert content["schema"] == 3
+    assert content["schema"] == 1
     assert content["kind"] == "training"
     assert content["created_utc"].endswith("Z")
     assert content["environment"]["torch"] == __import__("torch").__version__
@@ -85,7 +84,7 @@ def test_a_torn_line_is_named_and_does_not_spoil_the_next(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"schema": 4}, r"line 1 has schema 4 but this version reads schemas 1 to 3"),
+        ({"schema": 4}, r"line 1 has schema 4 but this version reads schema 1"),
         ({"schema": None}, r"line 1 has schema None"),
         ({"speed_ms": 3}, r"line 1, key training\.speed_ms: Extra inputs are not permitted"),
         ({"clips_per_s": "fast"}, r"line 1, key training\.clips_per_s: Input should be a valid number"),
@@ -134,24 +133,12 @@ def test_commit_and_dirt_are_those_of_the_checkout(tmp_path):
     assert environment._git(tmp_path.resolve() / "results") == (None, None)
 
 
-def test_records_of_schema_1_are_read_as_records_of_today(tmp_path):
-    (tmp_path / "old.jsonl").write_bytes(SCHEMA_1.read_bytes())
-    old = records.read(tmp_path)
-    lines = [json.loads(line) for line in SCHEMA_1.read_text().splitlines()]
-    assert [record.kind for record in old] == ["cost", "speed", "accuracy", "training"]
-    assert {line["schema"] for line in lines} == {1}
-    for record, line in zip(old, lines, strict=True):
-        if "data" in line:
-            line["data"]["protocol"] = "h36m"  # the only one there was
-        written = json.loads(record.model_dump_json(by_alias=True))
-        assert {key: written[key] for key in line if key not in ("schema", "thop")} == {
-            key: value for key, value in line.items() if key not in ("schema", "thop")
-        }
-        assert written["schema"] == records.SCHEMA
-        records.append(tmp_path / "new" / "a.jsonl", record)
-    assert records.read(tmp_path / "new") == old
-    first = old[0]
-    assert first.fvcore is first.macs_by_module is first.elementwise_operations is first.thop.uncounted_modules is None
+def test_a_record_without_its_time_is_refused_instead_of_dated(tmp_path):
+    content = json.loads(training().model_dump_json(by_alias=True))
+    del content["created_utc"]
+    (tmp_path / "a.jsonl").write_text(json.dumps(content) + "\n")
+    with pytest.raises(InputError, match=r"a\.jsonl, line 1, key training\.created_utc: Field required"):
+        records.read(tmp_path)
 
 
 def folder_of(path, *written):
@@ -163,14 +150,13 @@ def folder_of(path, *written):
 def test_merging_drops_what_is_there_twice_and_keeps_the_order_of_time(tmp_path):
     both, here, there = cost("mlp", minutes=1), speed("mlp", 2.0), cost("lstm", minutes=2)
     a = folder_of(tmp_path / "a", there, both, here)
-    b = folder_of(tmp_path / "b", both)
-    (b / "old.jsonl").write_bytes(SCHEMA_1.read_bytes())
-    assert exchange.merge([a, b], tmp_path / "c") == 3 + 4
+    b = folder_of(tmp_path / "b", both, cost("transformer", minutes=3), accuracy("mlp"), trained("mlp"))
+    assert exchange.merge([a, b], tmp_path / "c") == 3 + 3
     merged = records.read(tmp_path / "c")
     assert {path.name for path in (tmp_path / "c").iterdir()} == {
         "cost.jsonl", "speed.jsonl", "accuracy.jsonl", "training.jsonl",
     }  # fmt: skip
-    assert [one for one in merged if one.kind == "cost"] == [both, there, records.read(b)[1]]
+    assert [one for one in merged if one.kind == "cost"] == [both, there, cost("transformer", minutes=3)]
     assert exchange.merge([tmp_path / "c", a], tmp_path / "d") == len(merged)
     assert records.read(tmp_path / "d") == merged
     with pytest.raises(InputError, match="c holds records already; choose a new folder"):
