@@ -1,4 +1,10 @@
-from pathlib import PurePosixPath
+"""What an installation holds, and that nothing on the import path can take its place."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -6,6 +12,13 @@ from support import ROOT
 
 NOT_INSTALLED = {".md", ".cpp", ".h", ".so", ".pyc", ".py", ".typed"}  # or by other means than package data
 CODE = ("baselines", "bench", "kernels", "lstm_transformer", "mdtf", "pose3dm", "posemamba")
+RUN_A_MODEL = """
+import kernels, torch, liftbench
+assert kernels.WHOSE == "another project's", kernels.__file__
+assert "liftbench.kernels" not in kernels.__name__
+pose = liftbench.create_model("posemamba_toy")(torch.zeros(1, 9, 17, 2))
+print(tuple(pose.shape), liftbench.__file__)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -14,24 +27,20 @@ def setuptools():
     return pytest.importorskip("tomllib").loads(text)["tool"]["setuptools"]
 
 
-def folder_of(package, setuptools):
+def folder_of(package):
     """The folder of an installed package, as `package-dir` maps it."""
-    inside = package.removeprefix("liftbench.").replace(".", "/")
-    return ROOT / ("liftbench" if package == "liftbench" else inside)
+    return ROOT / ("liftbench" if package == "liftbench" else package.removeprefix("liftbench.").replace(".", "/"))
 
 
 def test_every_package_is_installed(setuptools):
-    tree = {
-        ".".join(("liftbench", *file.relative_to(ROOT).parent.parts))
-        for top in CODE
-        for file in (ROOT / top).rglob("*.py")
-    }
+    files = [file for top in CODE for file in (ROOT / top).rglob("*.py")]
+    tree = {".".join(("liftbench", *file.relative_to(ROOT).parent.parts)) for file in files}
     assert tree | {"liftbench", "liftbench.configs", "liftbench.results"} == set(setuptools["packages"])
-    assert all((folder_of(package, setuptools) / "__init__.py").is_file() for package in setuptools["packages"])
+    assert all((folder_of(package) / "__init__.py").is_file() for package in setuptools["packages"])
 
 
 def test_every_data_file_is_installed(setuptools):
-    packages = {folder_of(name, setuptools): name for name in setuptools["packages"] if name != "liftbench.results"}
+    packages = {folder_of(name): name for name in setuptools["packages"] if name != "liftbench.results"}
     data = {
         path for folder in packages for path in folder.rglob("*") if path.is_file() and path.suffix not in NOT_INSTALLED
     }
@@ -44,3 +53,75 @@ def test_every_data_file_is_installed(setuptools):
     }
     assert data == installed
     assert {"h36m_cameras.json", "report.html.j2", "report.css", "posemamba_s.yaml"} <= {path.name for path in data}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the tracked files, so that a build leaves nothing in this tree."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith("tests/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", checkout, "--no-deps", "--no-build-isolation", "--wheel-dir", folder)
+    (built,) = folder.glob("liftbench-*.whl")
+    return built
+
+
+def pip(*arguments):
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def environment_with(folder, *install):
+    """The Python of a new virtual environment that sees this one's other packages, with liftbench installed anew."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin/python"
+    (site,) = (folder / "lib").glob("python*/site-packages")
+    paths = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    (site / "others.pth").write_text("\n".join(dict.fromkeys([*paths, sysconfig.get_paths()["purelib"]])))
+    pip("--python", python, "install", "--no-deps", "--no-build-isolation", *install)
+    return python, site
+
+
+def run(python, *arguments, cwd):
+    done = subprocess.run([python, *map(str, arguments)], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("kind", ["wheel", "editable"])
+def test_another_package_named_kernels_changes_nothing(kind, request, checkout, tmp_path, monkeypatch):
+    if kind == "wheel":
+        install = [request.getfixturevalue("wheel")]
+    else:
+        monkeypatch.setenv("CC", "false")  # without its C++ library, to save the second compilation
+        install = ["--editable", checkout]
+    python, site = environment_with(tmp_path / "venv", *install)
+    (site / "kernels").mkdir()
+    (site / "kernels/__init__.py").write_text('WHOSE = "another project\'s"\n')
+    (site / "kernels-1.0.dist-info").mkdir()
+    (site / "kernels-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: kernels\nVersion: 1.0\n")
+    shape, where = run(python, "-c", RUN_A_MODEL, cwd=tmp_path).rsplit(maxsplit=1)
+    assert shape == "(1, 9, 17, 3)"
+    assert Path(where).is_relative_to(tmp_path if kind == "wheel" else checkout)
+
+
+def test_importing_liftbench_imports_no_torch():
+    code = "import sys, liftbench; print(sorted(liftbench.__all__)); assert 'torch' not in sys.modules"
+    assert "create_model" in run(sys.executable, "-c", code, cwd=ROOT)
+
+
+def test_every_public_name_is_there():
+    code = "import liftbench; print(all(callable(getattr(liftbench, name)) for name in liftbench.__all__))"
+    assert run(sys.executable, "-c", code, cwd=ROOT).strip() == "True"
