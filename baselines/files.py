@@ -1,45 +1,141 @@
-"""Writing files so that a reader never sees half of one, and digests of files."""
+"""Reading YAML, writing files so that a reader never sees half of one, and digests of files."""
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from liftbench.baselines.errors import InputError
 
 _BLOCK_BYTES = 1 << 22
+_YAML_BYTES = 1 << 16  # a recipe has 1 kB; the parser takes about a second for this many
+
+
+def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
+    """Read the `key: value` lines of a YAML file: strings, numbers, booleans, None, lists and dicts with string keys.
+
+    what: what the file is, for messages, such as "the recipe". Work and memory are bounded by the size of the file: at
+    most 64 kB, no aliases, no key twice, no tag that makes anything else.
+    Raises InputError, one sentence, for everything that cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_YAML_BYTES + 1)
+        if len(content) > _YAML_BYTES:
+            raise yaml.YAMLError(f"it is larger than {_YAML_BYTES // 1024} kB")
+        values = yaml.load(content.decode("utf-8"), _Loader)
+        if not isinstance(values, dict):
+            raise yaml.YAMLError("it holds no 'key: value' lines")
+    except OSError as error:
+        raise InputError(f"Cannot read {what} {path}: {error.strerror}. Check the path.") from None
+    except RecursionError:
+        raise InputError(f"Cannot read {what} {path}: it is nested too deeply. Write it flat.") from None
+    except (yaml.YAMLError, ValueError, LookupError, ArithmeticError) as error:  # !!int 1.0, !!float "", 1:1:...:1.0
+        raise InputError(f"Cannot read {what} {path}: {_problem(error)}. Correct the file.") from None
+    return values
+
+
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
+
+
+class _Loader(yaml.SafeLoader):
+    """Strings, numbers, booleans, null, lists and dicts; what could cost more than it is long is refused."""
+
+    yaml_constructors = {
+        tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag in {None, *_PLAIN_TAGS}
+    }
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag in _PLAIN_TAGS]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            _refuse("an alias is not allowed", self.peek_event())
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        known = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+                _refuse("a key is not a word", key)
+            if key.value in known:
+                _refuse(f"key {key.value[:40]} is given twice", key)
+            known.add(key.value)
+        return super().construct_mapping(node, deep)
+
+    def construct_integer(self, node):
+        value = self.construct_yaml_int(node)
+        if value.bit_length() > 64:
+            _refuse("a number has more than 64 bits", node)
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
+
+
+def _refuse(problem, node):
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def _problem(error):
+    """What is wrong with a YAML file, in one short line."""
+    text = getattr(error, "problem", None) or str(error) or "a value is empty"
+    text = " ".join(text.split())
+    mark = getattr(error, "problem_mark", None)
+    return (f"line {mark.line + 1}: " if mark else "") + (text if len(text) <= 160 else f"{text[:157]}...")
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it takes the place of `path`, else it is removed.
 
-    Makes the folder where it is missing. Raises InputError where the folder cannot be written to.
+    Every file of this project is written through here; to write several or none, enter one of these for each before
+    the first is written. Makes the folder where it is missing, and removes what killed writers of the same file left
+    there. Raises InputError where the folder cannot be written to or the disk is full.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            _remove_abandoned(abandoned)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     except OSError as error:
-        raise InputError(
-            f"Cannot write to {path}: {error.strerror}; choose another folder or free the disk."
-        ) from error
-    os.close(handle)
+        raise _cannot_write(path, error) from None
     temporary = Path(temporary)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # held while the file is written: it is not abandoned
         yield temporary
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)  # what a plain open() would have given
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror}; choose another folder or free the disk.") from error
+        raise _cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
-def sha256(path, advance=lambda size: None):
+def _remove_abandoned(temporary):
+    """Remove a temporary file unless a living process holds its lock."""
+    with contextlib.suppress(OSError), open(temporary, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        temporary.unlink()
+
+
+def _cannot_write(path, error):
+    return InputError(f"Cannot write {path}: {error.strerror or error}. Choose another folder or free the disk.")
+
+
+def sha256(path: str | Path, advance: Callable[[int], None] = lambda size: None) -> str:
     """SHA-256 of a file; of a folder, that of what `sha256sum` prints for the files in it, sorted by name.
 
     advance(size) is called for the bytes just read. Raises InputError for a file that cannot be read.
@@ -55,5 +151,5 @@ def sha256(path, advance=lambda size: None):
                 digest.update(block)
                 advance(len(block))
     except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}): make it readable") from None
+        raise InputError(f"Cannot read {path}: {error.strerror}. Make it readable.") from None
     return digest.hexdigest()

@@ -1,10 +1,8 @@
 """A training recipe: one validated YAML file, one published table row (or its toy twin)."""
 
 import difflib
-from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -17,6 +15,7 @@ from pydantic import (
 )
 
 from liftbench.baselines.errors import InputError
+from liftbench.baselines.files import read_yaml
 from liftbench.baselines.registry import entry
 from liftbench.baselines.training.losses import TERMS
 
@@ -151,15 +150,7 @@ class Recipe(BaseModel):
 
 def read_recipe(path, **overrides):
     """Read and validate a recipe file; overrides replace its values. Raises InputError naming file and key."""
-    path = Path(path)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read the recipe {path} ({error.__class__.__name__}); check the path.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date or a number that cannot be
-        raise InputError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"The recipe {path} must be a list of 'key: value' lines.")
+    content = read_yaml(path, "the recipe")
     try:
         return Recipe.model_validate(content | overrides)
     except ValidationError as error:
@@ -173,17 +164,6 @@ def read_recipe(path, **overrides):
             message = f"is no setting of a recipe{_nearest(str(first['loc'][-1]), known.model_fields)}"
         where = f", key {key}" if key else ""
         raise InputError(f"The recipe {path}{where}: {message}{'' if message[-1] in '.?' else '.'}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML's own keeps the last without a word."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                raise yaml.YAMLError(f"key {key} is given twice")
-        return super().construct_mapping(node, deep)
 
 
 def _nearest(word, known):

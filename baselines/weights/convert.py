@@ -124,7 +124,8 @@ def convert(paths, out=None, model=None, origins=None):
         ],
     }
     with replacing(out.with_suffix(".json")) as beside, replacing(out) as temporary:
-        safetensors.torch.save_file(kept, temporary, {key: json.dumps(value) for key, value in metadata.items()})
+        metadata = {key: json.dumps(value) for key, value in metadata.items()}
+        temporary.write_bytes(safetensors.torch.save(kept, metadata))  # save_file hides what the disk says
         provenance["sha256"] = sha256(temporary)
         beside.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
     return out, provenance

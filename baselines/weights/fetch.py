@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from liftbench.baselines.errors import InputError
-from liftbench.baselines.files import sha256
+from liftbench.baselines.files import read_yaml, sha256
 from liftbench.baselines.registry import entry
 from liftbench.baselines.weights.convert import convert, new_file
 
@@ -78,16 +77,13 @@ def hosts(path=None):
     found = {}
     for source in [Path(__file__).with_name("checkpoints.yaml"), *([path] if path else [])]:
         try:
-            found |= TypeAdapter(dict[str, Hosted]).validate_python(yaml.safe_load(Path(source).read_text("utf-8")))
+            found |= TypeAdapter(dict[str, Hosted]).validate_python(read_yaml(source, "the list of checkpoints"))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise InputError(
                 f"{source}: {place or 'the file'}: {first['msg']}; see baselines/checkpoints.yaml."
             ) from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"Cannot read the list of checkpoints {source}: {reason}.") from error
     return found
 
 

@@ -96,13 +96,13 @@ def test_published_posemamba_recipe(variant):
         ("total_variation: {order: 0.5}", "key total_variation.weight: Field required"),
         ("total_variation: {order: 0.5, weight: 1, ordr: 1}", "total_variation.ordr: is no setting .* mean order"),
         ("total_variation: {order: 0.5, weight: 1}", "yaml: total_variation is of poses over time, but here mlp"),
-        ("frames: [", "is not valid YAML"),
-        ("model: 2020-13-45", "is not valid YAML: month must be in 1..12"),
-        ("frames: " + "[" * 10_000, "is not valid YAML: maximum recursion depth"),
-        ("epochs: 2\nepochs: 3", "is not valid YAML: key epochs is given twice"),
+        ("frames: [", "Cannot read the recipe .*: line .*expected"),
+        ("model: 2020-13-45", "There is no model named '2020-13-45'"),
+        ("frames: " + "[" * 10_000, "Cannot read the recipe .*: it is nested too deeply"),
+        ("epochs: 2\nepochs: 3", "Cannot read the recipe .*: line .*: key epochs is given twice"),
         ("loss: {mpjpe: -1}", "key loss.mpjpe: Input should be greater than 0"),
         ("learning_rate_decay: 9.9", "key learning_rate_decay: Input should be less than or equal to 1"),
-        ("1: 2", "key 1: Keys should be strings"),
+        ("1: 2", "line .*: a key is not a word"),
     ],
 )
 def test_wrong_recipes(tmp_path, change, message):
@@ -391,5 +391,5 @@ def test_numbers_that_make_no_model(name, numbers):
 
 def test_folder_that_cannot_be_made(synthetic_dataset, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Cannot write to .*run"):
+    with pytest.raises(InputError, match="Cannot write .*run"):
         train(Recipe(**MLP), synthetic_dataset, tmp_path / "file" / "run", "cpu")

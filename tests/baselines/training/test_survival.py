@@ -194,7 +194,7 @@ def test_a_full_disk_loses_nothing(synthetic_dataset, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
 
     try:
-        with pytest.raises(InputError, match="Cannot write .*last.ckpt: File too large; .* free the disk"):
+        with pytest.raises(InputError, match="Cannot write .*last.ckpt: File too large. .* free the disk"):
             train(recipe, synthetic_dataset, folder, "cpu", on_epoch=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -211,7 +211,7 @@ def test_read_only_folder(synthetic_dataset, tmp_path, monkeypatch):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
-    with pytest.raises(InputError, match="Cannot write to .*run.*: Read-only file system"):
+    with pytest.raises(InputError, match="Cannot write .*run.*: Read-only file system"):
         train(Recipe(**MLP), synthetic_dataset, tmp_path / "run", "cpu")
 
 

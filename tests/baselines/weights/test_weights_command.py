@@ -553,7 +553,7 @@ def test_the_list_of_hosts(tmp_path):
         ),
         ("posemamba_s: {pages: a}", "posemamba_s.page: Field required"),
         ("[", "Cannot read the list of checkpoints"),
-        ("", "the file: "),
+        ("", "holds no 'key: value' lines"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=pattern):

@@ -92,7 +92,7 @@ def test_a_refused_start_leaves_no_trace(tmp_path, run):
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
-        ("recipe.yaml", b"model: [", "recipe.yaml is not valid YAML"),
+        ("recipe.yaml", b"model: [", "Cannot read the recipe .*recipe.yaml: line 1"),
         ("recipe.yaml", None, "Cannot read the recipe .*recipe.yaml"),
         ("log.csv", b"\xff\xfe\x00", "log.csv is not a table of epochs"),
         ("log.csv", b"epoch,loss\n0,\n", "log.csv is not a table of epochs"),

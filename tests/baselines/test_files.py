@@ -1,0 +1,122 @@
+"""One function reads every YAML file, one helper writes every file."""
+
+import contextlib
+import resource
+import subprocess
+import sys
+import time
+
+import pytest
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.files import read_yaml, replacing
+
+
+def test_plain_yaml_is_read(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a: 1\nb: [1.5, true, null, word]\nc: {d: 2e-4, e: 2020-01-01}\nf: 0x10\n")
+    content = {"a": 1, "b": [1.5, True, None, "word"], "c": {"d": "2e-4", "e": "2020-01-01"}, "f": 16}
+    assert read_yaml(path, "the list") == content, "as PyYAML reads YAML 1.1, dates aside"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "it holds no 'key: value' lines"),
+        ("- a", "it holds no 'key: value' lines"),
+        ("a: 1\na: 2", "line 2: key a is given twice"),
+        ("a: {b: 1, b: 2}", "line 1: key b is given twice"),
+        ("1: 2", "line 1: a key is not a word"),
+        ("? [a]\n: 2", "line 1: a key is not a word"),
+        ("? !!str [a]\n: 2", "line 1: a key is not a word"),
+        ("a: [", "line 1: expected the node content, but found '<stream end>'"),
+        ("a: " + "[" * 500, "it is nested too deeply"),
+        ("a: " + "[" * 60_000, "it is nested too deeply"),
+        ("a: &x [1]\nb: *x", "line 2: an alias is not allowed"),
+        ('a: !!int "1.0"', "invalid literal for int"),
+        ('a: !!float ""', "string index out of range"),
+        ("a: !!bool maybe", "'maybe'"),
+        ("a: !!int [1]", "line 1: expected a scalar node, but found sequence"),
+        ("a: !!map [1]", "line 1: expected a mapping node, but found sequence"),
+        ("a: !!omap [1]", "line 1: could not determine a constructor for the tag"),
+        ("a: !!pairs {b: 1}", "line 1: could not determine a constructor for the tag"),
+        ("a: !!python/object:os.system {}", "line 1: could not determine a constructor for the tag"),
+        ("a: !" + "x" * 1000, "line 1: could not determine a constructor for the tag"),
+        ("a: " + "9" * 5000, "Exceeds the limit"),
+        ("a: 0x" + "f" * 5000, "line 1: a number has more than 64 bits"),
+        ("a: 1" + ":1" * 20_000, "line 1: a number has more than 64 bits"),
+        ("a: 1" + ":1" * 2000 + ":1.5", "int too large to convert to float"),
+        ("".join(f"k{number}: 1\n" for number in range(30_000)), "it is larger than 64 kB"),
+        ("a: \x07", "unacceptable character"),
+    ],
+)
+def test_hostile_yaml_is_refused_in_one_short_sentence(tmp_path, text, problem):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    start = time.process_time()
+    with pytest.raises(InputError) as caught:
+        read_yaml(path, "the list")
+    assert time.process_time() - start < 5, "bounded by the size of the file"
+    message = str(caught.value)
+    assert message.startswith(f"Cannot read the list {path}: {problem}"), message
+    assert message.endswith(" file.") or message.endswith(" flat."), message
+    assert "\n" not in message and len(message) < len(str(path)) + 250
+
+
+def test_unreadable_yaml(tmp_path):
+    with pytest.raises(InputError, match="Cannot read the list .*none.yaml: No such file or directory. Check the path"):
+        read_yaml(tmp_path / "none.yaml", "the list")
+    with pytest.raises(InputError, match="Is a directory"):
+        read_yaml(tmp_path, "the list")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="codec can't decode"):
+        read_yaml(tmp_path / "binary.yaml", "the list")
+
+
+def test_many_keys_take_time_in_proportion(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("".join(f"k{number}: 1\n" for number in range(6000)))
+    assert len(read_yaml(path, "the list")) == 6000
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a" / "file"
+    with replacing(path) as temporary:
+        temporary.write_text("old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # the system refuses larger files, as a full disk
+        message = "^Cannot write .*file: File too large. Choose another folder or free the disk.$"
+        with pytest.raises(InputError, match=message), replacing(path) as temporary:
+            temporary.write_bytes(bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "old" and [file.name for file in path.parent.iterdir()] == ["file"]
+
+
+def test_several_files_or_none(tmp_path):
+    with pytest.raises(InputError, match="Cannot write .*b: "), contextlib.ExitStack() as stack:
+        files = [stack.enter_context(replacing(tmp_path / name)) for name in "ab"]
+        files[0].write_text("whole")
+        raise OSError(28, "No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_what_a_living_one_writes_is_not(tmp_path):
+    code = (
+        "import sys, time; from liftbench.baselines.files import replacing\n"
+        "with replacing(sys.argv[1]) as temporary:\n    print('ready', flush=True); time.sleep(60)"
+    )
+    path = tmp_path / "data[1].pkl"
+    killed = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE)
+    killed.stdout.readline()
+    with replacing(path) as temporary:
+        temporary.write_text("mine")
+        assert len(list(tmp_path.glob(".*.tmp"))) == 2, "another writer is at work"
+    killed.kill()
+    killed.communicate()
+    assert len(list(tmp_path.glob(".*.tmp"))) == 1
+    with replacing(path) as temporary:
+        temporary.write_text("next")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "next"
