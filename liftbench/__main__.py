@@ -2,4 +2,5 @@
 
 from liftbench.bench.cli import main
 
-main()
+if __name__ == "__main__":  # not in the workers that multiprocessing spawns
+    main()

@@ -1,5 +1,6 @@
 """The command `liftbench`: each command is a few lines over one function of the package."""
 
+import importlib.metadata
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from liftbench.bench.cli import data, measure, records, runs, training, weights
+from liftbench.bench.cli import data, measure, process, records, runs, training, weights
 from liftbench.bench.cli.common import RECORDS, Records, choose_device, out
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    help="Reproduce, measure and compare monocular 3D human pose lifting.",
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.command()(training.train)
 app.command()(training.evaluate)
 app.command()(runs.sweep)
@@ -30,6 +26,7 @@ app.add_typer(records.app, name="records")
 
 def main():
     """Run the command line; bad input becomes one sentence on stderr and exit code 2, a busy machine exit code 3."""
+    process.prepare(measuring=sys.argv[1:2] == ["measure"])
     try:
         app()
     except KeyboardInterrupt:
@@ -53,6 +50,21 @@ def _explain(error):
         console.print(f"{escape(str(error))} Measure again when it is idle.")
         return 3
     raise error
+
+
+def _print_version(wanted):
+    if wanted:
+        out.print(f"liftbench {importlib.metadata.version('liftbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def liftbench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+):
+    """Reproduce, measure and compare monocular 3D human pose lifting."""
 
 
 @app.command()

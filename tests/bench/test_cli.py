@@ -1,6 +1,8 @@
 """The command line as a person types it: help with examples, a whole small run, errors as one sentence and code 2."""
 
+import importlib.metadata
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -57,6 +59,55 @@ def test_help_has_an_example(run, command):
     code, out, _ = run(*command.split(), "--help")
     assert code == 0
     assert f"Example: liftbench {command}" in " ".join(out.replace("│", " ").split())
+
+
+def test_version(run):
+    code, out, _ = run("--version")
+    assert code == 0 and out == f"liftbench {importlib.metadata.version('liftbench')}\n"
+
+
+def child(*words, **environment):
+    """Run Python with some words -> its stdout; GOMP_SPINCOUNT is as `environment` says, or unset."""
+    clean = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"} | environment
+    done = subprocess.run([sys.executable, *words], env=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_changes_neither_environment_nor_malloc():
+    child(
+        "-c",
+        "import ctypes, os\n"
+        "before = dict(os.environ)\n"
+        "ctypes.CDLL = None  # malloc is reached through it\n"
+        "import liftbench, liftbench.bench, liftbench.bench.cli\n"
+        "assert dict(os.environ) == before",
+    )
+
+
+@pytest.mark.parametrize(
+    "words, environment, spin_count",
+    [
+        (["measure", "--help"], {}, "300000"),
+        (["models", "--help"], {}, "3000"),
+        (["measure", "--help"], {"GOMP_SPINCOUNT": "7"}, "7"),
+    ],
+)
+def test_a_command_sets_up_its_threads_before_torch_is_imported(words, environment, spin_count):
+    code = (
+        "import os, sys\n"
+        "from liftbench.bench import cli\n"
+        f"sys.argv = {['liftbench', *words]}\n"
+        "try:\n    cli.main()\n"
+        "except SystemExit:\n    print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
+    )
+    assert child("-c", code, **environment).splitlines()[-1] == f"{spin_count} False"
+
+
+def test_the_package_is_a_command_too():
+    assert child("-m", "liftbench", "--version") == child(
+        "-c", "from liftbench.bench import cli; cli.main()", "--version"
+    )
 
 
 def test_models_and_doctor(run):
