@@ -569,7 +569,7 @@ def test_interrupted_build_leaves_nothing(path, data, monkeypatch, failure):
 
 def test_killed_build_does_no_harm(path, data):
     script = (
-        "import os, signal, sys\nfrom baselines import Human36M, cache\n"
+        "import os, signal, sys\nfrom liftbench import Human36M\nfrom liftbench.baselines.data import cache\n"
         "cache.np.save = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)\n"
         "Human36M(sys.argv[1])"
     )

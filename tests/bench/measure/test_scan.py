@@ -182,7 +182,10 @@ def test_sleeping_threads_are_refused_because_they_flatter_the_ratios(monkeypatc
 
 @pytest.mark.parametrize("spin_count, spin", [("0", False), ("300000", True)])
 def test_whether_idle_threads_spin_is_observed(spin_count, spin):
-    code = "import torch; torch.set_num_threads(2); from bench import timing; print(timing.idle_threads_spin())"
+    code = (
+        "import torch; torch.set_num_threads(2); from liftbench.bench.measure import timing; "
+        "print(timing.idle_threads_spin())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"GOMP_SPINCOUNT": spin_count}, capture_output=True, text=True
     )

@@ -186,11 +186,11 @@ def test_a_job_in_the_queue_is_not_submitted_twice(write, synthetic_file, slurm,
 @pytest.mark.parametrize(
     ("tasks", "gpus", "expected"),
     [
-        (1, 1, ["-m", "bench", "train"]),
-        (1, 2, ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m", "--", "bench", "train"]),
+        (1, 1, ["-m", "liftbench", "train"]),
+        (1, 2, ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m", "--", "liftbench", "train"]),
         (
             2, 4, ["-m", "torch.distributed.run", "--nproc_per_node=4", "--nnodes=2", "--node_rank=1",
-                   "--master_addr=node0", "--master_port=20001", "-m", "--", "bench", "train"],
+                   "--master_addr=node0", "--master_port=20001", "-m", "--", "liftbench", "train"],
         ),
     ],
 )  # fmt: skip
@@ -203,7 +203,7 @@ def test_rows_of_several_processes_start_by_torchrun(monkeypatch, tasks, gpus, e
     monkeypatch.setattr(submitit.helpers, "TorchDistributedEnvironment", Place)
     monkeypatch.setattr(job, "run_python", started.append)
     job.Job(("train",), ("evaluate",), gpus)()
-    assert started == [expected] + [["-m", "bench", "evaluate"]] * (tasks == 1), "the first node evaluates"
+    assert started == [expected] + [["-m", "liftbench", "evaluate"]] * (tasks == 1), "the first node evaluates"
 
 
 def test_local_jobs_share_the_gpus_that_are_allowed(monkeypatch):
