@@ -6,9 +6,9 @@ import platform
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-DIRECTORY = "kernels/cpu"
+DIRECTORY = "kernels/cpu/src"
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-pthread", "-g0"]
-# kernels/cpu/core.cpp is compiled once for each of these; the library chooses among them when it is loaded.
+# kernels/cpu/src/core.cpp is compiled once for each of these; the library chooses among them when it is loaded.
 INSTRUCTION_SETS = {"portable": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     INSTRUCTION_SETS["avx2"] = ["-mavx2", "-mfma"]

@@ -10,7 +10,7 @@ import torch
 
 from liftbench.kernels import chunked, cpu, gpu, mamba_ssm, reference
 from liftbench.kernels.macs import scan_macs
-from liftbench.kernels.operators import constant_when_traced
+from liftbench.kernels.operators import constant_when_traced, has_tangents
 from liftbench.kernels.orders import LIMB_ORDER, PATTERNS, scan_orders
 
 __all__ = [
@@ -58,8 +58,8 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None, implementation="a
     Raises ValueError for shapes that do not fit, ScanUnavailable for an implementation that cannot run.
     """
     _check(u, delta, A, B, C, D, delta_bias)
-    chosen = IMPLEMENTATIONS[choose(u.device.type, implementation, u.dtype)]
-    return chosen.selective_scan(u, delta, A, B, C, D, delta_bias)
+    tensors = u, delta, A, B, C, D, delta_bias
+    return _chosen(implementation, tensors).selective_scan(*tensors)
 
 
 def grid_scan(
@@ -74,8 +74,8 @@ def grid_scan(
     """
     _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     check_limb_gradient(limb_gradient)
-    chosen = IMPLEMENTATIONS[choose(x.device.type, implementation, x.dtype)]
-    return chosen.grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient)
+    tensors = x, x_proj_weight, dt_weight, dt_bias, A, D
+    return _chosen(implementation, tensors).grid_scan(*tensors, orders, limb, limb_gradient)
 
 
 def bidirectional_scan(forward_stream, reversed_stream, implementation="auto"):
@@ -92,8 +92,18 @@ def bidirectional_scan(forward_stream, reversed_stream, implementation="auto"):
             f"both streams must have one shape and device, got u of {tuple(u.shape)} on {u.device} and of "
             f"{tuple(other.shape)} on {other.device}"
         )
-    chosen = IMPLEMENTATIONS[choose(u.device.type, implementation, u.dtype)]
+    chosen = _chosen(implementation, [*forward_stream, *reversed_stream])
     return chosen.bidirectional_scan(forward_stream, reversed_stream)
+
+
+def _chosen(implementation, tensors):
+    """The module that scans these tensors, of which the first decides; raises ScanUnavailable as `choose`."""
+    name = choose(tensors[0].device.type, implementation, tensors[0].dtype)
+    if name != "reference" and has_tangents(tensor for tensor in tensors if tensor is not None):
+        raise ScanUnavailable(
+            f"Cannot differentiate the scan {name!r} in forward mode: it has a backward pass only. Use 'reference'."
+        )
+    return IMPLEMENTATIONS[name]
 
 
 def _check(u, delta, A, B, C, D, delta_bias):
@@ -141,6 +151,8 @@ def _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
         "D": (D, (directions * channels,)),
     }
     _check_each(expected, "x")
+    if orders.device.type not in ("cpu", x.device.type):
+        raise ValueError(f"orders is on {orders.device} but x is on {x.device}; move it there or to the cpu")
     if tuple(orders.shape) != (directions, frames * joints) or len(limb) != directions:
         raise ValueError(
             f"orders must have shape {(directions, frames * joints)} and limb {directions} flags to fit x and "

@@ -4,7 +4,7 @@ import contextlib
 
 import torch
 
-from liftbench.kernels.orders import LIMB_ORDER
+from liftbench.kernels.orders import LIMB_ORDER, check_orders
 
 
 def without_autocast(device_type):
@@ -18,6 +18,7 @@ def grid_scan(selective_scan, x, x_proj_weight, dt_weight, dt_bias, A, D, orders
     dtype_in, dtype = x.dtype, torch.promote_types(x.dtype, torch.float32)
     batch, frames, joints, channels = x.shape
     directions, rank, states = len(orders), dt_weight.shape[-1], A.shape[-1]
+    check_orders(orders)
     orders = orders.to(x.device)
 
     with without_autocast(x.device.type):

@@ -8,6 +8,7 @@ twice, as for PyTorch's own products.
 import math
 
 import torch
+from torch.autograd.forward_ad import unpack_dual
 from torch.utils.flop_counter import register_flop_formula
 
 from liftbench.kernels.macs import scan_macs
@@ -17,6 +18,11 @@ def constant_when_traced(function):
     """`torch.compiler.assume_constant_result`, without its import of torch._dynamo, which takes more than a second."""
     function._dynamo_marked_constant = True
     return function
+
+
+def has_tangents(tensors):
+    """Whether forward-mode differentiation (`torch.func.jvp`, dual numbers) goes through any of the tensors."""
+    return any(unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
 def register_scan(name):

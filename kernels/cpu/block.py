@@ -1,10 +1,10 @@
-"""PoseMamba's depthwise convolution and gated norm in the C++ library (block.h): forward only, float32."""
+"""The parts of PoseMamba's block around its scan, in the C++ library (src/block.h) and in oneDNN."""
 
 import ctypes
 
 import torch
 
-from liftbench.kernels.cpu import load_library, structure
+from liftbench.kernels.cpu.library import addresses, call, checked, structure
 
 _ConvSilu = structure(
     "ConvSilu", ("batch frames joints channels x_cell", ctypes.c_int64), ("x weight bias y", ctypes.c_void_p)
@@ -17,40 +17,72 @@ _NormGate = structure(
 )
 
 
+def linear(x, weight, bias=None):
+    """x: (..., C) -> (..., C'), as `torch.nn.functional.linear`, by oneDNN's 1 x 1 convolution.
+
+    That is faster than the product by MKL that PyTorch's linear takes, most so on processors that are not Intel's.
+    """
+    cells = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+    y = torch.nn.functional.conv2d(cells, weight[:, :, None, None], bias)
+    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+
+
 @torch.library.custom_op("liftbench::conv_silu_cpu", mutates_args=())
 def conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """x: (B, T, J, C) float32 -> silu(depthwise 3 x 3 convolution over (T, J)); weight: (C, 1, 3, 3), bias: (C,).
+    """silu of a depthwise 3 x 3 convolution over (T, J), padded with a cell of zeros; without a gradient.
 
-    Without a gradient.
+    x: (B, T, J, C) float32; weight: (C, 1, 3, 3); bias: (C,) -> (B, T, J, C). Raises ValueError for other shapes,
+    dtypes and devices.
     """
-    y, x = _conv_silu_fake(x, weight, bias), _cells(x)
-    weight, bias = weight.contiguous(), bias.contiguous()
-    arguments = _ConvSilu(*x.shape, x.stride(2), *(tensor.data_ptr() for tensor in (x, weight, bias, y)))
-    load_library().liftbench_conv_silu(ctypes.byref(arguments), torch.get_num_threads())
+    (x,), (weight, bias) = _checked_conv(x, weight, bias)
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    call("conv_silu", _ConvSilu(*x.shape, _cell_stride(x), x.data_ptr(), *addresses(weight, bias, y)))
     return y
 
 
 @conv_silu.register_fake
 def _conv_silu_fake(x, weight, bias):
+    _checked_conv(x, weight, bias)
     return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _checked_conv(x, weight, bias):
+    channels = _channels(x)
+    parameters = {"weight": (weight, (channels, 1, 3, 3)), "bias": (bias, (channels,))}
+    return checked({"x": (x, x.shape)}, layout=_cells), checked(parameters)
 
 
 @torch.library.custom_op("liftbench::norm_gate_cpu", mutates_args=())
 def norm_gate(
     x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> torch.Tensor:
-    """x, gate: (B, T, J, C) float32 -> layer_norm(x) * silu(gate), normalised over C. Without a gradient."""
-    y, x, gate = _norm_gate_fake(x, gate, weight, bias, epsilon), x.contiguous(), _cells(gate)
-    weight, bias, channels = weight.contiguous(), bias.contiguous(), x.shape[-1]
-    pointers = (tensor.data_ptr() for tensor in (x, gate, weight, bias, y))
-    arguments = _NormGate(x.numel() // channels, channels, gate.stride(2), *pointers, epsilon)
-    load_library().liftbench_norm_gate(ctypes.byref(arguments), torch.get_num_threads())
+    """layer_norm(x) * silu(gate), normalised over C; without a gradient.
+
+    x, gate: (B, T, J, C) float32; weight, bias: (C,) -> (B, T, J, C). Raises ValueError as `conv_silu`.
+    """
+    (x, weight, bias), (gate,) = _checked_norm(x, gate, weight, bias)
+    y, channels = torch.empty_like(x), x.shape[-1]
+    pointers = *addresses(x), gate.data_ptr(), *addresses(weight, bias, y)
+    call("norm_gate", _NormGate(x.numel() // channels, channels, _cell_stride(gate), *pointers, epsilon))
     return y
 
 
 @norm_gate.register_fake
 def _norm_gate_fake(x, gate, weight, bias, epsilon):
+    _checked_norm(x, gate, weight, bias)
     return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _checked_norm(x, gate, weight, bias):
+    channels = _channels(x)
+    dense = {"x": (x, x.shape), "weight": (weight, (channels,)), "bias": (bias, (channels,))}
+    return checked(dense), checked({"gate": (gate, x.shape)}, layout=_cells)
+
+
+def _channels(x):
+    if x.dim() != 4:
+        raise ValueError(f"x must be (B, T, J, C), got {tuple(x.shape)}")
+    return x.shape[3]
 
 
 def _cells(x):
@@ -58,3 +90,8 @@ def _cells(x):
     _, frames, joints, _ = x.shape
     stride = x.stride(2)
     return x if x.stride() == (frames * joints * stride, joints * stride, stride, 1) else x.contiguous()
+
+
+def _cell_stride(x):
+    """From one cell of `_cells` to the next; the strides of axes of length 1 mean nothing."""
+    return x.shape[3] if x.is_contiguous() else x.stride(2)

@@ -16,7 +16,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from liftbench.kernels.grid import without_autocast
 from liftbench.kernels.operators import constant_when_traced, register_grid_scan, register_scan
-from liftbench.kernels.orders import LIMB_ORDER
+from liftbench.kernels.orders import LIMB_ORDER, check_orders
 
 KEPT_STEPS = 16  # at most, between two states kept for the backward pass
 FULL_WARPS = 8  # per multiprocessor, with 4 states of a channel per lane: enough for one pass
@@ -125,7 +125,7 @@ def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gra
 def _project(x, weight, limb, published):
     """Low-rank delta, B and C of every cell and direction, (B, T, J, K, R + 2N), the limb term's included.
 
-    The limb term is linear: the projections of the joint that it adds, the parent, are added to those of each joint.
+    The limb term is linear: the projections of the joint that it adds, the neighbour, are added to those of each joint.
     """
     directions, columns = weight.shape[:2]
 
@@ -134,13 +134,13 @@ def _project(x, weight, limb, published):
 
     rows = product(x)
     if any(limb):
-        of_parent = _parents(x) * torch.tensor(limb, device=x.device)[:, None, None]  # (K, J, J)
+        of_neighbour = _neighbours(x) * torch.tensor(limb, device=x.device)[:, None, None]  # (K, J, J)
         neighbour = product(x.detach()) if published else rows
-        rows = rows + torch.einsum("kpj,btjkc->btpkc", of_parent, neighbour)
+        rows = rows + torch.einsum("kpj,btjkc->btpkc", of_neighbour, neighbour)
     return rows
 
 
-def _parents(x):
+def _neighbours(x):
     """(J, J) of 0 and 1: the joint that the limb term adds to each, as a product: a gather's gradient needs atomics."""
     return torch.eye(len(LIMB_ORDER), dtype=x.dtype, device=x.device)[list(LIMB_ORDER)]
 
@@ -347,23 +347,15 @@ _copies = WeakIdKeyDictionary()
 
 
 def _tables(orders, x, limb):
-    """The order table and every cell's parent as int32 on the device of x; checked and copied once, as that waits."""
+    """The order table and every cell's neighbour, int32 on the device of x; checked and copied once, as that waits."""
     frames, joints = x.shape[1:3]
     copies = _copies.setdefault(orders, {})
     key = orders._version, x.device, joints, limb > 0
     if key not in copies:
-        if not _are_permutations(orders):
-            raise ValueError("orders must be permutations of the grid cells, one per direction")
-        parents = torch.arange(frames)[:, None] * joints + torch.tensor(LIMB_ORDER) if limb else orders
-        copies[key] = [table.to(x.device, torch.int32).contiguous() for table in (orders, parents)]
+        check_orders(orders)
+        neighbours = torch.arange(frames)[:, None] * joints + torch.tensor(LIMB_ORDER) if limb else orders
+        copies[key] = [table.to(x.device, torch.int32).contiguous() for table in (orders, neighbours)]
     return copies[key]
-
-
-def _are_permutations(orders):
-    cells = orders.shape[1]
-    if orders.min() < 0 or orders.max() >= cells:
-        return False
-    return bool(torch.zeros_like(orders, dtype=torch.bool).scatter_(1, orders.long(), True).all())
 
 
 def _grid_sequences(x, rows, dt_weight, dt_bias, A, D, limb, tables):
@@ -423,7 +415,7 @@ def _grid_scan_gpu_backward(
     with without_autocast(x.device.type):  # still on inside an operator
         if limb and not published:
             through_limb = sum(du[..., k, :] for k in range(sequences.directions) if limb >> k & 1)
-            dx += torch.einsum("pj,btpc->btjc", _parents(du), through_limb)
+            dx += torch.einsum("pj,btpc->btjc", _neighbours(du), through_limb)
         drows = torch.cat([torch.einsum("blkd,kdr->blkr", ddelta, dt_weight), dB, dC], dim=-1).view_as(rows)
         ddt_weight = torch.einsum("blkd,blkr->kdr", ddelta, low).contiguous()
     return [dx.to(x.dtype), drows, ddt_weight, dbias.view_as(dt_bias), dA, dD]

@@ -8,10 +8,10 @@ gradients of B and C. Triton chooses the layout, and would vectorise over channe
 in memory, is always 1 but never specialised, so that it does not.
 
 ORDER is how step t finds the cell that it reads and writes: "natural" (cell t), "reversed", or a "table" order[k, t].
-LIMB is a bit mask of the directions with the limb term, and parents[cell] the cell that it adds. Inputs are contiguous
-over channels, or over the columns of rows (B, C, low-rank delta); their other strides are `<name>_b`, `<name>_k` and
-`<name>_t`: clip, direction, cell. What is written is (clips, cells, directions, channels or N); A is (directions, N,
-channels), weight (directions, R, channels).
+LIMB is a bit mask of the directions with the limb term, and neighbours[cell] the cell that it adds. Inputs are
+contiguous over channels, or over the columns of rows (B, C, low-rank delta); their other strides are `<name>_b`,
+`<name>_k` and `<name>_t`: clip, direction, cell. What is written is (clips, cells, directions, channels or N); A is
+(directions, N, channels), weight (directions, R, channels).
 """
 
 import os
@@ -98,14 +98,14 @@ def _row(rows, cell, rows_t, n, mask):
 
 
 @triton.jit
-def _input(u, u_t, parents, limb, cell, channel, mask, LIMB: tl.constexpr):
-    """u of a cell, (Q, LANES), float32, plus that of the cell's parent where the mask `limb` says so.
+def _input(u, u_t, neighbours, limb, cell, channel, mask, LIMB: tl.constexpr):
+    """u of a cell, (Q, LANES), float32, plus that of the cell's neighbour where the mask `limb` says so.
 
     A mask, as a branch would keep the loads of several steps from being on their way together.
     """
     value = tl.load(u + cell * u_t + channel, mask=mask, other=0).to(tl.float32)
     if LIMB:
-        value += tl.load(u + tl.load(parents + cell) * u_t + channel, mask=limb, other=0).to(tl.float32)
+        value += tl.load(u + tl.load(neighbours + cell) * u_t + channel, mask=limb, other=0).to(tl.float32)
     return value
 
 
@@ -130,7 +130,7 @@ def _raw_delta(delta, delta_t, expansion, bias, cell, channel, mask, RANK: tl.co
 @_tuned(*_STEP)
 @_jit
 def local(
-    u, delta, weight, bias, A, rows, order, parents, ends, sums,
+    u, delta, weight, bias, A, rows, order, neighbours, ends, sums,
     directions, channels, length, chunk, lane,
     u_b, u_k, u_t, delta_b, delta_k, delta_t, rows_b, rows_k, rows_t,
     BACK: tl.constexpr, ORDER: tl.constexpr, LIMB: tl.constexpr, RANK: tl.constexpr, N: tl.constexpr,
@@ -158,7 +158,7 @@ def local(
     for i in tl.range(first, last, loop_unroll_factor=UNROLL):
         t = first + last - 1 - i if BACK else i
         cell = _cell(order, k, t, length, ORDER)
-        u_now = _input(u, u_t, parents, limb, cell, channel, mask, LIMB)
+        u_now = _input(u, u_t, neighbours, limb, cell, channel, mask, LIMB)
         step = _softplus(_raw_delta(delta, delta_t, expansion, bias_k, cell, channel, mask, RANK))
         row = _row(rows, cell, rows_t, n, n < N)
         decay = tl.exp2(a * step[:, None, :])
@@ -211,7 +211,7 @@ def carry(
 @_tuned(*_STEP, restore_value=["y"])
 @_jit
 def forward(
-    u, delta, weight, bias, A, B, C, D, order, parents, starts, y, kept,
+    u, delta, weight, bias, A, B, C, D, order, neighbours, starts, y, kept,
     directions, channels, length, chunk, lane,
     u_b, u_k, u_t, delta_b, delta_k, delta_t, B_b, B_k, B_t, C_b, C_k, C_t,
     ORDER: tl.constexpr, LIMB: tl.constexpr, RANK: tl.constexpr, CHUNKED: tl.constexpr, KEEP: tl.constexpr,
@@ -250,7 +250,7 @@ def forward(
                 t = tl.minimum(first + i, length - 1)
                 inside = first + i < end
                 cell = _cell(order, k, t, length, ORDER)
-                u_now = _input(u, u_t, parents, limb, cell, channel, mask, LIMB)
+                u_now = _input(u, u_t, neighbours, limb, cell, channel, mask, LIMB)
                 step = _softplus(_raw_delta(delta, delta_t, expansion, bias_k, cell, channel, mask, RANK))
                 step = tl.where(inside, step, 0)
                 row = _row(B, cell, B_t, n, n < N)
@@ -273,7 +273,7 @@ def _over_channels(tile):
 @_tuned(*_TILE)
 @_jit
 def backward(
-    u, delta, weight, bias, A, B, C, D, order, parents, dy, kept, starts,
+    u, delta, weight, bias, A, B, C, D, order, neighbours, dy, kept, starts,
     du, ddelta, dB, dC, dA, dD, dbias,
     directions, channels, length, chunk, lane,
     u_b, u_k, u_t, delta_b, delta_k, delta_t, B_b, B_k, B_t, C_b, C_k, C_t, dy_b, dy_k, dy_t,
@@ -325,14 +325,14 @@ def backward(
         first = begin + (PARTS - 1 - i % PARTS) * STEPS
         for t in range(begin, tl.minimum(first, end)):
             cell = _cell(order, k, t, length, ORDER)
-            u_now = _input(u, u_t, parents, limb, cell, channel, mask, LIMB)
+            u_now = _input(u, u_t, neighbours, limb, cell, channel, mask, LIMB)
             step = _softplus(_raw_delta(delta, delta_t, expansion, bias_k, cell, channel, mask, RANK))
             row = _row(B, cell, B_t, n, n < N)
             h = tl.exp2(a * step[:, None, :]) * h + (step * u_now)[:, None, :] * row
         states, inputs, steps = (h,), (), ()
         for s in tl.static_range(STEPS):
             cell = _cell(order, k, tl.minimum(first + s, length - 1), length, ORDER)
-            u_now = _input(u, u_t, parents, limb, cell, channel, mask, LIMB)
+            u_now = _input(u, u_t, neighbours, limb, cell, channel, mask, LIMB)
             step = _softplus(_raw_delta(delta, delta_t, expansion, bias_k, cell, channel, mask, RANK))
             step = tl.where(first + s < end, step, 0)
             row = _row(B, cell, B_t, n, n < N)

@@ -83,9 +83,7 @@ def test_gradients_take_the_modules_own_path():
 
 
 def test_other_implementations_and_float64_run_the_modules_themselves(monkeypatch):
-    for name in ("linear", "block"):
-        monkeypatch.delattr(cpu, name)  # whatever reaches the library fails
-    monkeypatch.setattr(block, "cpu_block", None)
+    monkeypatch.setattr(block, "cpu_block", None)  # whatever reaches the library fails
     x, gate = halves((1, 4, 17, 8))
     conv, norm, layer = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.LayerNorm(8), nn.Linear(8, 3)
     with torch.no_grad():
@@ -127,3 +125,126 @@ def test_a_model_is_the_same_with_and_without_the_library(monkeypatch):
         monkeypatch.setattr(kernels, "choose", lambda *_, **__: "reference")
         expected = model(clip)
     assert (ours - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+# Convolutions and inputs that the library does not compute: {case: (module, channels of x)}
+OTHER_CONVOLUTIONS = {
+    "kernel size 5": (lambda: nn.Conv2d(8, 8, 5, padding=2, groups=8), 8),
+    "kernel size 1 x 3": (lambda: nn.Conv2d(8, 8, (1, 3), padding=(0, 1), groups=8), 8),
+    "not depthwise": (lambda: nn.Conv2d(8, 8, 3, padding=1), 8),
+    "two channels a group": (lambda: nn.Conv2d(8, 8, 3, padding=1, groups=4), 8),
+    "two outputs a channel": (lambda: nn.Conv2d(8, 16, 3, padding=1, groups=8), 8),
+    "stride 2": (lambda: nn.Conv2d(8, 8, 3, padding=1, stride=2, groups=8), 8),
+    "padding 0": (lambda: nn.Conv2d(8, 8, 3, groups=8), 8),
+    "padding 2": (lambda: nn.Conv2d(8, 8, 3, padding=2, groups=8), 8),
+    "padding by name": (lambda: nn.Conv2d(8, 8, 3, padding="same", groups=8), 8),
+    "dilation 2": (lambda: nn.Conv2d(8, 8, 3, padding=1, dilation=2, groups=8), 8),
+    "circular padding": (lambda: nn.Conv2d(8, 8, 3, padding=1, groups=8, padding_mode="circular"), 8),
+    "no bias": (lambda: nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), 8),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_CONVOLUTIONS)
+def test_other_convolutions_run_as_pytorch_has_them(case):
+    make, channels = OTHER_CONVOLUTIONS[case]
+    torch.manual_seed(0)
+    conv, x = randomised(make()), torch.randn(2, 6, 17, channels)
+    with torch.no_grad():
+        expected = F.silu(conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        assert torch.equal(block.conv_silu(conv, x), expected)
+
+
+@pytest.mark.parametrize("channels", [4, 64])
+def test_a_convolution_of_other_channels_is_pytorchs_error(channels):
+    conv = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="to have 8 channels"):
+        block.conv_silu(conv, torch.randn(1, 4, 17, channels))
+
+
+OTHER_NORMS = {
+    "two axes": (lambda: nn.LayerNorm((17, 8)), (2, 3, 17, 8)),
+    "not affine": (lambda: nn.LayerNorm(8, elementwise_affine=False), (2, 3, 17, 8)),
+    "no bias": (lambda: nn.LayerNorm(8, bias=False), (2, 3, 17, 8)),
+    "one gate for all channels": (lambda: nn.LayerNorm(8), (2, 3, 17, 1)),
+    "one gate for all clips": (lambda: nn.LayerNorm(8), (3, 17, 8)),
+    "one gate for all frames": (lambda: nn.LayerNorm(8), (2, 1, 17, 8)),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_NORMS)
+def test_other_norms_run_as_pytorch_has_them(case):
+    make, shape = OTHER_NORMS[case]
+    torch.manual_seed(0)
+    norm, x, gate = randomised(make()), torch.randn(2, 3, 17, 8), torch.randn(shape)
+    with torch.no_grad():
+        assert torch.equal(block.norm_gate(norm, x, gate), norm(x) * F.silu(gate))
+
+
+def test_a_gate_that_does_not_fit_is_pytorchs_error():
+    with torch.no_grad(), pytest.raises(RuntimeError, match="must match the size of"):
+        block.norm_gate(nn.LayerNorm(8), torch.randn(2, 3, 17, 8), torch.randn(2, 3, 16, 8))
+
+
+@pytest.mark.parametrize("shape", [(3, 17, 8), (0, 3, 17, 8), (2, 0, 17, 8)])
+def test_other_numbers_of_axes_and_empty_clips_run_as_pytorch_has_them(shape):
+    norm, x = nn.LayerNorm(8), torch.randn(shape)
+    with torch.no_grad():
+        assert torch.equal(block.norm_gate(norm, x, x), norm(x) * F.silu(x))
+
+
+def test_weights_of_another_dtype_are_pytorchs_error():
+    with torch.no_grad(), pytest.raises(RuntimeError, match="(?i)type"):
+        block.conv_silu(nn.Conv2d(8, 8, 3, padding=1, groups=8).double(), torch.randn(1, 4, 17, 8))
+
+
+def test_forward_mode_goes_through_the_modules():
+    conv, norm = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.LayerNorm(8)
+    x, direction = torch.randn(1, 4, 17, 8), torch.randn(1, 4, 17, 8)
+
+    def function(x):
+        return block.norm_gate(norm, block.conv_silu(conv, x), x)
+
+    with torch.no_grad():
+        _, tangent = torch.func.jvp(function, (x,), (direction,))
+        expected = (function(x + 1e-3 * direction) - function(x - 1e-3 * direction)) / 2e-3
+    torch.testing.assert_close(tangent, expected, rtol=0.01, atol=0.01)
+
+
+# {case: (tensor that is wrong, how)}; the sizes are such that a kernel without checks reads far outside.
+WRONG = {
+    "weight of one channel": ("weight", lambda t: t[:1]),
+    "weight of another kernel": ("weight", lambda t: t[..., :2]),
+    "bias too short": ("bias", lambda t: t[:3]),
+    "weight in float64": ("weight", lambda t: t.double()),
+    "x in bfloat16": ("x", lambda t: t.bfloat16()),
+    "x of three axes": ("x", lambda t: t[0]),
+    "x without frames": ("x", lambda t: t[:, :0]),
+    "x on meta": ("x", lambda t: t.to("meta")),
+    "gate of fewer joints": ("gate", lambda t: t[:, :, :16]),
+    "gate of fewer channels": ("gate", lambda t: t[..., :1]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_the_operators_check_what_they_read(case):
+    name, change = WRONG[case]
+    x = torch.randn(2, 3, 17, 64)
+    conv = {"x": x, "weight": torch.randn(64, 1, 3, 3), "bias": torch.randn(64)}
+    norm = {"x": x, "gate": x, "weight": torch.randn(64), "bias": torch.randn(64), "epsilon": 1e-5}
+    if name != "gate":
+        with pytest.raises(ValueError, match=f"^{name} "):
+            torch.ops.liftbench.conv_silu_cpu(**conv | {name: change(conv[name])})
+    if "kernel" not in case:
+        with pytest.raises(ValueError, match=f"^({name}|gate) "):
+            torch.ops.liftbench.norm_gate_cpu(**norm | {name: change(norm[name])})
+
+
+def test_strides_of_axes_of_length_one_mean_nothing(instruction_set):
+    """(B, T, 1, C) whose third axis has a stride of three cells."""
+    x = torch.randn(2, 1, 3, 8).transpose(1, 2)
+    assert x.is_contiguous() and x.stride(2) == 24
+    conv, norm = randomised(nn.Conv2d(8, 8, 3, padding=1, groups=8)), nn.LayerNorm(8)
+    with torch.no_grad():
+        expected = F.silu(conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        torch.testing.assert_close(block.conv_silu(conv, x), expected, rtol=TOLERANCE, atol=5 * TOLERANCE)
+        torch.testing.assert_close(block.norm_gate(norm, x, x), norm(x) * F.silu(x), rtol=1e-5, atol=1e-5)

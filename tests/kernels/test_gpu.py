@@ -472,7 +472,7 @@ def test_faster_than_mamba_ssm(batch):
 
 
 INTEGERS = re.compile(r"directions|channels|length|chunks?|lane|.*_[bkt]")
-TABLES = {"order", "parents"}
+TABLES = {"order", "neighbours"}
 
 
 def compiled(name, configuration, capability, constants):

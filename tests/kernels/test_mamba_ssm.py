@@ -10,7 +10,7 @@ from liftbench.kernels import mamba_ssm, reference
 
 STAND_IN = """
 import torch
-from kernels import reference
+from liftbench.kernels import reference
 
 calls = []
 

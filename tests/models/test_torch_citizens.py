@@ -80,7 +80,7 @@ def toy(**numbers):
 
 def test_imported_without_the_compiler():
     """torch._dynamo takes as long to import as the rest of torch."""
-    code = "import sys, baselines; assert 'kernels' in sys.modules; sys.exit('torch._dynamo' in sys.modules)"
+    code = "import sys, liftbench.kernels; sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -176,21 +176,23 @@ def test_autocast_leaves_the_scan_in_float32(function, outside, implementation):
 @built
 @pytest.mark.parametrize("keep", [False, True])
 def test_operators_of_the_cpu_are_registered_properly(keep):
+    """With 16 channels a group: blocks that are not full leave part of the checkpoints as it was."""
+
     def check(operator, *arguments):
         torch.library.opcheck(operator, arguments)
 
     operators = torch.ops.liftbench
-    tensors = [tensor.requires_grad_() for tensor in (*stream(length=5), *stream(length=5))]
+    tensors = [tensor.requires_grad_() for tensor in stream(channels=32, length=5) * 2]
     check(operators.scan_cpu, tensors, keep)
-    tensors, tables = grid(batch=1), cpu._tables(*kernels.scan_orders("posemamba", 2), 2, 17)
-    check(operators.grid_scan_cpu, *[tensor.requires_grad_() for tensor in tensors], *tables, False, keep)
+    tensors, (orders, limb) = grid(batch=1, channels=16), kernels.scan_orders("posemamba", 2)
+    check(operators.grid_scan_cpu, *[tensor.requires_grad_() for tensor in tensors], orders, list(limb), False, keep)
     if keep:
         tensors = stream()
         y, kept = operators.scan_cpu(tensors, True)
         check(operators.scan_cpu_backward, y, tensors, kept)
         tensors = grid(batch=1)
-        y, *kept = operators.grid_scan_cpu(*tensors, *tables, False, True)
-        check(operators.grid_scan_cpu_backward, y, *tensors, *tables, *kept, False)
+        y, *kept = operators.grid_scan_cpu(*tensors, orders, list(limb), False, True)
+        check(operators.grid_scan_cpu_backward, y, *tensors, orders, *kept, list(limb), False)
 
 
 @every_scan

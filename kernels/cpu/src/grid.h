@@ -40,13 +40,13 @@ struct Direction {
     load_columns(grid.dt_weight + channel * grid.rank, lanes, grid.rank, 1, dt_weight);
   }
 
-  // The limb term is linear: the projections of a cell and of the one that it adds, its parent, add up as well.
+  // The limb term is linear: the projections of a cell and of its neighbour add up as well.
   void pack(int64_t t0, int steps, float* rows) const {
     for (int t = 0; t < steps; t++, rows += row_floats()) {
       const int32_t cell = cells()[t0 + t];
-      const float *own = projected(cell), *parent = projected(grid.parents[cell]);
+      const float *own = projected(cell), *neighbour = projected(grid.neighbours[cell]);
       if (limb())
-        for (int64_t i = 0; i < row_floats(); i++) rows[i] = own[i] + parent[i];
+        for (int64_t i = 0; i < row_floats(); i++) rows[i] = own[i] + neighbour[i];
       else
         memcpy(rows, own, row_floats() * sizeof(float));
     }
@@ -57,7 +57,7 @@ struct Direction {
     for (int t = 0; t < steps; t++) {
       const int32_t cell = cells()[t0 + t];
       u[t] = load_lanes(channels(grid.x, cell, block), lanes);
-      if (limb()) u[t] += load_lanes(channels(grid.x, grid.parents[cell], block), lanes);
+      if (limb()) u[t] += load_lanes(channels(grid.x, grid.neighbours[cell], block), lanes);
     }
   }
 
@@ -233,8 +233,8 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
             float *own = d.channels(gradients.x, cell, block);
             store_lanes(own, load_lanes(own, lanes) + du[t], lanes);
             if (!d.limb() || gradients.published) continue;
-            float* parent = d.channels(gradients.x, grid.parents[cell], block);
-            store_lanes(parent, load_lanes(parent, lanes) + du[t], lanes);
+            float* neighbour = d.channels(gradients.x, grid.neighbours[cell], block);
+            store_lanes(neighbour, load_lanes(neighbour, lanes) + du[t], lanes);
           }
         }
       }
@@ -283,7 +283,7 @@ void grid_backward(const GridGradients& gradients, int threads) {
     write_sums(rest + blocks + block, runs, per_run, lanes, 1, gradients.dt_bias + channel);
   });
 
-  // Sum of the parts, then the limb term's share, which every cell of a limb direction passes on to its parent.
+  // Sum of the parts, then the limb term's share, which every cell of a limb direction passes on to its neighbour.
   const int64_t row = grid.directions * row_floats;
   constexpr int64_t cells_at_once = 256;
   const int64_t pieces = (grid.batch * grid.cells + cells_at_once - 1) / cells_at_once;
@@ -306,7 +306,7 @@ void grid_backward(const GridGradients& gradients, int threads) {
     for (int64_t cell = 0; cell < grid.cells; cell++)
       memcpy(copy + cell * row_floats, from + cell * row, row_floats * 4);
     for (int64_t cell = 0; cell < grid.cells; cell++)
-      for (int64_t i = 0; i < row_floats; i++) to[grid.parents[cell] * row + i] += copy[cell * row_floats + i];
+      for (int64_t i = 0; i < row_floats; i++) to[grid.neighbours[cell] * row + i] += copy[cell * row_floats + i];
   });
 }
 

@@ -43,6 +43,17 @@ void parallel_for(int64_t items, int threads, void (*body)(const void*, int64_t)
   }
 }
 
+static bool are_permutations(const Grid& grid) {
+  std::vector<int64_t> seen_in(grid.cells, -1);
+  for (int64_t i = 0; i < grid.directions * grid.cells; i++) {
+    const int32_t cell = grid.orders[i];
+    const int64_t direction = i / grid.cells;
+    if (cell < 0 || cell >= grid.cells || seen_in[cell] == direction) return false;
+    seen_in[cell] = direction;
+  }
+  return true;
+}
+
 #pragma GCC visibility push(default)
 extern "C" {
 
@@ -67,19 +78,17 @@ void liftbench_use_openmp(void* gomp_parallel) { openmp_parallel = (decltype(ope
 
 void liftbench_scan_forward(const Scan* scan, int threads) { kernels->scan_forward(*scan, threads); }
 void liftbench_scan_backward(const ScanGradients* gradients, int threads) { kernels->scan_backward(*gradients, threads); }
-// Returns 0 and does nothing if a row of the order table is not a permutation of the cells.
+// Both return 0 and do nothing if a row of the order table is not a permutation of the cells.
 int liftbench_grid_forward(const Grid* grid, int threads) {
-  std::vector<int64_t> seen_in(grid->cells, -1);
-  for (int64_t i = 0; i < grid->directions * grid->cells; i++) {
-    const int32_t cell = grid->orders[i];
-    const int64_t direction = i / grid->cells;
-    if (cell < 0 || cell >= grid->cells || seen_in[cell] == direction) return 0;
-    seen_in[cell] = direction;
-  }
+  if (!are_permutations(*grid)) return 0;
   kernels->grid_forward(*grid, threads);
   return 1;
 }
-void liftbench_grid_backward(const GridGradients* gradients, int threads) { kernels->grid_backward(*gradients, threads); }
+int liftbench_grid_backward(const GridGradients* gradients, int threads) {
+  if (!are_permutations(gradients->grid)) return 0;
+  kernels->grid_backward(*gradients, threads);
+  return 1;
+}
 void liftbench_conv_silu(const ConvSilu* conv, int threads) { kernels->conv_silu(*conv, threads); }
 void liftbench_norm_gate(const NormGate* norm, int threads) { kernels->norm_gate(*norm, threads); }
 void liftbench_elementary(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n) {

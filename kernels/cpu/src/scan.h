@@ -1,5 +1,5 @@
-// The C interface, and what each instruction set provides. Strides are in floats. The ctypes structures in __init__.py
-// and block.py mirror these.
+// The C interface, and what each instruction set provides. Strides are in floats. The ctypes structures in
+// ../stream.py, ../grid.py and ../block.py mirror these; ../library.py checks what they point to.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -40,8 +40,8 @@ struct Grid {
   const float* projected;  // (B, cells, directions, rank + 2 states): low-rank delta, B, C of x without the limb term
   const float *dt_weight, *dt_bias, *A, *D;  // (K, channels, rank), (K, channels), (K * channels, N), (K * channels)
   const int32_t* orders;   // (K, cells): the cell that step t of direction k reads and writes
-  const int32_t* parents;  // (cells): the cell that the limb term adds
-  const uint8_t* limb;     // (K): whether direction k reads x + x[parents]
+  const int32_t* neighbours;  // (cells): the cell that the limb term adds to each
+  const uint8_t* limb;     // (K): whether direction k reads x + x[neighbours]
   float* y;                // (B, cells, channels)
   float* checkpoints;
 };
@@ -49,7 +49,7 @@ struct GridGradients {
   Grid grid;  // with y the gradient of the output
   float *x, *dt_weight, *dt_bias, *A, *D;  // x: not through the projections
   float *projected, *projected_with_limb;  // without and with the limb term's share; the same memory if only the latter
-  int64_t published;                       // 1: no gradient of x through x[parents]
+  int64_t published;                       // 1: no gradient of x through x[neighbours]
 };
 
 constexpr int64_t checkpoint_steps = 32;

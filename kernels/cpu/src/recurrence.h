@@ -45,7 +45,7 @@ __attribute__((noinline)) Vec discretise(int steps, Vec bias, Vec D, Vec* delta,
     delta[t] = softplus.of(raw, softplus.w(raw));
     x[t] = delta[t] * y[t];
     y[t] = D * y[t];
-    largest = max(largest, delta[t]);
+    largest = max(delta[t], largest);  // which passes over NaN
   }
   return largest;
 }
@@ -65,7 +65,7 @@ void advance_all(int steps, int states, const Vec* delta, const Vec* x, const fl
                       ahead.take());
 }
 
-// Whether delta * A can leave the range of Exp for deltas up to `largest`, lane by lane; also if any is NaN.
+// Whether delta * A can leave the range of Exp for deltas up to `largest`, lane by lane.
 inline bool needs_clamp(Vec largest, const Vec* A, int states) {
   IVec inside = ~IVec{};
   for (int n = 0; n < states; n++) {
@@ -96,7 +96,7 @@ struct BlockGradient {
       slope[t] = softplus.derivative(raw, w);
       x[t] = delta[t] * u[t];
       g_B[t] = g_A[t] = splat(0);
-      largest = max(largest, delta[t]);
+      largest = max(delta[t], largest);  // which passes over NaN
     }
     return largest;
   }

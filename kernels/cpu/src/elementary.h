@@ -1,4 +1,4 @@
-// exp, softplus and its derivative. Bounds are tested over the whole range in tests/test_kernels_cpu.py.
+// exp, softplus and its derivative. Bounds are tested over the whole range in tests/kernels/test_cpu.py.
 #pragma once
 #include <math.h>
 
@@ -65,17 +65,24 @@ struct Exp : ExpParameters {
 #endif
   }
 
-  // Needs lowest <= z <= highest; with clamp, any z (exp then saturates at 2^-124 and 2^126, and NaN stays NaN).
+  // Needs lowest <= z <= highest. With clamp any z will do: exp then ends at 2^-124, overflows to infinity where float32
+  // does, and keeps NaN.
   template <bool clamp>
   ALWAYS_INLINE Vec of(Vec z) const {
-    if (clamp) z = min(splat(highest), max(splat(lowest), z));
+    Vec factor;
+    if (clamp) {  // z above `highest` is taken two octaves lower, and the result times 4
+      constexpr float octave = 1.0f / octaves_per_unit;
+      const Vec bounded = min(splat(highest + 3 * octave), max(splat(lowest), z));
+      factor = bounded > splat(highest) ? splat(4) : splat(1);
+      z = bounded > splat(highest) ? bounded - splat(2 * octave) : bounded;
+    }
     Vec k = z + round;
     Vec r = z - (k - round);
     Vec power = (Vec)((IVec)lookup(k) + ((IVec)k << (23 - bits)));
     Vec p = r + coefficient[degree - 1];
 #pragma GCC unroll 8
     for (int i = degree - 2; i >= 0; i--) p = fma(p, r, coefficient[i]);
-    return power * p;
+    return clamp ? power * p * factor : power * p;
   }
 };
 

@@ -1,0 +1,182 @@
+"""PoseMamba's scan over the (T, J) grid as an operator of torch, projections included: see src/grid.h."""
+
+import ctypes
+
+import torch
+
+from liftbench.kernels.cpu.block import linear
+from liftbench.kernels.cpu.library import addresses, call, checked, single, structure
+from liftbench.kernels.cpu.stream import CHECKPOINT_STEPS
+from liftbench.kernels.operators import register_grid_scan
+from liftbench.kernels.orders import LIMB_ORDER
+
+# The structures of src/scan.h, field by field.
+_Grid = structure(
+    "Grid",
+    ("batch directions channels states rank cells", ctypes.c_int64),
+    ("x projected dt_weight dt_bias A D orders neighbours limb y checkpoints", ctypes.c_void_p),
+)
+_GridGradients = structure(
+    "GridGradients",
+    ("grid", _Grid),
+    ("x dt_weight dt_bias A D projected projected_with_limb", ctypes.c_void_p),
+    ("published", ctypes.c_int64),
+)
+
+
+def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient="exact"):
+    """Same contract as `kernels.grid_scan`, in float32: one product for all projections, one kernel for the rest.
+
+    Raises ValueError for tensors that are not on the CPU, are float64 or do not fit, and for wrong order tables.
+    """
+    tensors = [single(tensor) for tensor in (x, x_proj_weight, dt_weight, dt_bias, A, D)]
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    published = limb_gradient == "published"
+    y, *_ = torch.ops.liftbench.grid_scan_cpu(*tensors, orders, list(map(bool, limb)), published, keep)
+    return y.to(x.dtype)
+
+
+def _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
+    """All seven tensors, checked and contiguous."""
+    if x.dim() != 4 or dt_weight.dim() != 3 or A.dim() != 2:
+        raise ValueError("x must be (B, T, J, channels), dt_weight (K, channels, R) and A (K * channels, N)")
+    _, frames, joints, channels = x.shape
+    (directions, _, rank), states, total = dt_weight.shape, A.shape[1], dt_weight.shape[0] * channels
+    expected = {
+        "x": (x, x.shape),
+        "x_proj_weight": (x_proj_weight, (directions, rank + 2 * states, channels)),
+        "dt_weight": (dt_weight, (directions, channels, rank)),
+        "dt_bias": (dt_bias, (directions, channels)),
+        "A": (A, (total, states)),
+        "D": (D, (total,)),
+    }
+    wide = torch.int32 if orders.dtype == torch.int32 else torch.int64
+    tensors = [*checked(expected), *checked({"orders": (orders, (directions, frames * joints))}, wide)]
+    if len(limb) != directions:
+        raise ValueError(f"limb must have {directions} flags, one per direction, got {len(limb)}")
+    if any(limb) and joints != len(LIMB_ORDER):
+        raise ValueError(f"x has {joints} joints, but the limb term is defined for {len(LIMB_ORDER)}")
+    return tensors
+
+
+def _tables(orders, limb, frames, joints):
+    """The order table in int32, the cell that the limb term adds to each cell, and the flags of the directions.
+
+    Raises ValueError for orders that int32 does not hold.
+    """
+    narrow = orders.to(torch.int32)
+    if not torch.equal(narrow, orders):
+        raise _wrong_orders()
+    neighbours = torch.tensor(LIMB_ORDER) if any(limb) else torch.arange(joints)
+    neighbours = torch.arange(frames)[:, None] * joints + neighbours
+    return narrow, neighbours.flatten().to(torch.int32), torch.tensor(limb, dtype=torch.uint8)
+
+
+def _wrong_orders():
+    return ValueError("orders must be permutations of the grid cells, one per direction")
+
+
+def _outputs(x, x_proj_weight, dt_weight, A, keep):
+    """y, and room for what a backward pass needs: projected and checkpoints."""
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    projected, checkpoints = _kept_shapes(x, x_proj_weight, dt_weight, A) if keep else (0, 0)
+    return y, x.new_empty(projected), x.new_empty(checkpoints)
+
+
+def _kept_shapes(x, x_proj_weight, dt_weight, A):
+    batch, frames, joints, channels = x.shape
+    directions, cells, states = len(dt_weight), frames * joints, A.shape[-1]
+    intervals, blocks = -(-cells // CHECKPOINT_STEPS), -(-channels // 16)
+    projected = batch * cells, directions * x_proj_weight.shape[1]
+    return projected, (batch * directions * intervals * blocks * 16 * states,)
+
+
+def _grid(tensors, checkpoints):
+    """The argument of the C functions; y, last of the tensors, is the output, or its gradient."""
+    x, _, dt_weight, _, A = tensors[:5]
+    batch, frames, joints, channels = x.shape
+    directions, _, rank = dt_weight.shape
+    kept = checkpoints.data_ptr() if checkpoints.numel() else None
+    return _Grid(batch, directions, channels, A.shape[-1], rank, frames * joints, *addresses(*tensors), kept)
+
+
+@torch.library.custom_op("liftbench::grid_scan_cpu", mutates_args=())
+def _grid_scan_cpu(
+    x: torch.Tensor,
+    x_proj_weight: torch.Tensor,
+    dt_weight: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A: torch.Tensor,
+    D: torch.Tensor,
+    orders: torch.Tensor,
+    limb: list[bool],
+    published: bool,
+    keep: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(y, projected, checkpoints); `keep` makes the last two for a backward pass."""
+    x, x_proj_weight, *rest, orders = _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
+    y, projected, checkpoints = _outputs(x, x_proj_weight, dt_weight, A, keep)
+    with torch.autocast("cpu", enabled=False):  # still on inside an operator, and the kernel reads float32
+        rows = linear(x, x_proj_weight.flatten(0, 1)).contiguous()
+    tensors = [x, rows, *rest, *_tables(orders, limb, *x.shape[1:3]), y]
+    if not call("grid_forward", _grid(tensors, checkpoints)):
+        raise _wrong_orders()
+    return y, rows.view_as(projected) if keep else projected, checkpoints
+
+
+@_grid_scan_cpu.register_fake
+def _grid_scan_cpu_fake(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, published, keep):
+    _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
+    return _outputs(x, x_proj_weight, dt_weight, A, keep)
+
+
+@torch.library.custom_op("liftbench::grid_scan_cpu_backward", mutates_args=())
+def _grid_scan_cpu_backward(
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    x_proj_weight: torch.Tensor,
+    dt_weight: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A: torch.Tensor,
+    D: torch.Tensor,
+    orders: torch.Tensor,
+    projected: torch.Tensor,
+    checkpoints: torch.Tensor,
+    limb: list[bool],
+    published: bool,
+) -> list[torch.Tensor]:
+    """Gradients of x, x_proj_weight, dt_weight, dt_bias, A and D."""
+    x, x_proj_weight, *rest, orders = _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
+    kept_shapes = _kept_shapes(x, x_proj_weight, dt_weight, A)
+    dy, projected, checkpoints = checked(
+        {
+            "the gradient of y": (dy, x.shape),
+            "projected": (projected, kept_shapes[0]),
+            "checkpoints": (checkpoints, kept_shapes[1]),
+        }
+    )
+    tensors = [x, projected, *rest, *_tables(orders, limb, *x.shape[1:3]), dy]
+    gradients = [torch.empty_like(tensor) for tensor in (x, x_proj_weight, *rest)]
+    dx, _, ddt_weight, ddt_bias, dA, dD = gradients
+    # The published code drops what reaches x through the limb term, but not what reaches the weights.
+    d_projected = torch.empty_like(projected)
+    for_weight = torch.empty_like(projected) if published else d_projected
+    pointers = addresses(dx, ddt_weight, ddt_bias, dA, dD, d_projected, for_weight)
+    if not call("grid_backward", _GridGradients(_grid(tensors, checkpoints), *pointers, published)):
+        raise _wrong_orders()
+    flat_x, flat_dx, weight = x.view(-1, x.shape[-1]), dx.view(-1, x.shape[-1]), x_proj_weight.flatten(0, 1)
+    with torch.autocast("cpu", enabled=False):
+        flat_dx.addmm_(d_projected, weight)
+        gradients[1] = torch.mm(for_weight.T, flat_x).view_as(x_proj_weight)
+    return gradients
+
+
+@_grid_scan_cpu_backward.register_fake
+def _grid_scan_cpu_backward_fake(
+    dy, x, x_proj_weight, dt_weight, dt_bias, A, D, orders, projected, checkpoints, limb, published
+):
+    tensors = (x, x_proj_weight, dt_weight, dt_bias, A, D)
+    return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
+
+
+register_grid_scan("grid_scan_cpu", projects=True)

@@ -1,0 +1,156 @@
+"""The scan of (B, channels, L) tensors as an operator of torch, one stream or the sum of two: see src/stream.h."""
+
+import ctypes
+
+import torch
+
+from liftbench.kernels.cpu.library import addresses, call, checked, single, structure
+from liftbench.kernels.operators import register_scan
+
+CHECKPOINT_STEPS = 32  # as in src/scan.h
+NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
+
+# The structures of src/scan.h, field by field.
+_Rows = structure("Rows", ("data", ctypes.c_void_p), ("batch channel time", ctypes.c_int64))
+_States = structure("States", ("data", ctypes.c_void_p), ("batch group state time", ctypes.c_int64))
+_Stream = structure(
+    "Stream",
+    ("u delta", _Rows),
+    ("B C", _States),
+    ("A D delta_bias checkpoints", ctypes.c_void_p),
+    ("reverse", ctypes.c_int64),
+)
+_Scan = structure(
+    "Scan",
+    ("batch groups channels states length streams", ctypes.c_int64),
+    ("stream", _Stream * 2),
+    ("y", _Rows),
+)
+_StreamGradients = structure(
+    "StreamGradients", ("u delta", _Rows), ("B C", _States), ("A D delta_bias", ctypes.c_void_p)
+)
+_ScanGradients = structure("ScanGradients", ("scan", _Scan), ("stream", _StreamGradients * 2))
+
+
+def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
+    """Same contract as `kernels.reference.selective_scan`, in float32; any layout, channels-last ones without a copy.
+
+    Raises ValueError for tensors that are not on the CPU, are float64 or do not fit.
+    """
+    return _scan_streams([(u, delta, A, B, C, D, delta_bias)])
+
+
+def bidirectional_scan(forward_stream, reversed_stream):
+    """The sum of a scan from 0 to L - 1 and of another one from L - 1 to 0, without a flipped copy of anything.
+
+    Both streams are (u, delta, A, B, C, D, delta_bias) as for `selective_scan`, in their natural order of time and of
+    the same shapes. Returns y: (B, channels, L) in the dtype of the first u. Raises ValueError as `selective_scan`.
+    """
+    return _scan_streams([forward_stream, reversed_stream])
+
+
+def _scan_streams(streams):
+    tensors = [tensor for stream in streams for tensor in _in_single(*stream)]
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return torch.ops.liftbench.scan_cpu(tensors, keep)[0].to(streams[0][0].dtype)
+
+
+def _in_single(u, delta, A, B, C, D=None, delta_bias=None):
+    """The seven tensors in float32, zeros for what is absent."""
+    zeros = torch.zeros(A.shape[:1])
+    tensors = u, delta, A, B, C, zeros if D is None else D, zeros if delta_bias is None else delta_bias
+    return [single(tensor) for tensor in tensors]
+
+
+def _checked_streams(tensors):
+    """The flat list of an operator's tensors as streams of seven, all checked and readable."""
+    u, _, A, B = tensors[:4]
+    if u.dim() != 3 or A.dim() != 2 or B.dim() != 4 or 0 in B.shape or u.shape[1] % B.shape[1]:
+        raise ValueError(
+            "u must be (B, channels, L), A (channels, N) and B (B, groups, N, L), groups dividing channels"
+        )
+    (batch, channels, length), states, groups = u.shape, A.shape[1], B.shape[1]
+    rows, columns, per_channel = (batch, channels, length), (batch, groups, states, length), (channels,)
+    shapes = rows, rows, (channels, states), columns, columns, per_channel, per_channel
+    return [
+        checked({name: pair for name, *pair in zip(NAMES, tensors[i : i + 7], shapes, strict=True)}, layout=_readable)
+        for i in range(0, len(tensors), 7)
+    ]
+
+
+def _readable(tensor):
+    """The tensor itself if the kernel reads its layout, one of the last two axes contiguous, or else a copy."""
+    if tensor.dim() > 2 and (1 in tensor.stride()[-2:] or tensor.shape[-1] == 1):
+        return tensor
+    return tensor.contiguous()
+
+
+def _scan(streams, checkpoints, y):
+    """The argument of the C functions; y is the output, or its gradient."""
+    u, _, A, B = streams[0][:4]
+    batch, channels, length = u.shape
+    groups, states = B.shape[1:3]
+    stream = (_Stream * 2)()
+    for i, tensors in enumerate(streams):
+        kept = checkpoints[i].data_ptr() if checkpoints.numel() else None
+        stream[i] = _Stream(*_views(*tensors), kept, i)
+    return _Scan(batch, groups, channels // groups, states, length, len(streams), stream, _view(_Rows, y))
+
+
+def _views(u, delta, A, B, C, D, delta_bias):
+    """The tensors of one stream in the order of the C structures."""
+    return _view(_Rows, u), _view(_Rows, delta), _view(_States, B), _view(_States, C), *addresses(A, D, delta_bias)
+
+
+def _view(structure, tensor):
+    return structure(tensor.data_ptr(), *tensor.stride())
+
+
+def _checkpoints_shape(tensors):
+    """Room for the states before every 32nd step, one row per stream, channels padded to the widest block."""
+    u, B = tensors[0], tensors[3]
+    batch, channels, length = u.shape
+    groups, states = B.shape[1:3]
+    blocks = -(-channels // groups // 16)
+    return len(tensors) // 7, batch * -(-length // CHECKPOINT_STEPS) * groups * blocks * 16 * states
+
+
+@torch.library.custom_op("liftbench::scan_cpu", mutates_args=())
+def _scan_cpu(tensors: list[torch.Tensor], keep: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """(y, checkpoints) of one stream, or of the sum of two; `keep` makes the checkpoints for a backward pass."""
+    streams = _checked_streams(tensors)
+    y, checkpoints = _outputs(tensors, keep)
+    call("scan_forward", _scan(streams, checkpoints, y))
+    return y, checkpoints
+
+
+@_scan_cpu.register_fake
+def _scan_cpu_fake(tensors, keep):
+    _checked_streams(tensors)
+    return _outputs(tensors, keep)
+
+
+def _outputs(tensors, keep):
+    u = tensors[0]
+    return _readable(torch.empty_like(u)), u.new_empty(_checkpoints_shape(tensors) if keep else 0)
+
+
+@torch.library.custom_op("liftbench::scan_cpu_backward", mutates_args=())
+def _scan_cpu_backward(dy: torch.Tensor, tensors: list[torch.Tensor], checkpoints: torch.Tensor) -> list[torch.Tensor]:
+    streams = _checked_streams(tensors)
+    (dy,) = checked({"the gradient of y": (dy, tensors[0].shape)}, layout=_readable)
+    (checkpoints,) = checked({"checkpoints": (checkpoints, _checkpoints_shape(tensors))})
+    flat = _scan_cpu_backward_fake(dy, tensors, checkpoints)
+    gradients = (_StreamGradients * 2)()
+    for i in range(len(streams)):
+        gradients[i] = _StreamGradients(*_views(*flat[7 * i : 7 * i + 7]))
+    call("scan_backward", _ScanGradients(_scan(streams, checkpoints, dy), gradients))
+    return flat
+
+
+@_scan_cpu_backward.register_fake
+def _scan_cpu_backward_fake(dy, tensors, checkpoints):
+    return [_readable(torch.empty_like(tensor)) for tensor in tensors]
+
+
+register_scan("scan_cpu")

@@ -1,0 +1,67 @@
+"""The tests of the C++ kernels under the address and undefined-behaviour sanitizers of GCC. Slow: minutes."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from support import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("g++") is None or sys.platform != "linux", reason="needs g++ on Linux"),
+]
+FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+# Loaded before the tests: the kernels of this process are those that were just built.
+PLUGIN = """
+from pathlib import Path
+from liftbench.kernels.cpu import library
+
+library.FOLDER = Path({folder!r})
+assert library.unusable() is None, library.unusable()
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """What a process needs to run on a library that is built with the sanitizers, in a temporary folder."""
+    folder = tmp_path_factory.mktemp("sanitized")
+    build = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", folder, "--build-temp", folder / "temp"]
+    flags = {"CFLAGS": FLAGS, "CXXFLAGS": FLAGS, "LDFLAGS": "-fsanitize=address,undefined", "CC": "gcc", "CXX": "g++"}
+    subprocess.run(build, cwd=ROOT, env=os.environ | flags, check=True)
+    (folder / "sanitized.py").write_text(PLUGIN.format(folder=str(folder / "liftbench/kernels/cpu")))
+    runtimes = [
+        subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+        for name in ("libasan.so", "libubsan.so", "libstdc++.so")
+    ]
+    return os.environ | {
+        "LD_PRELOAD": ":".join(runtimes),
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",  # of Python and torch, which keep what they need to the end
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "PYTHONPATH": str(folder),
+    }
+
+
+def run(environment, *arguments):
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_the_sanitizers_see_a_read_outside(environment):
+    """A convolution that is told of more channels than there are, past every check."""
+    code = """
+import sanitized, torch
+from liftbench.kernels.cpu import block
+block.checked = lambda expected, **_: [tensor for tensor, _ in expected.values()]
+torch.ops.liftbench.conv_silu_cpu(torch.randn(1, 4, 17, 64), torch.randn(8, 1, 3, 3), torch.randn(8))
+"""
+    found = run(environment, "-c", code)
+    assert found.returncode != 0 and "AddressSanitizer: heap-buffer-overflow" in found.stderr, found.stderr[-2000:]
+
+
+@pytest.mark.parametrize("tests", ["test_cpu.py", "test_block.py"])
+def test_kernels_under_the_sanitizers(tests, environment):
+    found = run(environment, "-m", "pytest", "-q", "-p", "sanitized", "-p", "no:xdist", f"tests/kernels/{tests}")
+    assert found.returncode == 0 and "passed" in found.stdout, (found.stdout + found.stderr)[-5000:]
