@@ -19,6 +19,8 @@ from liftbench.baselines.data.cameras import (
     room_centre,
     world_to_camera,
 )
+from liftbench.baselines.data.formats import npz
+from liftbench.baselines.data.formats.checks import is_name, kind, short
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.skeleton import PARENTS
 from liftbench.baselines.synthetic.body import FPS
@@ -36,6 +38,9 @@ NEAREST = 1000.0  # mm from the camera
 MARGIN = 50.0  # pixels by which a joint may leave the image
 SHORTEST = 27  # frames of a view worth keeping
 LONGEST_BONE = 1.0  # metres; a longer one means another unit
+SHORTEST_BONE = 0.05  # metres; a pose whose longest bone is shorter is no person
+LONGEST_CREDIT = 10_000  # characters
+FARTHEST = 1000.0  # metres from the origin
 
 
 def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0) -> Path:
@@ -52,9 +57,13 @@ def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0) -> Path:
     actions = sorted({action for _, action, _ in clips})
     repeats = Counter((subject, action) for subject, action, _ in clips)
     if len(subjects) < 2:
-        raise InputError(f"{npz_path} has one subject only: give two or more, to train on and to test on")
+        raise InputError(
+            f"Cannot convert {npz_path}: it has one subject only. Give two or more, to train on and to test on."
+        )
     if max(FIRST_SUBJECT + len(subjects), FIRST_ACTION + len(actions), 1 + max(repeats.values())) > 100:
-        raise InputError(f"{npz_path} has more subjects, actions or repeats than two digits can number: split it")
+        raise InputError(
+            f"Cannot convert {npz_path}: it has more subjects, actions or repeats than two digits can number. Split it."
+        )
 
     splits = {"train": Split(), "test": Split()}
     seen_by = Counter()
@@ -81,7 +90,9 @@ def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0) -> Path:
             splits["test" if number % HOLD_OUT == 1 else "train"].add(recorded, f"{take}_ca_{view:02d}", action)
     for name, split in splits.items():
         if not split.source:
-            raise InputError(f"{npz_path}: no {name} subject is in view for {SHORTEST} frames: give longer clips")
+            raise InputError(
+                f"Cannot convert {npz_path}: no {name} subject is in view for {SHORTEST} frames. Give longer clips."
+            )
     origin = {"kind": "mocap", "name": Path(npz_path).name, "credit": credit, "seed": seed, **counts}
     return save({name: split.schema() for name, split in splits.items()} | {"origin": origin}, out_path)
 
@@ -105,35 +116,46 @@ def read(path: Path) -> tuple[list[tuple[str, str, np.ndarray]], str]:
 
     Raises InputError where the file is not as this module says.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is not a file: give the npz of the clips")
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in (*REQUIRED, "fps", "credit") if name in file}
-    except Exception:  # numpy and zipfile raise a dozen kinds on a damaged or foreign file
-        raise InputError(f"{path} is no npz of plain arrays, or is damaged: copy or export it again") from None
-    missing = [name for name in REQUIRED if name not in arrays]
-    if missing:
-        raise InputError(f"{path} has no array {' and no '.join(missing)}: it needs {', '.join(REQUIRED)}")
-
+    arrays = npz.load(path, REQUIRED, optional=("fps", "credit"))
+    for name in REQUIRED:
+        if not isinstance(arrays[name], np.ndarray):
+            raise InputError(f"Cannot read {path}: {name} is a {kind(arrays[name])}. Save a plain array.")
     positions, offsets, subject, action = (arrays[name] for name in REQUIRED)
     if positions.ndim != 3 or positions.shape[1:] != (17, 3) or positions.dtype.kind != "f":
-        raise InputError(f"{path}: positions are {positions.dtype} {positions.shape}, give floats of shape (N, 17, 3)")
+        raise InputError(
+            f"Cannot read {path}: positions are {positions.dtype} {positions.shape}. Give floats of shape (N, 17, 3)."
+        )
     if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) < 2:
-        raise InputError(f"{path}: offsets are {offsets.dtype} {offsets.shape}, give C + 1 integers for C clips")
+        raise InputError(
+            f"Cannot read {path}: offsets are {offsets.dtype} {offsets.shape}. Give C + 1 integers for C clips."
+        )
     if offsets[0] < 0 or offsets[-1] > len(positions) or (offsets[1:] <= offsets[:-1]).any():
-        raise InputError(f"{path}: offsets must rise from clip to clip and stay within the {len(positions)} frames")
+        raise InputError(
+            f"Cannot read {path}: offsets must rise from clip to clip and stay within the {len(positions)} frames."
+        )
     for name, labels in (("subject", subject), ("action", action)):
         if labels.shape != (len(offsets) - 1,) or labels.dtype.kind != "U":
-            raise InputError(f"{path}: {name} is {labels.dtype} {labels.shape}, give one string for each clip")
+            raise InputError(
+                f"Cannot read {path}: {name} is {labels.dtype} {labels.shape}. Give one string for each clip."
+            )
+        if strange := [label for label in np.unique(labels).tolist() if not is_name(label)]:
+            raise InputError(f"Cannot read {path}: {name} holds {short(strange[0])}. Give short printable names.")
     if not np.isfinite(positions).all():
-        raise InputError(f"{path}: positions are not finite everywhere: leave out or repair those frames")
-    longest = np.linalg.norm(positions[:, 1:] - positions[:, PARENTS[1:]], axis=-1).max()
-    if longest > LONGEST_BONE:
-        raise InputError(f"{path}: a bone is {longest:.3g} long: positions must be in metres")
-    if "fps" in arrays and (arrays["fps"].shape != () or arrays["fps"] != FPS):
-        raise InputError(f"{path}: fps is {arrays['fps']}: resample the clips to {FPS} frames per second")
+        raise InputError(f"Cannot read {path}: positions are not finite everywhere. Leave out or repair those frames.")
+    if (far := np.abs(positions).max()) > FARTHEST:
+        raise InputError(f"Cannot read {path}: a position is {far:.3g} from the origin. Give metres.")
+    bones = np.linalg.norm(positions[:, 1:] - positions[:, PARENTS[1:]], axis=-1)
+    if (longest := bones.max()) > LONGEST_BONE:
+        raise InputError(f"Cannot read {path}: a bone is {longest:.3g} long. Give metres.")
+    if (bones.max(axis=1) < SHORTEST_BONE).any():
+        frame = int((bones.max(axis=1) < SHORTEST_BONE).argmax())
+        raise InputError(f"Cannot read {path}: frame {frame} is a single point, not a person. Leave that frame out.")
+    if "fps" in arrays and not np.array_equal(arrays["fps"], FPS):
+        raise InputError(f"Cannot read {path}: fps is {short(np.asarray(arrays['fps']).tolist())}. Resample to {FPS}.")
 
     starts = zip(subject, action, offsets[:-1], offsets[1:], strict=True)
     clips = [(str(s), str(a), 1000 * positions[begin:end].astype(np.float64)) for s, a, begin, end in starts]
-    return clips, str(arrays.get("credit", CMU_CREDIT))
+    credit = str(arrays.get("credit", CMU_CREDIT))
+    if len(credit) > LONGEST_CREDIT:
+        raise InputError(f"Cannot read {path}: the credit has {len(credit):,} characters. Shorten it.")
+    return clips, credit

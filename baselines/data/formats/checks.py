@@ -7,6 +7,10 @@ import numpy as np
 
 from liftbench.baselines.errors import InputError
 
+LONGEST_NAME = 100  # characters of a name in a table
+_LONGEST_WORD = 40  # characters in a message
+_LARGEST_ORIGIN = 100_000  # characters and values
+
 
 def kind(value):
     """What a value is, for a message."""
@@ -16,11 +20,15 @@ def kind(value):
 
 
 def short(value):
-    """A value as it would be written, cut short, for a message."""
-    try:
-        return repr(value)[:40]
-    except (RecursionError, ValueError):  # nested too deep, or a number of too many digits
-        return kind(value)
+    """A value as it would be written, cut short, for a message; what is neither text nor a number, by its kind."""
+    if isinstance(value, str):
+        return repr(value[:_LONGEST_WORD]) + "..." * (len(value) > _LONGEST_WORD)
+    return repr(value) if isinstance(value, (int, float)) and abs(value) < 1e100 else kind(value)
+
+
+def is_name(value):
+    """Whether a value is a word or a few that can stand in a table and in a message."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable() and bool(value.strip())
 
 
 def listed(keys):
@@ -49,11 +57,24 @@ def finite(block, place, start=0):
 
 
 def check_origin(origin, path):
-    """Return an account of how data were made, a dict; refuse one that a record could not carry."""
+    """Return an account of how data were made, a dict; refuse one that a record could not carry.
+
+    It is walked with a budget first: a file of some kB can name one list so often that it would be gigabytes in JSON.
+    """
     if not isinstance(origin, dict):
         raise InputError(f"{path}: origin is a {kind(origin)}, expected a dict: leave it out or make it one")
+    budget, waiting = _LARGEST_ORIGIN, [origin]
+    while waiting and budget > 0:
+        value = waiting.pop()
+        budget -= 1 + (len(value) if isinstance(value, (str, list, tuple, dict)) else 0)
+        if budget > 0 and isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif budget > 0 and isinstance(value, (list, tuple)):
+            waiting += value
+    if budget <= 0:
+        raise InputError(f"{path}: origin is larger than {_LARGEST_ORIGIN:,} characters: simplify it")
     try:
-        json.dumps(origin, ensure_ascii=False).encode()
+        json.dumps(origin, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
         raise InputError(f"{path}: origin holds more than numbers, strings, lists and dicts: simplify it") from None
     return origin

@@ -15,10 +15,12 @@ import numpy as np
 
 from liftbench.baselines.data.cache import SPLITS, Names, SplitContent
 from liftbench.baselines.data.formats.checks import (
+    LONGEST_NAME,
     check_origin,
     finite,
     first_frame,
     is_float,
+    is_name,
     kind,
     listed,
     short,
@@ -85,7 +87,7 @@ def _check_split(content, split, path):
     ):
         for start, code in zip(names[key].bounds, names[key].codes, strict=False):
             name = names[key].table[code]
-            _require(valid(name), f"{place}/{key}: frame {start} is {name[:80]!r}, expected {expected}")
+            _require(valid(name), f"{place}/{key}: frame {start} is {short(name)}, expected {expected}")
     return SplitContent(frames, arrays, {NAME_KEYS[key]: values for key, values in names.items()})
 
 
@@ -108,14 +110,21 @@ def _check_names(values, frames, place):
         changes = values[1:] != values[:-1]
     else:
         values = values.tolist() if isinstance(values, np.ndarray) else list(values)
-        wrong = next((frame for frame, value in enumerate(values) if not isinstance(value, str)), None)
+        wrong = next(
+            (
+                frame
+                for frame, value in enumerate(values)
+                if not (isinstance(value, str) and len(value) <= LONGEST_NAME)
+            ),
+            None,
+        )
         if wrong is not None:
-            _require(False, f"{place}: frame {wrong} is a {kind(values[wrong])}, expected a string")
+            _require(False, f"{place}: frame {wrong} is {short(values[wrong])}, expected a short string")
         changes = np.fromiter(map(operator.ne, values, itertools.islice(values, 1, None)), bool, frames - 1)
     bounds = np.concatenate([[0], np.flatnonzero(changes) + 1, [frames]])
     names = Names.of_runs(bounds, [str(values[start]) for start in bounds[:-1]])
-    strange = next((name for name in names.table if not name.isprintable()), None)
-    _require(strange is None, f"{place} has {short(strange)}, expected printable text")
+    strange = next((name for name in names.table if not is_name(name)), None)
+    _require(strange is None, f"{place} has {short(strange)}, expected a short printable name")
     return names
 
 

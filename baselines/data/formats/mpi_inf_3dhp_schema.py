@@ -19,7 +19,7 @@ from liftbench.baselines.errors import InputError
 RELEASE_FRAMES = {"train": 8 * 131_592}  # eight of the cameras, and the frames that the scripts name for the sequences
 TRAIN, TEST = "data_train_3dhp.npz", "data_test_3dhp.npz"
 TEST_SEQUENCES = ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")
-SEQUENCE_PATTERN = re.compile(r"S\d+ Seq\d+")
+SEQUENCE_PATTERN = re.compile(r"S\d{1,4} Seq\d{1,4}")
 SHAPES = {"data_2d": (17, 2), "data_3d": (17, 3), "valid": (), "fps": ()}  # of one frame; fps is 0 where not stated
 
 # The joint of these files that stands for each joint of `baselines.skeleton`. Theirs are 0 head top, 1 neck, 2-4 right
@@ -63,7 +63,7 @@ def _training_runs(data, path):
         rate = isinstance(fps, (int, float, np.integer, np.floating)) and 0 < fps < 1000
         _require(rate, f"{place}: the frames per second are {short(fps)}, expected a number such as 25 or 50")
         for camera, pose in cameras.items():
-            named = isinstance(camera, str) and camera.isdecimal()
+            named = isinstance(camera, str) and re.fullmatch("[0-9]{1,4}", camera)
             _require(named, f"{place} has a camera {short(camera)}, expected names like '0'")
             where = f"{place}, camera {camera}"
             arrays = _poses(pose, where)

@@ -2,7 +2,8 @@
 
 `pickle.load` calls whatever function a file names. This reader interprets the opcodes of protocols 2 to 5 itself: it
 imports nothing, sets no attribute, and answers only to the few names in `_GLOBALS` by which numpy spells arrays, dtypes
-and scalars. A crafted file may still waste time and memory; it cannot run code.
+and scalars. Its work is bounded by the size of the file: a value that the file repeats is not processed again for ever,
+and keys are text or small numbers, whose hashes cannot be made to collide.
 
 Arrays are read-only views of the memory-mapped file, so a file of gigabytes costs no memory until its pages are read.
 """
@@ -34,7 +35,7 @@ class _Array:
 
     def complete(self, state):
         _, shape, dtype, fortran_order, data = state
-        return _array(shape, dtype, fortran_order, data)
+        return array_of(shape, dtype, fortran_order, data)
 
 
 class _Dtype:
@@ -51,6 +52,9 @@ class _Dtype:
         return self.dtype.newbyteorder(byte_order)
 
 
+_MOST_AXES = 8
+_WORK = 4  # bytes and items handled per byte of the file; numpy's own files take 2 at most, for text of protocol 2
+_LARGEST_KEY = 2**60  # whole numbers below are their own hashes
 _NDARRAY = object()  # stands for the class numpy.ndarray, which numpy passes to _reconstruct
 
 
@@ -66,8 +70,9 @@ def _reconstruct(array_type, shape, type_code):
     return _Array()
 
 
-def _array(shape, dtype, fortran_order, data):
-    if not all(type(length) is int and length >= 0 for length in shape):
+def array_of(shape, dtype, fortran_order, data):
+    """A read-only array over `data`: bytes, or a list where the dtype is object. Raises ValueError if they disagree."""
+    if len(shape) > _MOST_AXES or not all(type(length) is int and 0 <= length < 2**48 for length in shape):
         raise ValueError("an array of impossible shape")
     count, order = math.prod(shape), "F" if fortran_order else "C"
     if len(data) != count * (1 if dtype.hasobject else dtype.itemsize):
@@ -80,12 +85,12 @@ def _array(shape, dtype, fortran_order, data):
 
 
 def _frombuffer(data, dtype, shape, order, axis_order=None):
-    array = _array(shape, dtype, order == "F", data)
+    array = array_of(shape, dtype, order == "F", data)
     return array if axis_order is None else array.transpose(axis_order)
 
 
 def _scalar(dtype, data):
-    return _array((), dtype, False, data)[()]
+    return array_of((), dtype, False, data)[()]
 
 
 def _encode(text, encoding):
@@ -127,6 +132,7 @@ _SIZES = {
 _LAYOUTS = {opcode[0]: struct.Struct(layout) for opcode, layout in (_NUMBERS | _SIZES).items()}
 
 
+_SIZED = (str, bytes, memoryview, list, tuple, dict)
 _DAMAGE = (AttributeError, LookupError, MemoryError, OverflowError, RecursionError, TypeError, ValueError)
 
 
@@ -139,6 +145,7 @@ class _Reader:
         self.stack = []
         self.marks = []
         self.memo = {}
+        self.work = 0
 
     def read(self):
         actions = {opcode[0]: getattr(self, name) for name, opcodes in _ACTIONS.items() for opcode in opcodes}
@@ -165,10 +172,17 @@ class _Reader:
         layout = _LAYOUTS[self.opcode]
         return layout.unpack(self.take(layout.size))[0]
 
+    def spend(self, values):
+        """Count the work on values that the file may hold once and name many times."""
+        self.work += len(values) + sum(len(value) for value in values if isinstance(value, _SIZED))
+        if self.work > _WORK * len(self.data) + _WORK:
+            raise _RefusedError("more work than its size allows")
+
     def line(self):
         start = self.position
         while self.take(1) != b"\n":
-            pass
+            if self.position - start > 100:
+                raise _RefusedError("a name of more than 100 characters")
         return str(self.data[start : self.position - 1], "utf-8")
 
     def pop_since_mark(self):
@@ -230,8 +244,9 @@ class _Reader:
 
     def set_items(self):
         items = self.pop_since_mark()
-        if any(isinstance(key, tuple) for key in items[::2]):  # hashing nested tuples can exhaust the stack
-            raise _RefusedError("a tuple as a key")
+        for key in items[::2]:
+            if not _is_key(key):
+                raise _RefusedError(f"a {type(key).__name__} as a key")
         self.container(dict).update(zip(items[::2], items[1::2], strict=True))
 
     def remember(self, key):
@@ -261,13 +276,14 @@ class _Reader:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise TypeError("a name that is not text")
         if (module, name) not in _GLOBALS:
-            raise _RefusedError(f"the name {f'{module}.{name}'[:80]!r}")
+            raise _RefusedError(f"the name {f'{module[:80]}.{name[:80]}'[:80]!r}")
         self.stack.append(_GLOBALS[module, name])
 
     def call(self):
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, FunctionType):  # the only functions in reach are those of _GLOBALS
             raise _RefusedError("a call of something that is not a function")
+        self.spend(arguments)
         self.stack.append(function(*arguments))
 
     def set_state(self):
@@ -275,10 +291,16 @@ class _Reader:
         state, pending = self.stack.pop(), self.stack[-1]
         if not isinstance(pending, (_Array, _Dtype)):
             raise _RefusedError("state for something that is neither an array nor a dtype")
+        self.spend(state)
         complete = pending.complete(state)
         self.stack[-1] = complete
         for key in pending.memo_keys:
             self.memo[key] = complete
+
+
+def _is_key(key):
+    """Whether a dict may have this key: others can be made to collide, or exhaust the stack when hashed."""
+    return isinstance(key, str) or (type(key) is int and abs(key) < _LARGEST_KEY)
 
 
 _ACTIONS = {

@@ -21,6 +21,7 @@ from liftbench.baselines.data.formats.checks import (
     finite,
     first_frame,
     is_float,
+    is_name,
     kind,
     listed,
     short,
@@ -185,8 +186,9 @@ def _subjects(members, name, path):
         takes = positions[subject]
         _require(isinstance(takes, dict), f"{path}: {subject} is a {kind(takes)}, expected a dict of actions")
         for action in takes:
-            named = isinstance(action, str) and action.strip() and action.isprintable()
-            _require(named, f"{path}: {subject} has an action {short(action)}, expected a name like 'Directions 1'")
+            _require(
+                is_name(action), f"{path}: {subject} has an action {short(action)}, expected a name like 'Directions 1'"
+            )
     return positions
 
 

@@ -15,6 +15,7 @@ from liftbench.baselines.errors import InputError
 
 POSES = {"S1 Seq1": [{"0": {"data_3d": np.arange(102.0).reshape(2, 17, 3)}}, 25], "empty": np.zeros((0, 3))}
 NUMBERS = np.arange(6, dtype=">f4").reshape(2, 3).T
+NAMES = np.array(["walk", "wéit"])
 
 
 def save(path, compress=True, **arrays):
@@ -32,11 +33,20 @@ def same(found, expected):
 
 @pytest.mark.parametrize("compress", [False, True])
 def test_reads_what_numpy_writes(tmp_path, compress):
-    path = save(tmp_path / "data.npz", compress, data=POSES, numbers=NUMBERS, one=np.array(3.5), none=np.zeros((0, 4)))
-    found = npz.load(path, ["data", "numbers", "one", "none"])
+    path = save(
+        tmp_path / "data.npz",
+        compress,
+        data=POSES,
+        numbers=NUMBERS,
+        text=NAMES,
+        one=np.array(3.5),
+        none=np.zeros((0, 4)),
+    )
+    found = npz.load(path, ["data", "numbers", "text", "one", "none"])
     assert same(found["data"], POSES)
     assert found["numbers"].dtype == NUMBERS.dtype and found["none"].shape == (0, 4) and found["one"][()] == 3.5
     np.testing.assert_array_equal(found["numbers"], NUMBERS)
+    np.testing.assert_array_equal(found["text"], NAMES)
     assert not found["numbers"].flags.writeable
 
 
@@ -158,7 +168,7 @@ def test_damaged_header(tmp_path, header):
     assert refusal(path).startswith("FILE is truncated or damaged (")
 
 
-@pytest.mark.parametrize("descr, kind", [("<U3", "<U3"), ([("a", "<f8")], "[('a', '<f8')]"), ("<c8", "complex64")])
+@pytest.mark.parametrize("descr, kind", [("|S3", "|S3"), ([("a", "<f8")], "[('a', '<f8')]"), ("<c8", "complex64")])
 def test_other_dtypes(tmp_path, descr, kind):
     path = write_member(tmp_path, bytes(24), descr, (1,))
     expected = f"FILE: data has dtype {kind}, expected numbers or objects: give the data set's own file"

@@ -133,6 +133,50 @@ def test_refuses_by_name(data, refused):
         unpickle.loads(data, "file")
 
 
+def sharing(text, times):
+    """A pickle of one text that is encoded again and again."""
+    start = (
+        b"\x80\x02](c_codecs\nencode\nq\x01X"
+        + len(text).to_bytes(4, "little")
+        + text
+        + b"q\x02X\6\0\0\0latin1q\x03\x86R"
+    )
+    return start + times * b"h\x01h\x02h\x03\x86R" + b"e."
+
+
+def test_work_is_bounded_by_the_size_of_the_file():
+    assert len(unpickle.loads(sharing(b"a" * 1000, 2), "file")) == 3
+    with pytest.raises(InputError, match="it asks for more work than its size allows at byte"):
+        unpickle.loads(sharing(b"a" * 100_000, 100_000), "file")  # 10 GB
+    shape = b"(" + 100_000 * b"M\xff\xff" + b"tq\x01"
+    pending = b"\x80\x02cnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\1b\x87R"
+    state = b"(K\1" + shape + b"cnumpy\ndtype\nX\2\0\0\0f4\x89\x88\x87R\x89C\0tb."
+    with pytest.raises(InputError, match="damaged"):  # a product of 100,000 lengths would take minutes
+        unpickle.loads(pending + state, "file")
+
+
+@pytest.mark.parametrize(
+    "key, refused",
+    [
+        (b"\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x1f", "an? int"),
+        (b"G\x3f\xf8\0\0\0\0\0\0", "a float"),
+        (b"N", "a NoneType"),
+    ],
+)
+def test_keys_whose_hashes_can_be_made_to_collide(key, refused):
+    with pytest.raises(InputError, match=f"asks for {refused} as a key"):
+        unpickle.loads(b"\x80\x02}" + key + b"K\1s.", "file")
+
+
+def test_long_names_are_cut():
+    with pytest.raises(InputError, match="a name of more than 100 characters") as caught:
+        unpickle.loads(b"\x80\x02c" + b"x" * 5000 + b"\ny\n.", "file")
+    long = b"\x8d" + (10**6).to_bytes(8, "little") + b"a\n" * 500_000
+    with pytest.raises(InputError, match="asks for the name 'a") as caught:
+        unpickle.loads(b"\x80\x04" + long + long + b"\x93.", "file")
+    assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_every_truncation_is_reported(protocol):
     data = pickle.dumps([ARRAYS[:2], PLAIN], protocol)
@@ -166,7 +210,7 @@ def test_damage_is_reported_or_harmless(protocol):
         (b"\x80\x04K\x01K\x02a.", "damaged"),
         (b"\x80\x04\x8c\x01\xff.", "damaged"),
         (b"\x80\x04}(K\x01u.", "damaged"),
-        (b"\x80\x04}]K\x01s.", "damaged"),
+        (b"\x80\x04}]K\x01s.", "a list as a key"),
         (b"\x80\x04K\x01K\x02\x93.", "damaged"),
         (pickle.dumps(np.arange(9.0), 4).replace(b"K\x09\x85", b"K\x08\x85"), "damaged"),
         (pickle.dumps(np.array([None] * 9), 4).replace(b"K\x09\x85", b"K\x08\x85"), "damaged"),

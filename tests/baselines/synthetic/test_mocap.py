@@ -119,7 +119,7 @@ POSITIONS = np.zeros((4 * FRAMES, 17, 3), np.float32)
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"offsets": None, "subject": None}, "no array offsets and no subject"),
+        ({"offsets": None, "subject": None}, "has no array 'offsets', only"),
         ({"positions": POSITIONS[:, :16]}, "positions are float32"),
         ({"positions": POSITIONS.astype(int)}, "positions are int64"),
         ({"positions": POSITIONS + np.nan}, "not finite"),
@@ -130,8 +130,14 @@ POSITIONS = np.zeros((4 * FRAMES, 17, 3), np.float32)
         ({"offsets": np.array([-9, 60, 120, 180, 240])}, "offsets must rise"),
         ({"subject": np.array(["ann", "bob"])}, "subject is"),
         ({"action": np.arange(4)}, "action is int64"),
-        ({"action": np.array(["walk", "talk", "walk", None], dtype=object)}, "plain arrays"),
+        ({"action": np.array(["walk", "talk", "walk", None], dtype=object)}, "action is object"),
+        ({"action": np.array([b"walk"] * 4)}, "action has dtype .S4, expected numbers or objects"),
+        ({"subject": np.zeros(4, [("a", "U4")])}, "subject has dtype .*, expected numbers or objects"),
+        ({"subject": np.array(["ann", "b\nb", "bob", "x"])}, "subject holds 'b.nb'. Give short printable names"),
+        ({"action": np.array(["walk", "x" * 1000, "walk", "walk"])}, "action holds 'x{40}'.... Give short"),
+        ({"credit": np.array("x" * 100_000)}, "the credit has 100,000 characters"),
         ({"fps": np.float32(120)}, "fps is 120"),
+        ({"fps": np.full(100, 50)}, "fps is list of 100"),
         ({"subject": np.array(["ann"] * 4)}, "one subject only"),
     ],
 )
@@ -141,9 +147,23 @@ def test_unusable_contents(tmp_path, arrays, changes, problem):
     assert not (tmp_path / "clips.pkl").exists()
 
 
+def test_a_pose_of_zeros(tmp_path, arrays):
+    positions = arrays["positions"].copy()
+    positions[7] = 0
+    with pytest.raises(InputError, match="frame 7 is a single point, not a person. Leave that frame out.$"):
+        convert(tmp_path, arrays, positions=positions)
+
+
+def test_a_small_file_does_not_grow_without_limit(tmp_path, arrays):
+    source = tmp_path / "clips.npz"
+    np.savez_compressed(source, **arrays | {"positions": np.zeros((200_000, 17, 3), np.float32)})
+    with pytest.raises(InputError, match="positions would grow from .* to 40,8.* bytes"):
+        mocap.convert(source, tmp_path / "clips.pkl")
+
+
 def test_too_short_clips(tmp_path, arrays):
     short = np.concatenate([arrays["positions"][k * FRAMES : k * FRAMES + 10] for k in range(4)])
-    with pytest.raises(InputError, match="give longer clips"):
+    with pytest.raises(InputError, match="Give longer clips"):
         convert(tmp_path, arrays, positions=short, offsets=np.arange(5) * 10)
 
 
