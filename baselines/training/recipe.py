@@ -1,6 +1,7 @@
 """A training recipe: one validated YAML file, one published table row (or its toy twin)."""
 
 import difflib
+from pathlib import Path
 from typing import Literal
 
 from pydantic import (
@@ -15,15 +16,15 @@ from pydantic import (
 )
 
 from liftbench.baselines.errors import InputError
-from liftbench.baselines.files import read_yaml
 from liftbench.baselines.registry import entry
+from liftbench.baselines.training.lookup import find_recipe, read_settings
 from liftbench.baselines.training.losses import TERMS
 
 
 class TotalVariation(BaseModel):
     """The regulariser of the Pose3DM paper, `pose3dm.fractional_total_variation`, of the predicted normalised poses."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     order: float = Field(gt=0, le=2)
     weight: PositiveFloat
@@ -32,7 +33,7 @@ class TotalVariation(BaseModel):
 class Stage1(BaseModel):
     """The first stage of a model of two, where it differs from the second."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     learning_rate: PositiveFloat
     weight_decay: float = Field(0.0, ge=0)
@@ -52,7 +53,7 @@ class Recipe(BaseModel):
     `accumulate` makes of it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     model: str
     numbers: dict[str, int | float | str | bool] = {}
@@ -148,22 +149,31 @@ class Recipe(BaseModel):
         return self.model_copy(update=self.stage_1.model_dump() | {"stage_1": None, "total_variation": None})
 
 
-def read_recipe(path, **overrides):
-    """Read and validate a recipe file; overrides replace its values. Raises InputError naming file and key."""
-    content = read_yaml(path, "the recipe")
+def read_recipe(recipe: str | Path, **overrides) -> Recipe:
+    """Read and validate a recipe, given by path or by name; overrides replace its settings.
+
+    Raises InputError naming file and key.
+    """
+    path = find_recipe(recipe)
+    settings = read_settings(path) | overrides
     try:
-        return Recipe.model_validate(content | overrides)
+        return Recipe.model_validate(settings)
     except ValidationError as error:
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")  # the cause of a missing key
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            known = (
-                {"total_variation": TotalVariation, "stage_1": Stage1}[first["loc"][0]] if first["loc"][1:] else Recipe
-            )
-            message = f"is no setting of a recipe{_nearest(str(first['loc'][-1]), known.model_fields)}"
-        where = f", key {key}" if key else ""
-        raise InputError(f"The recipe {path}{where}: {message}{'' if message[-1] in '.?' else '.'}") from error
+        raise InputError(f"Cannot use the recipe {path}: {_explain(first)}") from error
+
+
+def _explain(error):
+    """One of pydantic's errors, as the rest of a sentence and what to do."""
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        group = {"total_variation": TotalVariation, "stage_1": Stage1}.get(error["loc"][0], Recipe)
+        return f"there is no setting {key}{_nearest(str(error['loc'][-1]), group.model_fields)}"
+    message = error["msg"].removeprefix("Value error, ")
+    if isinstance(error["input"], str) and error["type"] in ("float_type", "int_type"):
+        message += f", not the text {error['input'][:40]!r}"
+        message += " (write 2.0e-4, which YAML takes for a number)" if "e" in error["input"].lower() else ""
+    return f"{key and f'key {key}: '}{message}{'' if message[-1] in '.?' else '.'}"
 
 
 def _nearest(word, known):

@@ -106,7 +106,7 @@ def _text(value):
 
 
 def sweep(
-    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE.yaml...", help="Files of configs/.")],
+    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Names of recipes, or their files.")],
     data: Annotated[list[Path], typer.Option(help="A data file or folder; repeat it for recipes of other data.")] = (
         SYNTHETIC,
     ),
@@ -131,9 +131,9 @@ def sweep(
 ):
     """Train and evaluate many recipes as jobs, one row each; started again, it goes on where it was.
 
-    Example: `liftbench sweep configs/toy/*.yaml --data data/synthetic.pkl`
+    Example: `liftbench sweep posemamba_toy toy/mlp --data data/synthetic.pkl`
 
-    Example: `liftbench sweep configs/posemamba_*.yaml --data h36m_sh_conf_cam_source_final.pkl --executor slurm
+    Example: `liftbench sweep posemamba_s posemamba_b --data h36m_sh_conf_cam_source_final.pkl --executor slurm
     --partition gpu --gpus 4 --time 48 --slurm cpus-per-task=32`
     """
     from liftbench.baselines.errors import InputError

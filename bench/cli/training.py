@@ -27,7 +27,7 @@ from liftbench.bench.cli.common import (
 
 
 def train(
-    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A file of configs/.")],
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, such as mocap/lstm, or its file.")],
     data: DataFile = SYNTHETIC,
     run: Annotated[Path | None, typer.Option(help="Run folder; default: that of the recipe, in runs/.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, or begin it.")] = False,
@@ -42,10 +42,11 @@ def train(
     """Train a model by a recipe, and add its record once it is finished.
 
     On several GPUs or nodes, start the same command by torchrun, with a run folder that all of them see:
-    `torchrun --standalone --nproc_per_node 2 -m -- liftbench train RECIPE.yaml --data FILE`
+    `torchrun --standalone --nproc_per_node 2 -m liftbench train RECIPE --data FILE`
 
-    Example: `liftbench train configs/toy/posemamba_toy.yaml --data data/synthetic.pkl --resume`
+    Example: `liftbench train posemamba_toy --data data/synthetic.pkl --resume`
     """
+    from liftbench.baselines.training.lookup import find_recipe
     from liftbench.baselines.training.loop import train as run_training
     from liftbench.baselines.training.recipe import read_recipe
     from liftbench.baselines.training.tracking import check_services
@@ -55,13 +56,14 @@ def train(
     check_services(track)
 
     overrides = {"epochs": epochs, "input": input_2d}
-    recipe = read_recipe(recipe_path, **{key: value for key, value in overrides.items() if value is not None})
+    path = find_recipe(name)
+    recipe = read_recipe(path, **{key: value for key, value in overrides.items() if value is not None})
     device = choose_device(device)
     implementation = choose_scan(scan, device)
     first = int(os.environ.get("RANK", 0)) == 0  # of the processes of torchrun, the one that reports and records
     out.quiet = not first
     dataset = open_data(data, recipe.input)
-    folder = run or folders.default_folder(recipe_path)
+    folder = run or folders.default_folder(path)
     out.print(f"training {recipe.model} on {device}, scan {implementation}, into {folder}")
     watch = folders.Watch(folder, recipe.model, environment.describe(device, implementation))
     bar = progress()

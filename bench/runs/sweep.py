@@ -17,6 +17,7 @@ import submitit
 from liftbench.baselines.data.dataset import open_dataset
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing, sha256
+from liftbench.baselines.training.lookup import find_recipe
 from liftbench.baselines.training.recipe import Recipe, read_recipe
 from liftbench.bench.runs import folders
 from liftbench.bench.runs.job import Job
@@ -59,12 +60,12 @@ class Outcome:
 
 
 def plan(recipes, data, top="runs", **overrides):
-    """The Rows of recipe files; each takes the first of the data files whose protocol it is for.
+    """The Rows of recipes, by path or by name; each takes the first of the data files whose protocol it is for.
 
     overrides: values instead of the recipes'. Raises InputError for a recipe that is not valid or has no data, or two
     that share a run folder.
     """
-    paths = [Path(path) for path in recipes]
+    paths = [find_recipe(recipe) for recipe in recipes]
     read = [read_recipe(path, **overrides) for path in paths]
     opened = {}
     for path in data:

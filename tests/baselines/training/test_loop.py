@@ -48,7 +48,7 @@ def test_every_recipe_of_the_project_is_valid(path):
     recipe = read_recipe(path)
     assert registry.entry(recipe.model)
     assert path.stem == recipe.model, "the name of a variant is its recipe's too"
-    header = path.read_text().split("model:")[0]
+    header = path.read_text()
     for word in ("Command: ", "Expected: ", "Source: "):
         assert word in header, f"the header must say {word!r}"
 
@@ -70,7 +70,7 @@ def test_published_posemamba_recipe(variant):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("learning_rat: 1", "key learning_rat: is no setting of a recipe; did you mean learning_rate"),
+        ("learning_rat: 1", "there is no setting learning_rat; did you mean learning_rate"),
         ("epochs: 0", "key epochs: Input should be greater than 0"),
         ("loss: {mpje: 1}", "key loss: 'mpje' is no loss term; did you mean mpjpe"),
         ("model: posemamba_q", "key model: There is no model named 'posemamba_q'; did you mean"),
@@ -87,14 +87,14 @@ def test_published_posemamba_recipe(variant):
         ("stage_1: {learning_rate: 1, learning_rate_decay: 1, epochs: 1, batch_size: 1}", "mlp .* has no stage_1"),
         (
             "stage_1: {learning_rate: 1, learning_rate_decay: 1, epochs: 1, batchsize: 1}",
-            "stage_1.batchsize: .*n batch_",
+            "no setting stage_1.batchsize; did you mean batch_",
         ),
         ("total_variation: {order: 2.5, weight: 1}", "key total_variation.order: .* less than or equal to 2"),
         ("total_variation: {order: 0, weight: 1}", "key total_variation.order: .* greater than 0"),
         ("total_variation: {order: .nan, weight: 1}", "key total_variation.order: .* finite"),
         ("total_variation: {order: 0.5, weight: -1}", "key total_variation.weight: .* greater than 0"),
         ("total_variation: {order: 0.5}", "key total_variation.weight: Field required"),
-        ("total_variation: {order: 0.5, weight: 1, ordr: 1}", "total_variation.ordr: is no setting .* mean order"),
+        ("total_variation: {order: 0.5, weight: 1, ordr: 1}", "no setting total_variation.ordr; did you mean order"),
         ("total_variation: {order: 0.5, weight: 1}", "yaml: total_variation is of poses over time, but here mlp"),
         ("frames: [", "Cannot read the recipe .*: line .*expected"),
         ("model: 2020-13-45", "There is no model named '2020-13-45'"),
@@ -106,10 +106,8 @@ def test_published_posemamba_recipe(variant):
     ],
 )
 def test_wrong_recipes(tmp_path, change, message):
-    key = change.split(":")[0]
-    lines = [line for line in (CONFIGS / "toy/mlp.yaml").read_text().splitlines() if not line.startswith(f"{key}:")]
     path = tmp_path / "recipe.yaml"
-    path.write_text("\n".join([*lines, change]))
+    path.write_text(f"base: toy/mlp\n{change}")
     with pytest.raises(InputError, match=message):
         read_recipe(path)
 

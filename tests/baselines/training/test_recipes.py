@@ -95,7 +95,7 @@ def test_every_published_row_has_its_recipe_which_names_the_number(model, folder
     "path", [path for path in RECIPES if path.parent.name in ("improved", "mocap", "toy")], ids=name
 )
 def test_our_own_recipes_say_so(path):
-    header = " ".join(path.read_text().split("model:")[0].replace("#", " ").split())
+    header = " ".join(path.read_text().split("base:")[0].replace("#", " ").split())
     assert "ours" in header and " mm" not in header.split("Expected:")[1]
 
 
@@ -121,5 +121,5 @@ def test_models_on_real_motion_see_the_same_clips():
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)
 def test_the_command_of_a_recipe_is_its_own_and_the_readme_lists_it(path):
-    assert f"# Command: liftbench train configs/{name(path)} --data " in path.read_text()
+    assert f"# Command: liftbench train {name(path).removesuffix('.yaml')} --data " in path.read_text()
     assert f"`{name(path)}`" in (CONFIGS / "README.md").read_text()

@@ -104,7 +104,7 @@ def test_plans_that_make_no_sense(write, synthetic_file, tmp_path):
     )  # fmt: skip
     with pytest.raises(InputError, match="for_3dhp.yaml is for data mpi_inf_3dhp; name a file or folder .* --data"):
         sweeps.plan([row, for_3dhp], [synthetic_file])
-    with pytest.raises(InputError, match="learning_rat: is no setting of a recipe; did you mean learning_rate"):
+    with pytest.raises(InputError, match="there is no setting learning_rat; did you mean learning_rate"):
         sweeps.plan([row, wrong], [synthetic_file])
     with pytest.raises(InputError, match="share the run folder runs/row; rename one"):
         sweeps.plan([row, row], [synthetic_file])
