@@ -1,111 +1,227 @@
 """Every model by name. A variant is a name and a row of numbers; the name is also the recipe's, the record's and the
-test's."""
+test's.
+
+A row is data: it names the model's class as text, which is imported at first use, so that reading this file costs no
+import of PyTorch. Whatever the rest of the project must know about one paper stands in its row, or in the paper's own
+package, which the row leads to.
+"""
 
 import difflib
+import importlib
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from liftbench.baselines.errors import InputError
-from liftbench.lstm_transformer import LSTM, MLP, Transformer
-from liftbench.mdtf import MDTF
-from liftbench.pose3dm import Pose3DM
-from liftbench.posemamba import PoseMamba
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Number = int | float | str | bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One registered model: how to build it, its numbers, and what it takes and gives."""
+    """One model: how to build it, its numbers, and what it takes and gives."""
 
-    build: Callable
-    numbers: dict
-    frames: int  # of the published configuration
-    output: str  # "sequence": a pose per frame of the clip; "centre": the pose of the centre frame
-    channels: int  # per keypoint: x, y (and confidence)
-    paper: str
-    published: tuple | None = None  # (model, variant, detector) of its row in results/reference/published.csv
-    stages: int = 1  # that are trained one after the other
+    name: str
+    builder: str | Callable[..., "nn.Module"]  # "package:class", or the function itself
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    frames: int  # clip length T of the published configuration
+    channels: int  # per keypoint: 2 for x, y; 3 with confidence
+    output: Literal["sequence", "centre"]  # a pose for each frame of the clip, or one for its centre frame
+    parameters: int | None = None  # with these numbers and frames
+    source: str  # the paper, or where else it comes from
+    family: str  # models of one family share a colour
+    published: tuple[str, str, str] | None = None  # (model, variant, detector) of its row in published.csv
+    depth: str | None = None  # the number that says how many blocks it has
+    official: Mapping[str, Number] = field(default_factory=dict)  # numbers that build what the official code builds
+    length: tuple[str, int, int] | None = None  # (end of a tensor's name, axis, its size per frame): where T is seen
+    stages: tuple[str, ...] = ()  # submodules that are trained one after the other; () for the whole at once
+    file: str | None = None  # of a user's own model
+
+    @property
+    def build(self) -> Callable[..., "nn.Module"]:
+        """The function build(frames, **numbers) that makes the model."""
+        return load(self.builder) if isinstance(self.builder, str) else self.builder
+
+    def frames_of(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+        """The clip length T that weights were made for, by the shapes of their tensors; None where none tells."""
+        if self.length:
+            ending, axis, per_frame = self.length
+            for key, shape in shapes.items():
+                if key.endswith(ending) and len(shape) > axis:
+                    return shape[axis] // per_frame or None
+        return None
 
 
-def _posemamba(variant, embed_dim, depth, frames=243, **numbers):
+def load(where: str) -> Any:
+    """What "package.module:name" names, imported."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _posemamba(name, variant, parameters, embed_dim, depth, frames=243, **numbers):
     return Entry(
-        PoseMamba, {"embed_dim": embed_dim, "depth": depth} | numbers, frames, "sequence", 2,
-        "PoseMamba (AAAI 2025)", ("PoseMamba", variant, "SH") if variant else None,
+        name=name, builder="liftbench.posemamba:PoseMamba", numbers={"embed_dim": embed_dim, "depth": depth} | numbers,
+        frames=frames, channels=2, output="sequence", parameters=parameters, source="PoseMamba (AAAI 2025)",
+        family="posemamba", published=("PoseMamba", variant, "SH") if variant else None, depth="depth",
+        length=("Temporal_pos_embed", 1, 1),
     )  # fmt: skip
 
 
-def _pose3dm(variant, embed_dim, bottleneck, blocks, published=True):
+def _pose3dm(name, variant, parameters, embed_dim, bottleneck, blocks):
     return Entry(
-        Pose3DM, {"embed_dim": embed_dim, "bottleneck": bottleneck, "blocks": blocks}, 243, "sequence", 2,
-        "Pose3DM (Fractal and Fractional 2025)", ("Pose3DM", variant, "SH") if published else None,
+        name=name, builder="liftbench.pose3dm:Pose3DM",
+        numbers={"embed_dim": embed_dim, "bottleneck": bottleneck, "blocks": blocks},
+        frames=243, channels=2, output="sequence", parameters=parameters,
+        source="Pose3DM (Fractal and Fractional 2025)", family="pose3dm",
+        published=("Pose3DM", variant, "SH") if variant else None, depth="blocks",
+        official={"official_depth": 5}, length=("Temporal_pos_embed", 1, 1),
     )  # fmt: skip
 
 
-def _mdtf(variant, embed_dim, depth):
+def _mdtf(name, variant, parameters, embed_dim, depth):
     return Entry(
-        MDTF, {"embed_dim": embed_dim, "depth": depth}, 243, "sequence", 3,
-        "MDTF (arXiv:2505.20611)", ("MDTF", variant, "SH"), stages=2,
+        name=name, builder="liftbench.mdtf:MDTF", numbers={"embed_dim": embed_dim, "depth": depth}, frames=243,
+        channels=3, output="sequence", parameters=parameters, source="MDTF (arXiv:2505.20611)", family="mdtf",
+        published=("MDTF", variant, "SH"), depth="depth", length=("Temporal_pos_embed", 1, 1),
+        stages=("bone_aware", "refinement"),
     )  # fmt: skip
 
 
-def _centre_frame(build, published, **numbers):
-    published = (published, "", "CPN") if published else None
-    return Entry(build, numbers, 81, "centre", 2, "LSTM/Transformer repository", published)
+def _centre_frame(name, model, published, parameters, length=None, depth=None, **numbers):
+    return Entry(
+        name=name, builder=f"liftbench.lstm_transformer:{model}", numbers=numbers, frames=81, channels=2,
+        output="centre", parameters=parameters, source="LSTM/Transformer repository", family=model.lower(),
+        published=(published, "", "CPN") if published else None, depth=depth, length=length,
+    )  # fmt: skip
+
+
+def _transformer(name, published, **numbers):
+    return _centre_frame(
+        name, "Transformer", published, 1_603_379, ("pos_encoder.permanent_pe", 1, 1), "num_encoder_layers",
+        num_encoder_layers=3, **numbers,
+    )  # fmt: skip
 
 
 MODELS = {
-    "posemamba_s": _posemamba("S", 64, 10),
-    "posemamba_b": _posemamba("B", 128, 10),
-    "posemamba_l": _posemamba("L", 128, 20),
-    "posemamba_x": _posemamba(None, 256, 20),
-    "posemamba_s_global": _posemamba(None, 64, 10, scan="global"),
-    "posemamba_s_fs_ft": _posemamba(None, 64, 10, scan="fs_ft"),
-    "posemamba_s_fs_bt": _posemamba(None, 64, 10, scan="fs_bt"),
-    "posemamba_s_bs_ft": _posemamba(None, 64, 10, scan="bs_ft"),
-    "posemamba_s_bs_bt": _posemamba(None, 64, 10, scan="bs_bt"),
-    "posemamba_toy": _posemamba(None, 32, 2, frames=27),  # ours: trains on a laptop in minutes
-    "pose3dm_s": _pose3dm("S", 16, 128, 1),
-    "pose3dm_b": _pose3dm("B", 32, 256, 1, published=False),
-    "pose3dm_l": _pose3dm("L", 64, 256, 2),
-    "mdtf_tiny": _mdtf("Tiny", 64, 8),
-    "mdtf_large": _mdtf("Large", 128, 12),
-    "lstm": _centre_frame(LSTM, "LSTM_PoseNet"),
-    "transformer": _centre_frame(Transformer, None),
-    "transformer_published": _centre_frame(Transformer, "Transformer", across_clips=True),
-    "mlp": _centre_frame(MLP, None),
+    row.name: row
+    for row in (
+        _posemamba("posemamba_s", "S", 1_470_211, 64, 10),
+        _posemamba("posemamba_b", "B", 4_742_659, 128, 10),
+        _posemamba("posemamba_l", "L", 9_450_499, 128, 20),
+        _posemamba("posemamba_x", None, 33_318_915, 256, 20),
+        _posemamba("posemamba_s_global", None, 1_470_211, 64, 10, scan="global"),
+        _posemamba("posemamba_s_fs_ft", None, 1_470_211, 64, 10, scan="fs_ft"),
+        _posemamba("posemamba_s_fs_bt", None, 1_470_211, 64, 10, scan="fs_bt"),
+        _posemamba("posemamba_s_bs_ft", None, 1_470_211, 64, 10, scan="bs_ft"),
+        _posemamba("posemamba_s_bs_bt", None, 1_470_211, 64, 10, scan="bs_bt"),
+        _posemamba("posemamba_toy", None, 102_019, 32, 2, frames=27),  # ours: trains on a laptop in minutes
+        _pose3dm("pose3dm_s", "S", 856_179, 16, 128, 1),
+        _pose3dm("pose3dm_b", None, 2_774_243, 32, 256, 1),
+        _pose3dm("pose3dm_l", "L", 10_017_603, 64, 256, 2),
+        _mdtf("mdtf_tiny", "Tiny", 933_795, 64, 8),
+        _mdtf("mdtf_large", "Large", 4_424_307, 128, 12),
+        _centre_frame("lstm", "LSTM", "LSTM_PoseNet", 1_148_467),
+        _transformer("transformer", None),
+        _transformer("transformer_published", "Transformer", across_clips=True),
+        _centre_frame("mlp", "MLP", None, 2_873_395, ("fc1.weight", 1, 17 * 2)),
+    )
 }
+_OURS = frozenset(MODELS)
+
+# What a paper adds to the losses, by the key that a recipe has for it: a function of (predicted poses, order).
+REGULARIZERS = {"total_variation": "liftbench.pose3dm:fractional_total_variation"}
 
 
-def list_models():
+def list_models() -> list[str]:
     """The names of all registered models."""
     return list(MODELS)
 
 
-def entry(name):
-    """The registry's entry of a model; raises InputError for an unknown name, with the nearest known one."""
-    if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(MODELS)}."
-        raise InputError(f"There is no model named {name!r}; {hint}")
-    return MODELS[name]
+def is_file(name: str) -> bool:
+    """Whether a model's name is a user's `path/to/file.py:build`, and not a registered one."""
+    return ".py" in name or ":" in name
 
 
-def create_model(name, frames=None, **numbers):
-    """Build a registered model with random weights.
+def entry(name: str, frames: int | None = None) -> Entry:
+    """The entry of a registered model, or of a user's own, `path/to/file.py:build`, whose file is run.
 
-    frames: clip length T it is built for (default: the published one); numbers: overrides of the variant's numbers,
-    such as depth or limb_gradient. Raises InputError for unknown names and numbers, and for values that make no model.
+    frames: the clip length on which a user's own model is tried (default: its own, see `liftbench.baselines.own`).
+    Raises InputError for an unknown name, with the nearest known one, and for a file that gives no usable model.
     """
-    found = entry(name)
+    if name in MODELS:
+        return MODELS[name]
+    if is_file(name):
+        from liftbench.baselines import own  # imports PyTorch
+
+        return own.entry(name, frames)
+    near = difflib.get_close_matches(name, MODELS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(MODELS)}."
+    raise InputError(f"There is no model named {name[:80]!r}; {hint}")
+
+
+def create_model(name: str, frames: int | None = None, **numbers: Number) -> "nn.Module":
+    """Build a model with random weights.
+
+    name: a registered model, or your own, `path/to/file.py:build`. frames: clip length T it is built for (default: the
+    published one). numbers: overrides of the variant's numbers, such as depth or limb_gradient.
+
+    The model maps keypoints (B, T, 17, C), image coordinates in [-1, 1] and for C = 3 the confidence, to poses
+    (B, T, 17, 3), or (B, 1, 17, 3) from a centre-frame model. Raises InputError for unknown names and numbers, and for
+    values that make no model.
+    """
+    found = entry(name, frames)
     known = set(inspect.signature(found.build).parameters) - {"frames"}
     if unknown := sorted(set(numbers) - known):
-        raise InputError(f"Model {name} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+        raise InputError(
+            f"Model {found.name} has no setting {unknown[0]!r}; it has {', '.join(sorted(known)) or 'none'}."
+        )
     frames = found.frames if frames is None else frames
     if not isinstance(frames, int) or frames < 1:
-        raise InputError(f"Model {name} needs a positive whole number of frames, not {frames!r}.")
+        raise InputError(f"Model {found.name} needs a positive whole number of frames, not {frames!r}.")
     try:
         return found.build(frames, **(found.numbers | numbers))
-    except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError, AssertionError) as error:
+    except InputError:
+        raise
+    except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
         values = ", ".join(f"{key} {value!r}" for key, value in numbers.items()) or f"{frames} frames"
         reason = str(error).partition("\n")[0].rstrip(".:")
-        raise InputError(f"Model {name} cannot be built with {values}: {reason}.") from error
+        raise InputError(f"Model {found.name} cannot be built with {values}: {reason}.") from error
+
+
+def register(
+    name: str,
+    build: Callable[..., "nn.Module"],
+    frames: int = 243,
+    channels: int = 2,
+    output: Literal["sequence", "centre"] = "sequence",
+    **numbers: Number,
+) -> None:
+    """Add a model of your own, which from then on is built, trained, evaluated and measured by its name.
+
+    build: build(frames, **numbers) returns a module that maps keypoints (B, T, 17, channels), image coordinates in
+    [-1, 1] and for 3 channels the confidence, to normalised poses (B, T, 17, 3), or (B, 1, 17, 3) if output is
+    "centre". frames: the usual clip length T. numbers: those of this variant. A name of your own may be registered
+    again. Raises InputError for a name that this project has given to a model, and for values that make no entry.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or is_file(name):
+        raise InputError(f"Cannot register {name[:80]!r}: a name has letters, digits and _ only. Choose another name.")
+    if name in _OURS:
+        raise InputError(f"Cannot register {name}: the name is taken. Choose another name.")
+    if not callable(build) or frames < 1 or channels not in (2, 3) or output not in ("sequence", "centre"):
+        raise InputError(
+            f"Cannot register {name}: it needs a function that builds it, a positive number of frames, 2 or 3 channels "
+            "and the output 'sequence' or 'centre'. Check these four."
+        )
+    try:
+        file = inspect.getsourcefile(build) or ""
+    except TypeError:  # written in another language than Python
+        file = ""
+    MODELS[name] = Entry(
+        name=name, builder=build, numbers=numbers, frames=frames, channels=channels, output=output,
+        source="registered by the user", family=name, file=file,
+    )  # fmt: skip

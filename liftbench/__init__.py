@@ -13,6 +13,7 @@ _HOMES = {
     "list_models": "baselines.registry",
     "load_weights": "baselines.weights.read",
     "open_dataset": "baselines.data.dataset",
+    "register": "baselines.registry",
     "read_recipe": "baselines.training.recipe",
     "score": "baselines.evaluation.protocols",
     "selective_scan": "kernels",

@@ -50,11 +50,13 @@ class Transformer(nn.Module):
     """`SimpleTransformerPoseNet`: a Transformer encoder over the frames, averaged over time.
 
     across_clips=True is the published behaviour: a prediction then depends on the other clips of its batch.
-    Raises ValueError when a clip is longer than `frames`.
+    Raises ValueError when d_model is no multiple of nhead, and when a clip is longer than `frames`.
     """
 
     def __init__(self, frames, d_model=256, nhead=8, num_encoder_layers=3, across_clips=False):
         super().__init__()
+        if nhead < 1 or d_model % nhead:
+            raise ValueError(f"d_model {d_model} is no multiple of nhead {nhead}")
         self.frames = frames
         self.input_linear = nn.Linear(JOINTS * 2, d_model)
         self.pos_encoder = SinusoidalPositions(frames, d_model)

@@ -102,6 +102,8 @@ class GraphConvolution(nn.Module):
     reversed_joints: joint j of the skeleton stands at place 16 - j.
     """
 
+    counted_as = "graph convolution"  # in tables of costs
+
     def __init__(self, channels, reversed_joints):
         super().__init__()
         self.U, self.V = (nn.Linear(channels, channels) for _ in range(2))
@@ -181,6 +183,8 @@ class BoneAware(nn.Module):
     `polar_classes`. Any number of frames. The channels are halved after every depth.
     """
 
+    headline = "accuracy"  # the score by which training chooses the best epoch
+
     def __init__(self, channels=BONE_AWARE_CHANNELS, depth=BONE_AWARE_DEPTH, scan_implementation="auto"):
         super().__init__()
         widths = [channels // 2**i for i in range(depth)]
@@ -203,6 +207,16 @@ class BoneAware(nn.Module):
             x = spatial_norm(_over_joints(spatial, x))
             x = narrow(temporal_norm(_over_frames(temporal, x)))
         return x
+
+    @staticmethod
+    def loss(logits, pose):
+        """As `bone_class_loss`."""
+        return bone_class_loss(logits, pose)
+
+    @staticmethod
+    def scores(logits, pose):
+        """As `bone_class_scores`, from logits (B, T, 17, 6) and true poses (B, T, 17, 3)."""
+        return bone_class_scores(logits.argmax(-1), polar_classes(pose))
 
 
 def polar_classes(pose):

@@ -53,10 +53,17 @@ def evaluate(model, name, dataset, frames, batch_size=64, device="cpu", progress
     A centre-frame model predicts every frame from the window around it, its edges repeated; where only full clips
     count, it is scored on the frames that clips of T cover.
     """
-    kind, official = entry(name), official_clips(name, dataset, frames)
-    everything = _every_frame(kind, dataset, frames)
+    registered, official = entry(name), official_clips(name, dataset, frames)
+    everything = _every_frame(registered, dataset, frames)
     own, averaged = predict(
-        model, dataset, _inputs_of(kind, dataset, everything, frames), kind.channels, batch_size, device, True, progress
+        model,
+        dataset,
+        _inputs_of(registered, dataset, everything, frames),
+        registered.channels,
+        batch_size,
+        device,
+        True,
+        progress,
     )
     rows = _rows_in(everything, official)
     result = score(dataset, averaged[rows], everything[rows])
@@ -73,9 +80,9 @@ def quick_mpjpe(model, name, dataset, frames, batch_size=64, device="cpu", predi
 
     predict: a function with the arguments of `predict`, such as one that shares the clips between processes.
     """
-    kind, official = entry(name), official_clips(name, dataset, frames)
-    index = _inputs_of(kind, dataset, official, frames)
-    own, _ = predict(model, dataset, index, kind.channels, batch_size, device, flip=False)
+    registered, official = entry(name), official_clips(name, dataset, frames)
+    index = _inputs_of(registered, dataset, official, frames)
+    own, _ = predict(model, dataset, index, registered.channels, batch_size, device, flip=False)
     return score(dataset, own, official)["mpjpe_mm"]
 
 
@@ -85,23 +92,23 @@ def official_clips(name, dataset, frames):
 
     Raises InputError if there is none.
     """
-    kind = entry(name)
+    registered = entry(name)
     if PROTOCOLS[dataset.protocol].every_frame:
-        return _every_frame(kind, dataset, frames)
+        return _every_frame(registered, dataset, frames)
     clips = dataset.clips("test", frames)
     if not len(clips):
         raise InputError(f"No test source of {dataset.path} yields a clip of {frames} frames; use a shorter clip.")
-    return np.unique(clips)[:, None] if kind.output == "centre" else clips
+    return np.unique(clips)[:, None] if registered.output == "centre" else clips
 
 
-def _every_frame(kind, dataset, frames):
+def _every_frame(registered, dataset, frames):
     """All frames of the test split, as `official_clips`."""
     clips = dataset.every_frame_clips("test", frames)
-    return np.unique(clips)[:, None] if kind.output == "centre" else clips
+    return np.unique(clips)[:, None] if registered.output == "centre" else clips
 
 
-def _inputs_of(kind, dataset, clips, frames):
-    return dataset.windows("test", frames, centres=clips[:, 0]) if kind.output == "centre" else clips
+def _inputs_of(registered, dataset, clips, frames):
+    return dataset.windows("test", frames, centres=clips[:, 0]) if registered.output == "centre" else clips
 
 
 def _rows_in(clips, wanted):

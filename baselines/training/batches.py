@@ -27,10 +27,10 @@ class Batches:
     """
 
     def __init__(self, dataset, recipe, device="cpu", resident=None):
-        kind = entry(recipe.model)
-        self.dataset, self.frames, self.channels = dataset, recipe.frames, kind.channels
+        registered = entry(recipe.model)
+        self.dataset, self.frames, self.channels = dataset, recipe.frames, registered.channels
         self.device = torch.device(device)
-        self.centre = kind.output == "centre"
+        self.centre = registered.output == "centre"
         if self.centre:
             self.rows = np.arange(0, dataset.frames("train"), recipe.stride)[:, None]
         else:

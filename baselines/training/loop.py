@@ -23,7 +23,7 @@ from liftbench.baselines.training import checkpoint, distributed
 from liftbench.baselines.training.batches import Batches, order_of_epoch
 from liftbench.baselines.training.gradient_checkpointing import recompute_blocks
 from liftbench.baselines.training.schedule import learning_rate
-from liftbench.baselines.training.stages import bone_stage, pose_stage
+from liftbench.baselines.training.stages import first_stage, pose_stage
 from liftbench.baselines.training.tracking import tracking
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -66,9 +66,10 @@ def train(
             with replacing(folder / "recipe.yaml") as temporary:
                 temporary.write_text(yaml.safe_dump(recipe.model_dump(), sort_keys=False), encoding="utf-8")
         if recipe.stage_1 and not (folder / "last.ckpt").exists():
-            first = _Run(fabric, bone_stage(recipe, model, dataset), recipe, dataset, folder / "stage_1")
+            stage = first_stage(recipe, model, dataset)
+            first = _Run(fabric, stage, recipe, dataset, folder / "stage_1")
             first.train(on_epoch, on_step, checkpoint_minutes, services)
-            model.bone_aware.load_state_dict(first.evaluated.state_dict())
+            stage.model.load_state_dict(first.evaluated.state_dict())
         run = _Run(fabric, pose_stage(recipe, model, dataset), recipe, dataset, folder)
         trained = run.train(on_epoch, on_step, checkpoint_minutes, services)
     return run.history, trained

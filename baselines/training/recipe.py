@@ -22,7 +22,7 @@ from liftbench.baselines.training.losses import TERMS
 
 
 class TotalVariation(BaseModel):
-    """The regulariser of the Pose3DM paper, `pose3dm.fractional_total_variation`, of the predicted normalised poses."""
+    """The regulariser of the Pose3DM paper, applied to the predicted normalised poses."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -117,7 +117,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _stages(self):
-        stages = entry(self.model).stages
+        stages = len(entry(self.model).stages) or 1
         if (self.stage_1 is None) == (stages > 1):
             found = "needs stage_1 beside the settings of its second" if stages > 1 else "has no stage_1; leave it out"
             raise ValueError(f"{self.model} is trained in {stages} stage{'s' * (stages > 1)} and {found}")

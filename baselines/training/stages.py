@@ -1,30 +1,33 @@
-"""What a stage of training trains, by which loss, and how it is followed: the pose, and before it MDTF's bones."""
+"""What a stage of training trains, by which loss, and how it is followed: the pose, and what some papers train before
+it."""
 
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
+from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.evaluation import inference
-from liftbench.baselines.registry import entry
+from liftbench.baselines.registry import REGULARIZERS, entry, load
 from liftbench.baselines.training import losses
-from liftbench.baselines.training.recipe import Recipe
-from liftbench.mdtf import bone_class_loss, bone_class_scores, polar_classes
-from liftbench.pose3dm import fractional_total_variation
+
+if TYPE_CHECKING:
+    from liftbench.baselines.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Stage:
-    """model: called with keypoints; what of its parameters requires a gradient is trained.
+    """What one stage trains.
 
+    model: called with keypoints; those of its parameters that require a gradient are trained.
     losses(predicted, targets) -> {"loss": the scalar to minimise, more to be followed}; scores(model, predict) -> what
-    is measured on the test subjects after every epoch, `predict` being `inference.predict` or one with its arguments;
-    better(a, b): whether a beats b, both scores of the name `headline`, by which the best epoch is chosen.
+    is measured on the test subjects after every epoch, where `predict` takes the arguments of `inference.predict`;
+    better(a, b): whether a beats b, both values of the score `headline`, by which the best epoch is chosen.
     """
 
-    recipe: Recipe
+    recipe: "Recipe"
     model: torch.nn.Module
     losses: Callable
     scores: Callable
@@ -33,16 +36,17 @@ class Stage:
     chosen_by: str
 
 
-def pose_stage(recipe, model, dataset):
-    """The stage of which the poses come. The first stage of a model of two is frozen."""
-    if recipe.stage_1:
-        model.bone_aware.requires_grad_(False)
+def pose_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> Stage:
+    """The last stage, or the only one, which gives the poses. The stages before it are frozen."""
+    for name in entry(recipe.model, recipe.frames).stages[:-1]:
+        getattr(model, name).requires_grad_(False)
+    total_variation = load(REGULARIZERS["total_variation"]) if recipe.total_variation else None
 
     def pose_losses(predicted, targets):
         loss = losses.total(predicted, targets, recipe.loss)
-        if not recipe.total_variation:
+        if not total_variation:
             return {"loss": loss}
-        variation = fractional_total_variation(predicted, recipe.total_variation.order)
+        variation = total_variation(predicted, recipe.total_variation.order)
         return {"loss": loss + recipe.total_variation.weight * variation, "total_variation": variation}
 
     def scores(model, predict):
@@ -53,19 +57,25 @@ def pose_stage(recipe, model, dataset):
     return Stage(recipe, model, pose_losses, scores, "test_mpjpe_mm", operator.lt, "lowest MPJPE on the test subjects")
 
 
-def bone_stage(recipe, model, dataset):
-    """MDTF's first stage: the direction class of every bone, from the normalised targets, as the official code does."""
+def first_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> Stage:
+    """The first stage of a model of two: a submodule that brings its own loss and scores.
+
+    The submodule has loss(answer, targets) -> scalar and scores(answer, targets) -> dict, both of its answer to
+    keypoints and the normalised target poses (B, T, 17, 3); and `headline`, the name of the score whose highest value
+    chooses the best epoch.
+    """
+    row = entry(recipe.model, recipe.frames)
+    name = row.stages[0]
+    part = getattr(model, name)
 
     def scores(model, predict):
         clips = dataset.clips("test", recipe.frames)
         device = next(model.parameters()).device
-        logits, _ = predict(model, dataset, clips, entry(recipe.model).channels, 64, device, flip=False)
-        true = polar_classes(torch.from_numpy(dataset.targets("test", clips)))
-        found = bone_class_scores(torch.from_numpy(np.argmax(logits, axis=-1)), true)
-        return {f"test_{name}": score for name, score in found.items()}
+        answer, _ = predict(model, dataset, clips, row.channels, 64, device, flip=False)
+        found = part.scores(torch.from_numpy(answer), torch.from_numpy(dataset.targets("test", clips)))
+        return {f"test_{score}": value for score, value in found.items()}
 
     return Stage(
-        recipe.of_stage_1(), model.bone_aware,
-        lambda predicted, targets: {"loss": bone_class_loss(predicted, targets)},
-        scores, "test_accuracy", operator.gt, "highest accuracy of the bones' classes on the test subjects",
+        recipe.of_stage_1(), part, lambda predicted, targets: {"loss": part.loss(predicted, targets)}, scores,
+        f"test_{part.headline}", operator.gt, f"highest {part.headline} of {name} on the test subjects",
     )  # fmt: skip

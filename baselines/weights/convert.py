@@ -33,17 +33,13 @@ class Candidate:
         return f"{self.model}, stage {self.stage} only" if self.stage else self.model
 
 
-def trained_frames(state):
-    """The clip length T that weights were made for, by the shapes of tensors; None where none of them depends on it."""
-    for key, value in state.items():
-        if key.endswith(("Temporal_pos_embed", "pos_encoder.permanent_pe")) and value.dim() == 3:  # (1, T, C)
-            frames = value.shape[1]
-        elif key == "fc1.weight" and value.dim() == 2:  # the MLP reads all frames at once: (1024, T * 34)
-            frames = value.shape[1] // 34
-        else:
-            continue
-        return frames if 1 <= frames <= _LONGEST_CLIP else None
-    return None
+def trained_frames(model: str, state: dict[str, torch.Tensor]) -> int | None:
+    """The clip length T that weights of a registered model were made for; None where no tensor tells a plausible one.
+
+    state: of the whole model or of one stage of it.
+    """
+    frames = entry(model).frames_of({key: tuple(value.shape) for key, value in state.items()})
+    return frames if frames and frames <= _LONGEST_CLIP else None
 
 
 def candidates(state):
@@ -51,11 +47,10 @@ def candidates(state):
 
     Models that fit equally well stand in the order of the registry.
     """
-    frames = trained_frames(state)
     found = [
         Candidate(name, stage, sum(value.numel() for value in module.parameters()), compare(module, state))
         for name in list_models()
-        for stage, module in _modules(name, frames)
+        for stage, module in _modules(name, trained_frames(name, state))
     ]
     return sorted(found, key=lambda candidate: candidate.fit.problems)
 
@@ -64,7 +59,7 @@ def candidates(state):
 def _modules(name, frames):
     """(None, the model) and (stage, its module) for every stage, without memory for their weights."""
     model = create_model(name, frames=frames).to("meta")
-    return [(None, model)] + (list(model.named_children()) if entry(name).stages > 1 else [])
+    return [(None, model)] + [(stage, getattr(model, stage)) for stage in entry(name).stages]
 
 
 def convert(paths, out=None, model=None, origins=None):
@@ -98,7 +93,7 @@ def convert(paths, out=None, model=None, origins=None):
         raise InputError(f"{where} holds values in {strange} that are not finite; get the file again.")
 
     out = new_file(out, chosen.model)
-    frames = trained_frames(state) or entry(chosen.model).frames
+    frames = trained_frames(chosen.model, state) or entry(chosen.model).frames
     kept = {
         key: value.detach().clone(memory_format=torch.contiguous_format)
         for key, value in state.items()
@@ -181,5 +176,5 @@ def inspect(path):
         rows += [("fits as well", str(candidate)) for candidate in others if candidate.fit.exact]
     else:
         rows += [("fits", "no registered model"), ("nearest", f"{nearest}: {nearest.fit}")]
-    rows.append(("clip length T", str(trained_frames(state) or "none of the tensors depends on it")))
+    rows.append(("clip length T", str(trained_frames(nearest.model, state) or "none of the tensors depends on it")))
     return rows + [(key, str(value)) for key, value in checkpoint.facts.items()]

@@ -73,13 +73,12 @@ def models():
 
     Example: `liftbench models`
     """
-    from liftbench.baselines.registry import create_model, entry, list_models
+    from liftbench.baselines.registry import MODELS
 
     table = Table("model", "parameters", "frames", "output", "source")
-    for name in list_models():
-        kind = entry(name)
-        count = sum(parameter.numel() for parameter in create_model(name).parameters())
-        table.add_row(name, f"{count:,}", str(kind.frames), kind.output, kind.paper)
+    for row in MODELS.values():
+        count = "-" if row.parameters is None else f"{row.parameters:,}"
+        table.add_row(row.name, count, str(row.frames), row.output, row.source)
     out.print(table)
 
 

@@ -35,10 +35,6 @@ def cost(
     frames: Annotated[
         int | None, typer.Option(help="Clip length; default: the published one, 243 for your own module.")
     ] = None,
-    channels: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of a keypoint, for your own module: 2 for x, y (the default); 3 with confidence."),
-    ] = None,
     official: Annotated[
         bool, typer.Option("--official-layout", help="With the parts that an official model builds and never runs.")
     ] = False,
@@ -46,14 +42,15 @@ def cost(
 ):
     """Count parameters, MACs by three conventions (ours, thop, fvcore), elementwise operations and activations.
 
-    Your own module gets a clip (1, frames, 17, channels) and answers with (1, frames, joints, coordinates), one frame
-    if it is a centre-frame model.
+    Your own module gets a clip (1, frames, 17, 2), or (1, frames, 17, 3) with confidence if it takes no other, and
+    answers with (1, frames, 17, 3), or (1, 1, 17, 3) if it is a centre-frame model.
 
     Example: `liftbench measure cost posemamba_s posemamba_b --frames 243`
 
     Example: `liftbench measure cost path/to/file.py:build --frames 81`
     """
     from liftbench.baselines.errors import InputError
+    from liftbench.baselines.registry import entry
     from liftbench.bench.measure import cost as costs
     from liftbench.bench.records import records
 
@@ -61,19 +58,12 @@ def cost(
         Column("model", no_wrap=True), "frames", "params", "thop's", "MACs", "of scans", "thop's", "fvcore's",
         title="in millions; MACs per output frame",
     )  # fmt: skip
-    layouts = {name: {} if costs.own.is_own(name) else costs.official_layout(name) for name in names}
+    layouts = {name: entry(name, frames).official if official else {} for name in names}
     if official and (same := [name for name in names if not layouts[name]]):
         raise InputError(f"The official layout of {same[0]} is the one built here; leave --official-layout out.")
-    if channels and (registered := [name for name in names if not costs.own.is_own(name)]):
-        raise InputError(f"{registered[0]} has its own number of channels; leave --channels out.")
     with progress() as bar:
         for name in bar.track(names, description="counting"):
-            if costs.own.is_own(name):
-                record = costs.measure_own(
-                    name, costs.OWN_FRAMES if frames is None else frames, channels or costs.OWN_CHANNELS
-                )
-            else:
-                record = costs.measure(name, frames, **(layouts[name] if official else {}))
+            record = costs.measure(name, frames, **layouts[name])
             records.append(records_folder / "cost.jsonl", record)
             per_frame = [record.macs_per_clip, record.scan_macs, record.thop.macs, record.fvcore.macs]
             table.add_row(

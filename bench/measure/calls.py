@@ -35,8 +35,8 @@ class Timed:
     """A registered model, checked and ready to be timed; `on(batch)` gives the call.
 
     frames: clip length (default: as published). dataset: a `baselines.data.dataset.Dataset` for timing end to end, on
-    its test split. numbers: overrides of the variant's numbers, scan_implementation among them. Attributes: kind, the
-    registry's entry; name, frames, numbers, device, call, dtype, mode, dataset; scan, the implementation that runs,
+    its test split. numbers: overrides of the variant's numbers, scan_implementation among them. Attributes: registered,
+    the registry's entry; name, frames, numbers, device, call, dtype, mode, dataset; scan, the implementation that runs,
     None where there is none; difference, the largest one that the parity check found, None where there was nothing to
     check.
 
@@ -47,8 +47,8 @@ class Timed:
     def __init__(
         self, name, frames=None, device="cpu", call=FORWARD, dtype="float32", mode="eager", dataset=None, **numbers
     ):  # fmt: skip
-        self.kind, self.name, self.numbers = entry(name), name, numbers
-        self.frames = self.kind.frames if frames is None else frames
+        self.registered, self.name, self.numbers = entry(name), name, numbers
+        self.frames = self.registered.frames if frames is None else frames
         self.device, self.call, self.dtype, self.mode = torch.device(device), call, dtype, mode
         self.dataset = dataset
         self._check_settings()
@@ -79,14 +79,16 @@ class Timed:
     def _check_settings(self):
         if self.mode == "cuda-graph" and self.device.type != "cuda":
             raise InputError("The mode cuda-graph needs a CUDA device; choose eager or compile on a CPU.")
-        if self.call == TRAINING_STEP and self.kind.stages > 1:
-            raise InputError(f"{self.name} is trained in {self.kind.stages} stages, so it has no single training step.")
+        if self.call == TRAINING_STEP and self.registered.stages:
+            raise InputError(
+                f"{self.name} is trained in {len(self.registered.stages)} stages, so it has no single training step."
+            )
         if self.dataset and (self.call, self.dtype, self.mode) != (FORWARD, "float32", "eager"):
             raise InputError("End to end, only the forward pass in float32 and mode eager is timed.")
 
     def _clips(self, batch, frames):
         draw = torch.Generator().manual_seed(0)
-        return (torch.rand(batch, frames, 17, self.kind.channels, generator=draw) * 2 - 1).to(self.device)
+        return (torch.rand(batch, frames, 17, self.registered.channels, generator=draw) * 2 - 1).to(self.device)
 
     def _network(self):
         return torch.compile(self.model, dynamic=False) if self.mode == "compile" else self.model
@@ -108,7 +110,7 @@ class Timed:
     def _training_step(self, clips):
         network, parameters = self._network(), self.model.train().parameters()
         optimizer = torch.optim.AdamW(parameters, lr=0.0, capturable=self.mode == "cuda-graph")
-        frames = 1 if self.kind.output == "centre" else self.frames
+        frames = 1 if self.registered.output == "centre" else self.frames
         target = self._clips(len(clips), frames)[..., :1].expand(-1, -1, -1, 3)
 
         def step():
@@ -122,12 +124,12 @@ class Timed:
 
     def _end_to_end(self, batch):
         index = answered = np.resize(self.dataset.clips("test", self.frames), (batch, self.frames))
-        if self.kind.output == "centre":
+        if self.registered.output == "centre":
             answered = index[:, :1]
             index = self.dataset.windows("test", self.frames, centres=answered[:, 0])
 
         def from_file_to_mm():
-            _, poses = predict(self.model, self.dataset, index, self.kind.channels, batch, self.device)
+            _, poses = predict(self.model, self.dataset, index, self.registered.channels, batch, self.device)
             poses[..., 0, :] = 0
             return self.dataset.millimetres("test", answered, poses)
 
@@ -135,7 +137,7 @@ class Timed:
 
     def _check_scan(self):
         """(the scan implementation that runs, its difference from the reference), or (None, None)."""
-        if "scan_implementation" not in inspect.signature(self.kind.build).parameters:
+        if "scan_implementation" not in inspect.signature(self.registered.build).parameters:
             return None, None
         chosen = kernels.choose(self.device.type, self.numbers.get("scan_implementation", "auto"))
         numbers = self.numbers | {"scan_implementation": "reference"}

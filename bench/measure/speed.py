@@ -54,7 +54,7 @@ def measure(name, frames=None, device="cpu", seconds=10.0, batches=BATCHES, prog
     best, share = max(sweep, key=_clips_per_s), share.so_far()
     if reason := timing.why_refused(device, share, latency.samples_ms, best.samples_ms):
         raise timing.TooBusy(f"The speed of {name} is not reported, the machine was too busy: {reason}.")
-    output_frames = 1 if timed.kind.output == "centre" else timed.frames
+    output_frames = 1 if timed.registered.output == "centre" else timed.frames
     return SpeedRecord(
         **environment.stamp(device, timed.scan),
         **timed.facts,
@@ -82,7 +82,7 @@ def _ceilings(timed, best):
     ceilings = timing.ceilings(timed.device, getattr(torch, timed.dtype))
     if timed.call != FORWARD or timed.dataset:
         return Ceilings(**ceilings)
-    macs = macs_per_clip(timed.model, torch.zeros(1, timed.frames, 17, timed.kind.channels))
+    macs = macs_per_clip(timed.model, torch.zeros(1, timed.frames, 17, timed.registered.channels))
     share = 2 * macs * _clips_per_s(best) / 1e9 / ceilings["product_gflop_per_s"]
     return Ceilings(**ceilings, macs_per_clip=macs, product_share=share)
 

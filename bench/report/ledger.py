@@ -16,7 +16,6 @@ import pandas as pd
 
 from liftbench.baselines.files import replacing
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.measure.cost import official_layout
 from liftbench.bench.records.records import read
 from liftbench.bench.report.ledger_notes import INTRODUCTION, NOTES
 from liftbench.bench.report.results import PUBLISHED_DATA, Key, Missing, Results, protocol_of
@@ -127,7 +126,7 @@ def _counted(results, name, frames):
     """The costs (as built here, as built officially) of a model, or why they are missing."""
     if name is None:
         return _NOT_HERE
-    layout = official_layout(name)
+    layout = MODELS[name].official
     keys = [Key(name, frames, json.dumps(numbers)) for numbers in ({}, layout)]
     for key in keys:
         if key not in results.cost:

@@ -7,7 +7,6 @@ import pandas as pd
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.measure.cost import official_layout
 
 PUBLISHED_DATA = "Human3.6M"
 _RELEASED = {
@@ -103,7 +102,7 @@ class Results:
         entry = MODELS.get(key.model)
         if entry is None or entry.published is None:
             return Missing("no numbers are published for this model")
-        if key.numbers not in ("{}", json.dumps(official_layout(key.model))):
+        if key.numbers not in ("{}", json.dumps(entry.official)):
             return Missing("published without these settings")
         model, variant, detector = entry.published
         table = self.published

@@ -8,49 +8,46 @@ implementation that is fastest here.
 import torch
 
 from liftbench import kernels
+from liftbench.baselines import own
 from liftbench.baselines.errors import InputError
-from liftbench.baselines.registry import create_model, entry
-from liftbench.bench.measure.cost import own
+from liftbench.baselines.registry import Number, create_model, entry
 from liftbench.bench.measure.cost.backward import kept_bytes, without_gradient, without_gradient_in_training
 from liftbench.bench.measure.cost.conventions import count_by_fvcore, count_by_thop
 from liftbench.bench.measure.cost.operators import Count, count
 from liftbench.bench.measure.cost.peak import peak_bytes
 from liftbench.bench.records import environment
 from liftbench.bench.records.records import CostRecord, FvcoreCount, ScanCalls
-from liftbench.pose3dm import Pose3DM
 
 __all__ = [
-    "Count", "count", "count_by_fvcore", "count_by_thop", "kept_bytes", "measure", "measure_own", "official_layout",
-    "peak_bytes", "without_gradient",
+    "Count", "count", "count_by_fvcore", "count_by_thop", "kept_bytes", "measure", "peak_bytes", "without_gradient",
 ]  # fmt: skip
 
 JOINTS = 17
-OWN_FRAMES, OWN_CHANNELS = 243, 2  # of the clip for a module of the user's, by default
 _GRADIENT_FRAMES = 3  # enough to reach every parameter of a registered model
 
-# The numbers with which a model is built as its official code builds it, where that is more than what runs.
-_OFFICIAL_LAYOUTS = {Pose3DM: {"official_depth": 5}}
 
-
-def official_layout(name):
-    """The numbers that build a registered model as its official code builds it; {} where ours is built the same way."""
-    return _OFFICIAL_LAYOUTS.get(entry(name).build, {})
-
-
-def measure(name, frames=None, **numbers):
-    """Count a registered model on one clip of `frames` frames (default: the published length) -> CostRecord.
+def measure(name: str, frames: int | None = None, **numbers: Number) -> CostRecord:
+    """Count a model on one clip of `frames` frames (default: the published length).
 
     A parameter counts as having a gradient if a backward pass through random weights gives it one that is not zero;
-    those of a stage that is trained by itself, if such a pass through that stage does.
-    Raises InputError as `liftbench.create_model` does.
+    those of a stage that is trained by itself, if such a pass through that stage does. A user's own model is counted
+    on the CPU, for it may look at its numbers; what PyTorch cannot trace or differentiate in it is missing from the
+    record, which says why. Raises InputError as `liftbench.create_model` does, and where a user's own model cannot be
+    run or counted.
     """
-    frames = entry(name).frames if frames is None else frames
+    found = entry(name, frames)
+    frames = found.frames if frames is None else frames
     model = create_model(name, frames=frames, **numbers)
-    clip = torch.zeros(1, frames, JOINTS, entry(name).channels)
+    clip = torch.zeros(1, frames, JOINTS, found.channels)
+    facts = {"model": found.name, "frames": frames, "numbers": numbers}
+    if found.file is not None:
+        with own.imports(found.file):
+            return _measure_own(found, model, clip, facts)
     short = min(frames, _GRADIENT_FRAMES)
-    unused = without_gradient_in_training(create_model(name, frames=short, **numbers), clip[:, :short])
+    small = create_model(name, frames=short, **numbers)
+    unused = without_gradient_in_training(small, clip[:, :short], found.stages)
     return _record(
-        model, count(model, clip), model=name, frames=frames, numbers=numbers, **_gradients(model, unused),
+        model, count(model, clip), **facts, **_gradients(model, unused),
         thop=count_by_thop(model, clip),
         fvcore=count_by_fvcore(model, clip),
         activation_bytes_kept_for_backward=kept_bytes(model, clip),
@@ -58,49 +55,33 @@ def measure(name, frames=None, **numbers):
     )  # fmt: skip
 
 
-def measure_own(where, frames=OWN_FRAMES, channels=OWN_CHANNELS):
-    """Count a module of the user's, `path/to/file.py:build`, on a clip (1, frames, 17, channels) -> CostRecord.
-
-    It runs on the CPU, for it may look at its numbers. What PyTorch cannot trace or differentiate is missing from the
-    record, which says why. Raises InputError as `own.build` does, and where the module does not take such a clip or
-    answers with something else than (1, frames, joints, coordinates).
-    """
-    if frames < 1:
-        raise InputError(f"A clip needs a positive whole number of frames, not {frames}.")
-    with own.imports(where):
-        name, model = own.build(where)
-        clip, file = torch.zeros(1, frames, JOINTS, channels), where.rpartition(":")[0]
-        shape = tuple(clip.shape)
-        try:
-            seen, peak = count(model, clip, "cpu"), peak_bytes(model, clip, "cpu")
-        except Exception as error:
-            raise InputError(f"{name} fails on a clip of shape {shape}: {own.reason(error, file)}.") from error
-        try:
-            by_thop = count_by_thop(model, clip, "cpu")
-        except Exception as error:
-            raise InputError(f"thop cannot count {name}: {own.reason(error, file)}.") from error
-        answer = tuple(seen.output.shape) if isinstance(seen.output, torch.Tensor) else type(seen.output).__name__
-        if not isinstance(answer, tuple) or len(answer) != 4 or answer[0] != 1 or 0 in answer:
-            raise InputError(
-                f"{name} answers a clip of shape {shape} with {answer}; it must be one tensor (1, frames, joints, "
-                "coordinates), with one frame from a centre-frame model."
-            )
-        try:
-            by_fvcore = count_by_fvcore(model, clip)
-        except Exception as error:
-            by_fvcore = FvcoreCount(missing=f"fvcore cannot count it: {own.reason(error, file)}")
-        kept = None
-        try:
-            kept = kept_bytes(model, clip, "cpu")
-            gradients = _gradients(model, without_gradient(model, clip))
-        except Exception as error:
-            missing = f"it cannot be trained: {own.reason(error, file)}"
-            gradients = {"parameters_with_gradient": None, "gradient_missing": missing}
-        return _record(
-            model, seen, model=name, frames=frames, **gradients, thop=by_thop, fvcore=by_fvcore,
-            activation_bytes_kept_for_backward=kept,
-            activation_bytes_peak_inference=peak,
-        )  # fmt: skip
+def _measure_own(found, model, clip, facts):
+    try:
+        seen, peak = count(model, clip, "cpu"), peak_bytes(model, clip, "cpu")
+    except Exception as error:
+        raise InputError(
+            f"{found.name} fails on a clip of shape {tuple(clip.shape)}: {own.reason(error, found.file)}."
+        ) from error
+    try:
+        by_thop = count_by_thop(model, clip, "cpu")
+    except Exception as error:
+        raise InputError(f"thop cannot count {found.name}: {own.reason(error, found.file)}.") from error
+    try:
+        by_fvcore = count_by_fvcore(model, clip)
+    except Exception as error:
+        by_fvcore = FvcoreCount(missing=f"fvcore cannot count it: {own.reason(error, found.file)}")
+    kept = None
+    try:
+        kept = kept_bytes(model, clip, "cpu")
+        gradients = _gradients(model, without_gradient(model, clip))
+    except Exception as error:
+        missing = f"it cannot be trained: {own.reason(error, found.file)}"
+        gradients = {"parameters_with_gradient": None, "gradient_missing": missing}
+    return _record(
+        model, seen, **facts, **gradients, thop=by_thop, fvcore=by_fvcore,
+        activation_bytes_kept_for_backward=kept,
+        activation_bytes_peak_inference=peak,
+    )  # fmt: skip
 
 
 def _gradients(model, unused):

@@ -4,11 +4,11 @@ import copy
 from unittest import mock
 
 import torch
+from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from liftbench import kernels
 from liftbench.bench.measure.cost.plain import plain_graph, twin
-from liftbench.mdtf import MDTF
 
 
 def kept_bytes(model, clip, device="meta"):
@@ -29,13 +29,13 @@ def kept_bytes(model, clip, device="meta"):
     return sum(storage.nbytes() for key, storage in kept.items() if key not in own)
 
 
-def without_gradient_in_training(model, clip):
-    """`without_gradient` as a model is trained: MDTF's first stage by itself, because the answer that the second one
-    takes from it is a class."""
+def without_gradient_in_training(model: nn.Module, clip: torch.Tensor, stages: tuple[str, ...] = ()) -> list[str]:
+    """`without_gradient` as a model is trained: each of its `stages` but the last by itself, because what the next one
+    takes from it passes no gradient."""
     unused = without_gradient(model, clip)
-    if isinstance(model, MDTF):
-        alone = {f"bone_aware.{key}" for key in without_gradient(model.bone_aware, clip)}
-        unused = [key for key in unused if not key.startswith("bone_aware.") or key in alone]
+    for stage in stages[:-1]:
+        alone = {f"{stage}.{key}" for key in without_gradient(getattr(model, stage), clip)}
+        unused = [key for key in unused if not key.startswith(f"{stage}.") or key in alone]
     return unused
 
 

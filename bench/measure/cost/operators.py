@@ -15,9 +15,9 @@ from torch.utils.flop_counter import flop_registry
 
 from liftbench import kernels
 from liftbench.bench.measure.cost.plain import plain_graph, twin
-from liftbench.mdtf.model import GraphConvolution
 
-# Whose contractions are not what their operator's name says: functions, and modules for what they do themselves.
+# Functions whose contractions are not what their operator's name says. A module says so by an attribute `counted_as`,
+# for what it computes itself.
 _CALLERS = {
     F.linear: "linear",
     torch.einsum: "einsum",
@@ -26,7 +26,6 @@ _CALLERS = {
     F.multi_head_attention_forward: "attention",
     F.scaled_dot_product_attention: "attention",
 }
-_CALLING_MODULES = {GraphConvolution: "graph convolution"}
 _PRODUCTS_OF_WEIGHTS = {"mm": "linear", "addmm": "linear", "convolution": "convolution"}
 
 # Operators that copy, allocate or index and compute nothing; views know it of themselves, unless they are in place.
@@ -135,7 +134,7 @@ class _Operators(TorchDispatchMode):
     def _label(self, name):
         if self.function and self.function != "attention":  # whose projections are linear
             return self.function
-        module = _CALLING_MODULES.get(type(self.running[-1][1])) if self.running else None
+        module = getattr(self.running[-1][1], "counted_as", None) if self.running else None
         return _PRODUCTS_OF_WEIGHTS.get(name) or self.function or module or "matrix product"
 
 

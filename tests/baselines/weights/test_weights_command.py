@@ -100,7 +100,7 @@ def test_round_trip_at_full_size(name, tmp_path):
     pose3dm = name.startswith("pose3dm")
     published = entry(name).frames
     model = random_model(name, published, **({"official_depth": 5} if pose3dm else {}))
-    paths = save_stages(model, tmp_path) if entry(name).stages > 1 else [save(model, tmp_path / "best_epoch.bin")]
+    paths = save_stages(model, tmp_path) if entry(name).stages else [save(model, tmp_path / "best_epoch.bin")]
     path, provenance = convert(paths, tmp_path / "out.safetensors", model=name if name in TWINS else None)
 
     assert (provenance["model"], provenance["frames"]) == (name, published)
@@ -544,7 +544,7 @@ def test_the_list_of_hosts(tmp_path):
     known = fetching.hosts()
     assert set(known) <= set(list_models())
     for name, hosted in known.items():
-        assert len(hosted.files) in (0, entry(name).stages), name
+        assert len(hosted.files) in (0, len(entry(name).stages) or 1), name
     path = tmp_path / "hosts.yaml"
     for text, pattern in (
         (

@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from liftbench import create_model, kernels, list_models
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import entry
-from liftbench.bench import cli
 from liftbench.bench.measure import cost
 from liftbench.bench.measure.cost import rules
 from liftbench.bench.measure.cost.plain import plain_graph, twin
@@ -531,7 +530,7 @@ def test_counting_leaves_no_trace(count, training):
 
 def test_the_official_layout_of_pose3dm_is_mostly_unused():
     small, clip = {"frames": 3, "embed_dim": 8, "bottleneck": 32}, clip_of("pose3dm_s", 3)
-    built, lean = (create_model("pose3dm_s", **small, **more) for more in (cost.official_layout("pose3dm_s"), {}))
+    built, lean = (create_model("pose3dm_s", **small, **more) for more in (entry("pose3dm_s").official, {}))
     unused = cost.without_gradient(built, clip)
     parameters = {key: value.numel() for key, value in built.named_parameters()}
     used = sum(number for key, number in parameters.items() if key not in unused)
@@ -540,7 +539,7 @@ def test_the_official_layout_of_pose3dm_is_mostly_unused():
     by_thop, lean_by_thop = cost.count_by_thop(built, clip), cost.count_by_thop(lean, clip)
     assert (by_thop.parameters, by_thop.macs) == (lean_by_thop.parameters, lean_by_thop.macs)
     assert by_thop.uncounted_modules["GridMixer"] == 5 * lean_by_thop.uncounted_modules["GridMixer"]
-    assert cost.official_layout("posemamba_s") == {}
+    assert entry("posemamba_s").official == {}
 
 
 def test_both_stages_of_mdtf_are_trained():
@@ -590,6 +589,12 @@ def two_answers():
 def three_channels():
     return nn.Linear(3, 3)
 
+def five_channels():
+    return nn.Linear(5, 3)
+
+def needs_length(frames):
+    raise ValueError(f"no {frames}")
+
 def needs_arguments(depth):
     return nn.Linear(2, 3)
 
@@ -616,7 +621,7 @@ class Once(nn.Linear):
 
 
 def no_dimension():
-    return nn.Softmax()
+    return nn.Sequential(nn.Linear(2, 3), nn.Softmax())
 
 
 number = 3
@@ -634,7 +639,7 @@ def own(tmp_path_factory):
 
 
 def test_a_module_of_the_users_is_counted_and_its_operator_is_named(own):
-    record = cost.measure_own(f"{own}/mine.py:build", frames=9)
+    record = cost.measure(f"{own}/mine.py:build", frames=9)
     n = 9 * 17
     assert (record.model, record.frames, record.numbers, record.output_frames) == ("mine.py:build", 9, {}, 9)
     assert record.contraction_macs_by_operator == {"linear": n * (2 * 8 + 8 * 3)} == record.fvcore.macs_by_operator
@@ -651,7 +656,7 @@ def test_a_module_of_the_users_is_counted_and_its_operator_is_named(own):
 
 
 def test_a_centre_frame_module_of_the_users(own):
-    record = cost.measure_own(f"{own}/mine.py:centre", frames=9)
+    record = cost.measure(f"{own}/mine.py:centre", frames=9)
     assert (record.output_frames, record.macs_per_output_frame) == (1, 9 * 34 * 51)
     assert record.parameters == record.parameters_with_gradient == 9 * 34 * 51 + 51
     assert record.activation_bytes_kept_for_backward == 4 * 9 * 34
@@ -673,8 +678,12 @@ def test_a_centre_frame_module_of_the_users(own):
         ("mine.py:no_module", "returns a dict; it must return a torch.nn.Module"),
         ("mine.py:lazy", "returns a module with parameters that have no shape yet; call it on a clip first"),
         ("mine.py:Once", r"mine.py:Once fails on a clip of shape \(1, 9, 17, 2\): RuntimeError: only once"),
+        ("mine.py:needs_length", "fails when it is called with frames=9: ValueError: no 9"),
         ("mine.py:no_dimension", "thop cannot count mine.py:no_dimension: TypeError"),
-        ("mine.py:three_channels", r"mine.py:three_channels fails on a clip of shape \(1, 9, 17, 2\): RuntimeError"),
+        (
+            "mine.py:five_channels",
+            r"five_channels fails on .* \(1, 9, 17, 2\): RuntimeError.* \(1, 9, 17, 3\): Runtime",
+        ),
         ("mine.py:two_answers", r"fails on a clip of shape \(1, 9, 17, 2\)"),
         (
             "mine.py:no_frames",
@@ -684,21 +693,15 @@ def test_a_centre_frame_module_of_the_users(own):
 )
 def test_what_is_wrong_with_a_module_of_the_users_is_said_in_one_sentence(own, where, message):
     with pytest.raises(InputError, match=message) as error:
-        cost.measure_own(f"{own}/{where}", frames=9)
+        cost.measure(f"{own}/{where}", frames=9)
     assert "\n" not in str(error.value) and str(error.value).endswith(".")
 
 
-def test_the_clip_of_a_module_of_the_users_has_the_frames_and_channels_asked_for(own):
-    record = cost.measure_own(f"{own}/mine.py:three_channels", frames=4, channels=3)
+def test_the_clip_of_a_module_of_the_users_has_the_frames_asked_for_and_the_channels_that_it_takes(own):
+    record = cost.measure(f"{own}/mine.py:three_channels", frames=4)
     assert (record.frames, record.macs_per_clip) == (4, 4 * 17 * 3 * 3)
     with pytest.raises(InputError, match="positive whole number of frames"):
-        cost.measure_own(f"{own}/mine.py:build", frames=0)
-
-
-def test_channels_are_not_chosen_for_registered_models(tmp_path):
-    with pytest.raises(InputError, match="mlp has its own number of channels; leave --channels out"):
-        cli.measure.cost(["mlp"], channels=3, records_folder=tmp_path)
-    assert not any(tmp_path.iterdir())
+        cost.measure(f"{own}/mine.py:build", frames=0)
 
 
 def test_what_lies_beside_one_file_is_forgotten_before_the_next(tmp_path):
@@ -711,7 +714,7 @@ def test_what_lies_beside_one_file_is_forgotten_before_the_next(tmp_path):
             "from torch import nn\nfrom width_of_mine import WIDTH\n"
             "def build():\n    return nn.Sequential(nn.Linear(2, WIDTH), nn.Linear(WIDTH, 3))\n"
         )
-        assert cost.measure_own(f"{folder}/net.py:build", frames=2).macs_per_clip == 2 * 17 * 5 * width
+        assert cost.measure(f"{folder}/net.py:build", frames=2).macs_per_clip == 2 * 17 * 5 * width
     assert sys.path == searched and "width_of_mine" not in sys.modules
 
 

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from liftbench import Human36M, create_model
 from liftbench.baselines.evaluation.inference import predict
 from liftbench.baselines.evaluation.protocols import score
+from liftbench.baselines.registry import MODELS
 from liftbench.baselines.training.loop import train
 from liftbench.baselines.training.recipe import Recipe
 from liftbench.bench.measure import cost as costs
@@ -61,7 +62,7 @@ def test_every_published_row_is_there_and_every_number_is_measured_published_or_
 
 
 def test_verdicts():
-    layout = costs.official_layout("pose3dm_s")
+    layout = MODELS["pose3dm_s"].official
     found = rows(
         cost("posemamba_s", 1_470_211, 5_172_672_960, 6_133_708_800, (859_651, 3_587_426_496)),
         cost("pose3dm_s", 856_179, 2_844_573_552, 2_760_168_960, (504_819, 2_097_424_368)),

@@ -1,0 +1,176 @@
+"""A user's own model from a Python file: `path/to/file.py:build`. The file is run.
+
+build(frames) or build() returns a module that maps keypoints (B, T, 17, C), image coordinates in [-1, 1] and for C = 3
+the confidence, to normalised poses (B, T, 17, 3), or (B, 1, 17, 3) for the centre frame. Which of these it is, is found
+out by trying it on a clip.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.registry import Entry
+from liftbench.baselines.skeleton import JOINTS
+
+FRAMES = 243  # clip length T of a model that has none of its own
+
+_entries = {}  # (path, its time and size, function) -> Entry
+_tried = set()  # (key of _entries, frames)
+
+
+def entry(where: str, frames: int | None = None) -> Entry:
+    """The entry of `path/to/file.py:build`, tried on a clip of `frames` frames.
+
+    By default that is what build(frames=...) has as its default, or the attribute `frames` of the module that build()
+    returns, else 243. Raises InputError where there is no such file or function, where either fails, for what is no
+    module or has parameters without a shape, and where the module does not take such a clip or answers with something
+    else than poses.
+    """
+    file, _, function = where.rpartition(":")
+    if not file.endswith(".py") or not function:
+        raise InputError(f"{where[:200]!r} names no function of a Python file; write it as path/to/file.py:build.")
+    path = Path(file).absolute()
+    if not path.is_file():
+        raise InputError(f"There is no file {path}; check the path before the colon.")
+    if frames is not None and (not isinstance(frames, int) or frames < 1):
+        raise InputError(f"Model {path.name}:{function} needs a positive whole number of frames, not {frames!r}.")
+    stat = path.stat()
+    key = path, stat.st_mtime_ns, stat.st_size, function
+    if key not in _entries or (frames and (key, frames) not in _tried):
+        _entries[key] = _read(_entries.get(key), path, function, frames)
+        _tried.add((key, frames))
+    return _entries[key]
+
+
+def _read(known, path, function, frames):
+    name = f"{path.name}:{function}"
+    if known:
+        build, usual = known.build, known.frames
+    else:
+        made = getattr(_run(path), function, None)
+        if not callable(made):
+            raise InputError(f"{path} has no function {function!r}; define one that returns the module.")
+        build = _checked(made, name, path)
+        usual = _usual_frames(made, build)
+    channels, output = _try(build, name, path, frames or usual)
+    return Entry(
+        name=name, builder=build, frames=usual, channels=channels, output=output, source=str(path), family=name,
+        file=str(path),
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def imports(file: str | Path) -> Iterator[None]:
+    """Within it, as with `python file.py`, what lies beside the file can be imported; afterwards it is forgotten, for
+    another file may have neighbours of the same name."""
+    folder = Path(file).absolute().parent
+    path, loaded = list(sys.path), set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - loaded:
+            package = name.partition(".")[0]
+            if package not in loaded and any((folder / beside).exists() for beside in (package, f"{package}.py")):
+                del sys.modules[name]
+
+
+def _run(path) -> ModuleType:
+    """The file as a module."""
+    spec = importlib.util.spec_from_file_location(f"own_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses, for one, look their module up
+    try:
+        with imports(path):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{path} cannot be imported: {reason(error, path)}.") from error
+    return module
+
+
+def _takes_frames(made):
+    try:
+        return "frames" in inspect.signature(made).parameters
+    except ValueError:  # written in another language than Python
+        return False
+
+
+def _checked(made, name, path) -> Callable[..., nn.Module]:
+    """build(frames, **numbers) around the user's function; whatever is wrong is an InputError."""
+    takes_frames = _takes_frames(made)
+
+    @functools.wraps(made)
+    def build(frames, **numbers):
+        arguments = {"frames": frames} if takes_frames else {}
+        try:
+            with imports(path):
+                model = made(**arguments, **numbers)
+        except (Exception, SystemExit) as error:
+            how = f"with frames={frames}" if takes_frames else "without arguments"
+            raise InputError(f"{name} fails when it is called {how}: {reason(error, path)}.") from error
+        if not isinstance(model, nn.Module):
+            raise InputError(f"{name} returns a {type(model).__name__}; it must return a torch.nn.Module.")
+        if any(map(is_lazy, model.parameters())):
+            raise InputError(
+                f"{name} returns a module with parameters that have no shape yet; call it on a clip first."
+            )
+        return model
+
+    return build
+
+
+def _usual_frames(made, build):
+    if _takes_frames(made):
+        default = inspect.signature(made).parameters["frames"].default
+        return default if isinstance(default, int) and default > 0 else FRAMES
+    with torch.random.fork_rng(devices=[]):
+        own = getattr(build(FRAMES), "frames", None)
+    return own if isinstance(own, int) and own > 0 else FRAMES
+
+
+def _try(build, name, path, frames):
+    """(channels, output) of a model, from its answer to a clip of zeros, without or else with confidence."""
+    failures = []
+    for channels in (2, 3):
+        clip = torch.zeros(1, frames, len(JOINTS), channels)
+        try:
+            with imports(path), torch.no_grad(), torch.random.fork_rng(devices=[]):
+                answer = build(frames).eval()(clip)
+        except InputError:
+            raise
+        except Exception as error:
+            failures.append(f"on a clip of shape {tuple(clip.shape)}: {reason(error, path)}")
+            continue
+        shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
+        if shape == (1, frames, len(JOINTS), 3):
+            return channels, "sequence"
+        if shape == (1, 1, len(JOINTS), 3):
+            return channels, "centre"
+        raise InputError(
+            f"{name} answers a clip of shape {tuple(clip.shape)} with {shape}; it must be one tensor (1, frames, 17, "
+            "3), or (1, 1, 17, 3) from a centre-frame model."
+        )
+    raise InputError(f"{name} fails {'; and '.join(failures)}.")
+
+
+def reason(error: BaseException, file: str | Path) -> str:
+    """An exception in one line: its type, the first line of its message, and the line of `file` where it arose."""
+    file = str(Path(file).absolute())
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if isinstance(error, SyntaxError):
+        lines = [error.lineno]
+    place = f" (line {lines[-1]})" if lines else ""
+    message = (str(error).strip().splitlines() or [""])[0][:300].rstrip(".")
+    return f"{type(error).__name__}{': ' * bool(message)}{message}{place}"
