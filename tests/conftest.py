@@ -35,9 +35,10 @@ def any_machine(monkeypatch):
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory):
     """(folder, Rendered) of a whole run's records: FOLDER/records and what is made of them, FOLDER/out."""
+    from liftbench.bench.records.records import read
     from liftbench.bench.report.render import render
-    from support import PUBLISHED
+    from liftbench.bench.report.results import Results
     from support.records import everything
 
     folder = tmp_path_factory.mktemp("run")
-    return folder, render(everything(folder / "records"), PUBLISHED, folder / "out")
+    return folder, render(Results(read(everything(folder / "records"))), folder / "out")

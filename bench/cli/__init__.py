@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from liftbench.bench.cli import data, measure, process, records, runs, training, weights
-from liftbench.bench.cli.common import RECORDS, Records, choose_device, out
+from liftbench.bench.cli.common import choose_device, out
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.command()(training.train)
@@ -107,19 +107,29 @@ def doctor():
 
 @app.command()
 def render(
-    records_folder: Records = RECORDS,
-    published: Annotated[Path, typer.Option(help="Published numbers with their sources.")] = Path(
-        "results/reference/published.csv"
-    ),
+    records_folder: Annotated[
+        Path | None, typer.Option("--records", help="Folder of your own records; default: results/records.")
+    ] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="Published numbers with their sources; default: those that come with liftbench.")
+    ] = None,
     folder: Annotated[Path, typer.Option("--out", help="Receives tables/, plots/ and report.html.")] = Path("results"),
+    svg: Annotated[bool, typer.Option("--svg", help="Write every plot as SVG too.")] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="For maintainers: render results/reference from its own records only.")
+    ] = False,
 ):
-    """Render tables (markdown, CSV, LaTeX), plots (PNG, SVG) and report.html from the records and published numbers.
+    """Render tables, plots and report.html from your records, the reference records and the published numbers.
 
-    Example: `liftbench render --records results/records --out results`
+    Example: `liftbench render --svg`
     """
-    from liftbench.bench.report.render import render as render_all
+    from liftbench.bench.report import render as renderer
+    from liftbench.bench.report import results
 
-    rendered = render_all(records_folder, published, folder)
+    if reference:
+        rendered = renderer.render_reference(results.load_reference(), Path("results/reference"))
+    else:
+        rendered = renderer.render(results.load(records_folder, published or results.PUBLISHED_CSV), folder, svg)
     for path in rendered.written:
         out.print(str(path))
     for reason in rendered.skipped:

@@ -9,10 +9,20 @@ def _measured(results):
     return [(key, results.cost[key]) for key in results.keys if key in results.cost]
 
 
+def _naming(results):
+    """The columns that tell rows apart; whose a count is, where reference records stand beside the user's own."""
+    return {"model": "s", "frames": "d"} | ({"whose": "s"} if results.has_reference else {})
+
+
+def _names(results, key, record):
+    row = {"model": key.name, "frames": key.frames, "whose": "reference" if results.is_reference(record) else "own"}
+    return {name: row[name] for name in _naming(results)}
+
+
 def cost(results):
     """Parameters, activations, and the MACs of one clip by each convention, per clip and per frame."""
     columns = {
-        "model": "s", "frames": "d", "output frames": "d",
+        **_naming(results), "output frames": "d",
         "parameters": ",d", "parameters in use": ",d", "buffers": ",d", "kept for backward, MiB": ",.2f",
         "peak of inference, MiB": ",.2f",
         "MACs, M": ",.1f", "MACs by thop, M": ",.1f", "MACs by fvcore, M": ",.1f",
@@ -25,8 +35,7 @@ def cost(results):
         kept, used = record.activation_bytes_kept_for_backward, record.parameters_with_gradient
         untrained = Missing(record.gradient_missing)
         row = {
-            "model": key.name,
-            "frames": key.frames,
+            **_names(results, key, record),
             "output frames": record.output_frames,
             "parameters": record.parameters,
             "parameters in use": untrained if used is None else used,
@@ -47,6 +56,7 @@ def cost(results):
             row[f"MACs per output frame{counter}, M"] = clip if absent else clip / record.output_frames / 1e6
         rows.append(row)
     notes = [rules.OURS, rules.ELEMENTWISE, rules.THOP, rules.FVCORE, rules.MEMORY, rules.FRAMES]
+    notes.append(results.provenance("cost"))
     return Table("cost", "Cost of one clip", columns, rows, notes)
 
 
@@ -59,7 +69,7 @@ def cost_by_operator(results):
     measured = _measured(results)
     operators = sorted({operator for _, record in measured for operator in record.contraction_macs_by_operator})
     thop, fvcore = "modules with parameters that thop left out", "operators that fvcore did not count, and their calls"
-    columns = {"model": "s", "frames": "d"} | {f"{operator}, M MACs": ",.1f" for operator in operators} | {
+    columns = _naming(results) | {f"{operator}, M MACs": ",.1f" for operator in operators} | {
         "contractions, M MACs": ",.1f", "scan, M MACs": ",.1f", "total, M MACs": ",.1f",
         "elementwise operations by operator, M": "s", "operators not counted, and their calls": "s",
         thop: "s", fvcore: "s",
@@ -68,8 +78,7 @@ def cost_by_operator(results):
     for key, record in measured:
         by_operator = record.contraction_macs_by_operator
         row = {
-            "model": key.name,
-            "frames": key.frames,
+            **_names(results, key, record),
             "contractions, M MACs": record.contraction_macs / 1e6,
             "scan, M MACs": record.scan_macs / 1e6,
             "total, M MACs": record.macs_per_clip / 1e6,
@@ -85,7 +94,8 @@ def cost_by_operator(results):
             ),
         }
         rows.append(row | {f"{operator}, M MACs": by_operator.get(operator, 0) / 1e6 for operator in operators})
-    return Table("cost_by_operator", "Cost of one clip by operator", columns, rows, [rules.OURS, rules.ELEMENTWISE])
+    notes = [rules.OURS, rules.ELEMENTWISE, results.provenance("cost")]
+    return Table("cost_by_operator", "Cost of one clip by operator", columns, rows, notes)
 
 
 def _list(numbers):
@@ -105,7 +115,7 @@ def cost_by_module(results):
             for group, macs in by_group(record).items()
         ]  # fmt: skip
     note = "* stands for all modules of a list. MACs: contractions and scans, as in the table of costs."
-    return Table("cost_by_module", "Cost of one clip by module", columns, rows, [note])
+    return Table("cost_by_module", "Cost of one clip by module", columns, rows, [note, results.provenance("cost")])
 
 
 def by_group(record):

@@ -3,22 +3,19 @@
 A published figure is a counter's if the counter gives its digits: if the two differ by at most half a unit of the last
 digit that was published. Where MACs are published of a clip and of a frame, both must agree.
 
-`python -m liftbench.bench.report.ledger` writes the short form into README.md.
+The ledger of the reference records stands in results/reference/ledger.md, which `liftbench render --reference` writes.
 """
 
 import json
 import textwrap
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 
 import pandas as pd
 
-from liftbench.baselines.files import replacing
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.records.records import read
 from liftbench.bench.report.ledger_notes import INTRODUCTION, NOTES
-from liftbench.bench.report.results import PUBLISHED_DATA, Key, Missing, Results, protocol_of
+from liftbench.bench.report.results import PUBLISHED_DATA, Key, Missing, protocol_of
 from liftbench.bench.report.tables import Table
 
 _ABOUT = {"model": "s", "data": "s", "2D": "s", "frames": "d"}
@@ -35,11 +32,6 @@ _ERRORS = {
     "MPJPE published, mm": "s", "P-MPJPE published, mm": "s", "MPJPE with true 2D published, mm": "s",
     "users report, mm": "s", _MEASURED: ".1f", "source": "s", "source of the users' reports": "s",
 }  # fmt: skip
-_IN_README = [
-    "model", "parameters published, M", "parameters in use, M", "published parameters are",
-    "MACs per frame published, M", "contractions and scans per frame, M", "published MACs are", "MPJPE published, mm",
-    "users report, mm",
-]  # fmt: skip
 _NOT_HERE, _NOT_PUBLISHED = Missing("not implemented here"), Missing("not published")
 
 
@@ -51,7 +43,8 @@ class Ledger(Table):
 
     def markdown(self):
         parts = "\n".join(part.markdown() for part in self.parts())
-        return f"{parts}\n## What to know about these numbers\n\n{_bullets(self.explanations, '../../')}\n"
+        notes = "\n\n".join([_bullets(self.explanations), *self.notes])
+        return f"# What the papers' numbers mean\n\n{INTRODUCTION}\n\n{notes}\n\n{parts}"
 
     def latex(self):
         return "\n".join(part.latex() for part in self.parts())
@@ -76,20 +69,13 @@ class Ledger(Table):
 def ledger(results):
     """A row for every row of results/reference/published.csv, with what is known of its model."""
     rows = [_row(results, published) for _, published in results.published_text.iterrows()]
-    return Ledger("ledger", "Ledger", _ABOUT | _PARAMETERS | _MACS | _ERRORS, rows, explanations=NOTES)
+    columns, notes = _ABOUT | _PARAMETERS | _MACS | _ERRORS, [results.provenance("cost", "accuracy")]
+    return Ledger("ledger", "Ledger", columns, rows, notes, explanations=NOTES)
 
 
-def readme_section(results):
-    """What README.md shows: the models that are implemented here, their main columns, and the notes."""
-    whole = ledger(results)
-    whole.rows = [row for row in whole.rows if _NOT_HERE not in row.values() and row["data"] == PUBLISHED_DATA]
-    heading, table = whole.part("What the papers' numbers mean", _IN_README).markdown().split("\n", 1)
-    return f"{heading}\n\n{INTRODUCTION}\n{table}\n{_bullets(NOTES, '')}\n"
-
-
-def _bullets(notes, root):
+def _bullets(notes):
     def bullet(note):
-        links = ", ".join(f"[{test}]({root}{file})" for file, test in note.tests)
+        links = ", ".join(f"[{test}](../../{file})" for file, test in note.tests)
         text = f"- **{note.title}.** {note.text} Tests: {links}."
         return textwrap.fill(text, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
@@ -209,19 +195,3 @@ def _measured(results, published, name):
         f"not evaluated here on {PUBLISHED_DATA} with {published.detector} detections, which are licensed and not "
         "shipped"
     )
-
-
-def write_readme(
-    readme=Path("README.md"), records_folder="results/records", published_csv="results/reference/published.csv"
-):
-    """Replace the section of README.md by the one that the records give."""
-    section = readme_section(Results(read(records_folder), published_csv))
-    heading = section.split("\n", 1)[0]
-    before, rest = readme.read_text(encoding="utf-8").split(f"{heading}\n")
-    after = rest.split("\n## ", 1)[1]
-    with replacing(readme) as temporary:
-        temporary.write_text(f"{before}{section}\n## {after}", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write_readme()

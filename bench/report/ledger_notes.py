@@ -13,8 +13,7 @@ class Note(NamedTuple):
 
 INTRODUCTION = """\
 Published sizes and costs are what a counter printed, and counters differ. Here every published figure stands beside
-ours: what was published, what is really in use, and whose count the published figure is, computed from its digits. All
-counters, all cited systems and what was measured here are in the [ledger](results/tables/ledger.md)."""
+ours: what was published, what is really in use, and whose count the published figure is, computed from its digits."""
 
 NOTES = [
     Note(

@@ -6,59 +6,72 @@ from pathlib import Path
 from typing import NamedTuple
 
 from liftbench.baselines.files import replacing
-from liftbench.bench.records.records import read
 from liftbench.bench.report import plots, tables
 from liftbench.bench.report.cost_tables import cost, cost_by_module, cost_by_operator
 from liftbench.bench.report.ledger import ledger
 from liftbench.bench.report.report import report
 from liftbench.bench.report.results import Results
 
+_TABLES = (
+    tables.comparison, ledger, tables.accuracy, cost, cost_by_operator, cost_by_module, tables.speed, tables.compare,
+    tables.scaling, tables.scan,
+)  # fmt: skip
+_SHOWN = ("error_against_macs", "per_action_synthetic_data", "scan_time_amd_epyc_family_26", "training_mocap_data")
+
 
 class Rendered(NamedTuple):
-    """The files written, and a sentence for everything that could not be drawn."""
+    """The files written, and a sentence for each table or plot that could not be made."""
 
-    written: list
-    skipped: list
+    written: list[Path]
+    skipped: list[str]
 
 
-def render(records_folder, published_csv, out_folder):
-    """Render all tables (markdown, CSV, LaTeX), plots (PNG, SVG) and report.html below out_folder -> Rendered.
+def render(results: Results, out_folder: Path | str, svg: bool = False) -> Rendered:
+    """Write all tables (markdown, CSV, LaTeX), all plots (PNG, and SVG if asked for) and report.html below out_folder.
 
-    Each file replaces the one before as a whole. Raises InputError for records or published numbers that cannot be
-    read, and for a folder that cannot be written to.
+    Each file replaces the one before as a whole. Raises InputError for a folder that cannot be written to.
     """
-    records = read(records_folder)
-    results = Results(records, published_csv)
-    out, written, skipped = Path(out_folder), [], []
-    rendered_tables, rendered_plots = [], []
-
-    def write(path, content):
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-        written.append(path)
-
-    costs = cost, cost_by_operator, cost_by_module
-    speeds = tables.speed, tables.compare, tables.scaling
-    for make in (tables.comparison, ledger, tables.accuracy, *costs, *speeds, tables.scan):
+    out, rendered = Path(out_folder), Rendered([], [])
+    made, drawn = [], []
+    for make in _TABLES:
         table = make(results)
         if not table.rows:
-            skipped.append(f"Table {table.name} was not made: there is nothing to put into it.")
+            rendered.skipped.append(f"Table {table.name} was not made: there is nothing to put into it.")
             continue
         for suffix, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
-            write(out / "tables" / f"{table.name}.{suffix}", text.encode())
-        rendered_tables.append(table)
-    for name, make, reason in _figures(results):
+            rendered.written.append(_write(out / "tables" / f"{table.name}.{suffix}", text.encode()))
+        made.append(table)
+    for name, draw, reason in _figures(results):
         with plots.styled():
-            figure = make()
+            figure = draw()
             if figure is None:
-                skipped.append(f"Plot {name} was not made: {reason}.")
+                rendered.skipped.append(f"Plot {name} was not made: {reason}.")
                 continue
-            encoded = {suffix: plots.encode(figure, suffix) for suffix in ("png", "svg")}
+            encoded = {suffix: plots.encode(figure, suffix) for suffix in ["png"] + ["svg"] * svg}
         for suffix, content in encoded.items():
-            write(out / "plots" / f"{name}.{suffix}", content)
-        rendered_plots.append((name, plots.title(figure), encoded["svg"]))
-    write(out / "report.html", report(records, results, rendered_tables, rendered_plots, skipped).encode())
-    return Rendered(written, skipped)
+            rendered.written.append(_write(out / "plots" / f"{name}.{suffix}", content))
+        drawn.append((name, plots.title(figure), encoded["png"]))
+    rendered.written.append(_write(out / "report.html", report(results, made, drawn, rendered.skipped).encode()))
+    return rendered
+
+
+def render_reference(results: Results, out_folder: Path | str) -> Rendered:
+    """Write what this repository shows of its reference records: markdown tables, ledger.md and the READMEs' plots."""
+    out, written = Path(out_folder), []
+    for table in (make(results) for make in _TABLES):
+        folder = out if table.name == "ledger" else out / "tables"
+        written.append(_write(folder / f"{table.name}.md", table.markdown().encode()))
+    for name, draw, _ in _figures(results):
+        if name.startswith(_SHOWN):
+            with plots.styled():
+                written.append(_write(out / "plots" / f"{name}.png", plots.encode(draw(), "png")))
+    return Rendered(written, [])
+
+
+def _write(path, content):
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path
 
 
 def _figures(results):
@@ -83,12 +96,12 @@ def _figures(results):
         if not groups:
             yield name, lambda: None, f"there are no {kind} records"
         for label in groups:
-            make = functools.partial(draw, results, label)
-            yield f"{name}_{_slug(label)}", make, "there is nothing to draw"
+            draw_one = functools.partial(draw, results, label)
+            yield f"{name}_{_slug(label)}", draw_one, "there is nothing to draw"
     for machine, settings in results.speed_in_other_settings.items():
         for setting in settings:
-            make = functools.partial(plots.speed, results, machine, setting)
-            yield f"speed_{_slug(machine)}_{_slug(setting)}", make, "there is nothing to draw"
+            draw_one = functools.partial(plots.speed, results, machine, setting)
+            yield f"speed_{_slug(machine)}_{_slug(setting)}", draw_one, "there is nothing to draw"
 
 
 def _slug(label):

@@ -26,11 +26,10 @@ _SECTIONS = {
 }  # the beginnings of the names of tables and plots; a section takes what those before it left
 
 
-def report(records, results, tables, plots, skipped):
+def report(results, tables, plots, skipped):
     """The report as text.
 
-    records: all that were read; results: the same, arranged; tables: Tables; plots: (name, title, SVG as bytes);
-    skipped: a sentence for everything that was not made.
+    tables: Tables; plots: (name, title, PNG as bytes); skipped: a sentence for everything that was not made.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("liftbench.bench.report"), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -45,13 +44,12 @@ def report(records, results, tables, plots, skipped):
     environment.tests["missing"] = lambda value: isinstance(value, Missing)
     return environment.get_template("report.html.j2").render(
         sections=_sections([view for table in tables for view in _views(table)], plots),
-        records=records,
         results=results,
         not_real=sorted(results.accuracy.keys() - results.real),
         excluded=EXCLUDED_TAKES,
         notes=NOTES,
         data=_views(_data(results)),
-        environments=_views(_environments(records)),
+        environments=_views(_environments(results)),
         skipped=skipped,
     )
 
@@ -118,21 +116,21 @@ def _data(results):
     return Table("data", "Data that models were trained and evaluated on", columns, rows)
 
 
-def _environments(records):
+def _environments(results):
     """Where the records were made."""
     found = {}
-    for record in records:
-        found.setdefault(record.environment, []).append(record)
+    for record in results.records:
+        found.setdefault((results.is_reference(record), record.environment), []).append(record)
     fields = list(Environment.model_fields)
-    columns = {"records": "s", "from": "s", "to": "s"} | {_heading(field): "s" for field in fields}
+    columns = {"records": "s", "whose": "s", "from": "s", "to": "s"} | {_heading(field): "s" for field in fields}
     rows = []
-    for environment, made in found.items():
+    for (reference, environment), made in found.items():
         kinds = Counter(record.kind for record in made)
         days = sorted(f"{record.created_utc:%Y-%m-%d}" for record in made)
         values = [getattr(environment, field) for field in fields]
         texts = [Missing("does not apply or is not known") if value is None else _plain(value) for value in values]
         count = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
-        rows.append(dict(zip(columns, (count, days[0], days[-1], *texts))))
+        rows.append(dict(zip(columns, (count, "reference" if reference else "own", days[0], days[-1], *texts))))
     note = "Git dirty: whether anything but results differed from the commit. The tables show the newest records."
     return Table("environments", "Machines, versions and commits", columns, rows, [note])
 

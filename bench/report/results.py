@@ -1,14 +1,20 @@
 """Records and published numbers arranged for rendering: the newest record of each thing measured, with its labels."""
 
+import importlib.resources
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import MODELS
+from liftbench.bench.records.records import read
 
 PUBLISHED_DATA = "Human3.6M"
+REFERENCE = importlib.resources.files("liftbench.results") / "reference"
+PUBLISHED_CSV = REFERENCE / "published.csv"
+_MARK = " (reference)"  # of machines and data whose records come with liftbench
 _RELEASED = {
     "h36m": PUBLISHED_DATA,
     "h36m_videopose3d": f"{PUBLISHED_DATA} (VideoPose3D)",
@@ -55,40 +61,47 @@ class Results:
     SpeedRecord the others. compare: (machine, CompareRecord)s, the newest of each pair; scaling: machine ->
     ScalingRecord, a quick one only where there is no whole one.
     scan: machine -> ScanRecord, a quick run only where there is no whole one.
-    keys: every Key measured, in the registry's order. real: labels of data that are the public ones themselves.
+    Labels of machines and data end with "(reference)" where the records are reference ones, so that these never take
+    the place of the user's own; a cost, which is the same everywhere, is the user's own where there is one.
+    records: all of them, reference ones first; keys: every Key measured, in the registry's order.
+    real: labels of data that are the public ones themselves.
     published_text: all rows of results/reference/published.csv as they are written there, with their digits;
     published: those about Human3.6M, as numbers.
 
     Raises InputError for a table of published numbers that cannot be read.
     """
 
-    def __init__(self, records, published_csv):
-        newest = sorted(records, key=lambda record: record.created_utc)
+    def __init__(self, records, published_csv=PUBLISHED_CSV, reference=()):
+        self.records = [*reference, *records]
+        self._reference = {id(record) for record in reference}
+        self.has_reference = bool(self._reference)
+        newest = sorted(self.records, key=lambda record: (not self.is_reference(record), record.created_utc))
         scans = [record for record in newest if record.kind == "scan"]
         scalings = sorted((one for one in newest if one.kind == "scaling"), key=lambda record: not record.quick)
-        self.scaling = dict(sorted({record.environment.machine: record for record in scalings}.items()))
-        pairs = {(one.environment.machine, _pair(one)): one for one in newest if one.kind == "compare"}
+        self.scaling = dict(sorted({self._machine(record): record for record in scalings}.items()))
+        pairs = {(self._machine(one), _pair(one)): one for one in newest if one.kind == "compare"}
         self.compare = [(machine, pairs[machine, pair]) for machine, pair in sorted(pairs)]
         newest = [record for record in newest if record.kind not in ("scan", "scaling", "compare")]  # of models
         whole_last = sorted(scans, key=lambda record: not record.quick)
-        self.scan = dict(sorted({record.environment.machine: record for record in whole_last}.items()))
+        self.scan = dict(sorted({self._machine(record): record for record in whole_last}.items()))
         self.published_text = _read_published(published_csv)
         self.published = _numbers(self.published_text, published_csv)
         self.cost = {_key(record): record for record in newest if record.kind == "cost"}
         speeds = [record for record in newest if record.kind == "speed"]
-        self.speed = _grouped((record.environment.machine, record) for record in speeds if not record.setting)
+        self.speed = _grouped((self._machine(record), record) for record in speeds if not record.setting)
         others = [one for one in speeds if one.setting]
         self.speed_in_other_settings = {
-            machine: _grouped((one.setting, one) for one in others if one.environment.machine == machine)
-            for machine in sorted({one.environment.machine for one in others})
+            machine: _grouped((one.setting, one) for one in others if self._machine(one) == machine)
+            for machine in sorted({self._machine(one) for one in others})
         }
         with_data = [record for record in newest if record.kind in ("accuracy", "training")]
         labels = _data_labels(record.data for record in with_data)
+        marked = [(labels[_identity(record.data)] + self._mark(record), record) for record in with_data]
         self.accuracy, self.training = (
-            _grouped((labels[_identity(record.data)], record) for record in with_data if record.kind == kind)
+            _grouped((label, record) for label, record in marked if record.kind == kind)
             for kind in ("accuracy", "training")
         )
-        self.real = {labels[_identity(record.data)] for record in with_data if not record.data.origin}
+        self.real = {label for label, record in marked if not record.data.origin}
         order = list(MODELS)
         self.keys = sorted(
             {_key(record) for record in newest},
@@ -96,6 +109,26 @@ class Results:
                 order.index(key.model) if key.model in order else len(order), key.model, key.frames, key.numbers
             ),
         )  # fmt: skip
+
+    def is_reference(self, record):
+        """Whether a record comes with liftbench, and is not the user's own."""
+        return id(record) in self._reference
+
+    def _mark(self, record):
+        return _MARK if self.is_reference(record) else ""
+
+    def _machine(self, record):
+        return record.environment.machine + self._mark(record)
+
+    def provenance(self, *kinds):
+        """A sentence on where the records of these kinds were made, the user's own and the reference ones apart."""
+        made = [record for record in self.records if record.kind in kinds]
+        own = {record.environment.machine for record in made if not self.is_reference(record)}
+        reference = {record.environment.machine for record in made if self.is_reference(record)}
+        if not reference:
+            return f"Measured on: {'; '.join(sorted(own))}."
+        yours = f"Your own results were measured on: {'; '.join(sorted(own)) or 'nothing yet'}."
+        return f"{yours} Reference results come with liftbench and were measured on: {'; '.join(sorted(reference))}."
 
     def published_row(self, key):
         """The published numbers of exactly this model and clip length, as a Series; or Missing."""
@@ -112,6 +145,20 @@ class Results:
         if rows.iloc[0].frames != key.frames:
             return Missing(f"published for clips of {rows.iloc[0].frames} frames only")
         return rows.iloc[0]
+
+
+def load(records_folder=None, published_csv=PUBLISHED_CSV):
+    """The Results of a folder of the user's own records (default: results/records, if it is there) beside the reference
+    records that come with liftbench."""
+    if records_folder is None and Path("results/records").is_dir():
+        records_folder = Path("results/records")
+    own = [] if records_folder is None else read(records_folder)
+    return Results(own, published_csv, read(REFERENCE / "records"))
+
+
+def load_reference():
+    """The Results of the reference records alone."""
+    return Results(read(REFERENCE / "records"))
 
 
 def _key(record):

@@ -117,6 +117,7 @@ def comparison(results):
             "MACs per frame: contractions plus scans by the mamba authors' rule, per output frame; papers print "
             "thop's, which sees neither einsum nor scans. Latency: one clip, median; clips/s: of the best batch.",
             "Published errors are those of the epoch that was best on the test subjects.",
+            results.provenance("cost", "accuracy", "speed"),
         ],
     )
 
@@ -221,7 +222,8 @@ def accuracy(results):
             row = {name: value if value == _ELSEWHERE else _ONLY_MPJPE for name, value in rows[-1].items()}
             row |= {"model": "constant mean pose", "frames": frames, "data": label, "protocol": "official"}
             rows.append(row | {"MPJPE, mm": value})
-    return _ByData("accuracy", "Accuracy by variant of the protocol", columns, rows, official=official)
+    notes = [results.provenance("accuracy")]
+    return _ByData("accuracy", "Accuracy by variant of the protocol", columns, rows, notes, official=official)
 
 
 @dataclass
@@ -247,7 +249,7 @@ class _ByData(Table):
         measured = {name for name in self.columns if any(row[name] != _ELSEWHERE for row in rows)} - {"data"}
         columns = {name: rule for name, rule in self.columns.items() if name in measured}
         epoch = "epoch: that was evaluated, counted from 0; published errors are those of the best on the test data."
-        notes = [f"official: {self.official[label]}", epoch]
+        notes = [f"official: {self.official[label]}", epoch, *self.notes]
         return Table(self.name, f"Accuracy on {label}", columns, rows, notes, naming=3)
 
 
@@ -302,7 +304,7 @@ def speed(results):
         )
         setting = next(iter(group.values())).setting or "forward"
         notes.append(f"{machine}, {setting}: up to {product:,.0f} GFLOP/s and {bandwidth:,.1f} GB/s.")
-    notes += [f"Peak memory of one clip: {method}." for method in methods]
+    notes += [f"Peak memory of one clip: {method}." for method in methods] + [results.provenance("speed")]
     return Table("speed", "Speed", columns, rows, notes, naming=3)
 
 
@@ -338,7 +340,7 @@ def compare(results):
         "Ratio: median over the rounds of the first one's time over the second one's, above 1 where the second is "
         "faster; low and high: its 95 % bootstrap interval. Both took turns in one process."
     )
-    return Table("compare", "Compared in turn", columns, rows, [note])
+    return Table("compare", "Compared in turn", columns, rows, [note, results.provenance("compare")])
 
 
 def _contender(one):
@@ -360,6 +362,7 @@ def scaling(results):
         f"Exponents: slopes through the last {scalings.LAST} points in logarithms. Attention: {scalings.ATTENTION}, "
         "the only registered model whose attention spans frames; it has as many parameters as posemamba_s, but a token "
         "a frame, not a joint, and answers a clip with one pose. Crossovers are interpolated between measured lengths.",
+        results.provenance("scaling"),
     ]
     return Table("scaling", "Scaling with frames, batch and depth", columns, rows, notes)
 
@@ -415,7 +418,7 @@ def scan(results):
         )
         notes += [f"Not measured on {machine}: {name} ({reason})." for name, reason in record.absent.items()]
     methods = sorted({record.peak_memory_method for record in results.scan.values()})
-    notes += [f"Peak memory: {method}." for method in methods]
+    notes += [f"Peak memory: {method}." for method in methods] + [results.provenance("scan")]
     return Table("scan", "Selective scans", columns, rows, notes, naming=4)
 
 

@@ -1,4 +1,4 @@
-"""The ledger of published figures, its notes in README.md, and what no other test shows of the facts they state."""
+"""The ledger of published figures, its notes, and what no other test shows of the facts they state."""
 
 import ast
 import csv
@@ -18,10 +18,9 @@ from liftbench.baselines.registry import MODELS
 from liftbench.baselines.training.loop import train
 from liftbench.baselines.training.recipe import Recipe
 from liftbench.bench.measure import cost as costs
-from liftbench.bench.records import records
 from liftbench.bench.report import ledger
 from liftbench.bench.report.ledger_notes import NOTES
-from liftbench.bench.report.results import Missing, Results
+from liftbench.bench.report.results import Missing, Results, load_reference
 from liftbench.mdtf import Refinement
 from liftbench.mdtf.model import GraphMixer
 from support import PUBLISHED, ROOT
@@ -129,22 +128,11 @@ def test_every_note_links_to_tests_that_exist():
             assert test.startswith("test_") and test in functions(ROOT / file), f"{file}::{test}"
 
 
-def test_the_readme_says_what_the_records_give():
-    """After a change: python -m liftbench.bench.report.ledger."""
-    section = ledger.readme_section(Results(records.read(ROOT / "results" / "records"), PUBLISHED))
-    assert section in (ROOT / "README.md").read_text()
-    assert "was not measured" not in section
-
-
-def test_the_readme_is_rewritten_in_one_place(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("# A\n\n## What the papers' numbers mean\n\nstale\n\n## Next\n\nend\n")
-    (tmp_path / "records").mkdir()
-    for _ in range(2):
-        ledger.write_readme(readme, tmp_path / "records", PUBLISHED)
-    text = readme.read_text()
-    assert text.startswith("# A\n\n## What the papers' numbers mean\n") and text.endswith("\n\n## Next\n\nend\n")
-    assert "stale" not in text and text.count("| PoseMamba S |") == 1
+def test_the_shipped_ledger_is_what_the_records_give():
+    """After a change: liftbench render --reference."""
+    text = ledger.ledger(load_reference()).markdown()
+    assert text == (ROOT / "results/reference/ledger.md").read_text(encoding="utf-8")
+    assert "was not measured" not in text and text.count("| PoseMamba S |") == 3
 
 
 # What the notes state and no other test shows.

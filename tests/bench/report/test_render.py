@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from liftbench.baselines.errors import InputError
+from liftbench.bench.records.records import read
 from liftbench.bench.report import labels, plots, tables
 from liftbench.bench.report.render import render
 from liftbench.bench.report.results import Missing, Results
@@ -25,7 +26,6 @@ from support.records import (
     scaled,
     scans,
     speed,
-    write,
 )
 
 
@@ -64,7 +64,7 @@ def test_a_whole_run_gives_every_table_and_plot(run):
         )  # fmt: skip
         for end in ("md", "csv", "tex")
     ]
-    expected += [f"plots/{name}.{end}" for name in plots for end in ("png", "svg")] + ["report.html"]
+    expected += [f"plots/{name}.png" for name in plots] + ["report.html"]
     assert [str(path.relative_to(folder / "out")) for path in result.written] == expected
     assert sorted(path for path in (folder / "out").rglob("*") if path.is_file()) == sorted(result.written)
     assert result.skipped == []
@@ -73,7 +73,7 @@ def test_a_whole_run_gives_every_table_and_plot(run):
 def test_rendering_twice_gives_the_same_bytes_and_leaves_no_state(run, tmp_path):
     folder, first = run
     settings = dict(matplotlib.rcParams)
-    second = render(folder / "records", PUBLISHED, tmp_path)
+    second = render(Results(read(folder / "records")), tmp_path)
     for one, other in zip(first.written, second.written, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
     assert dict(matplotlib.rcParams) == settings
@@ -81,7 +81,7 @@ def test_rendering_twice_gives_the_same_bytes_and_leaves_no_state(run, tmp_path)
 
 
 def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
-    result = render(write(tmp_path / "records", cost("posemamba_s")), PUBLISHED, tmp_path / "out")
+    result = render(Results([cost("posemamba_s")]), tmp_path)
     assert [sentence for sentence in result.skipped if "there are no" in sentence] == [
         "Plot error_against_latency was not made: there are no speed records.",
         "Plot speed was not made: there are no speed records.",
@@ -104,12 +104,11 @@ def test_an_interrupted_write_leaves_the_file_before(tmp_path, monkeypatch):
     def crash(*arguments):
         raise KeyboardInterrupt
 
-    folder = write(tmp_path / "records", cost("posemamba_s"))
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables/comparison.md").write_text("before")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("os.replace", crash)
-        render(folder, PUBLISHED, tmp_path)
+        render(Results([cost("posemamba_s")]), tmp_path)
     assert [path.name for path in (tmp_path / "tables").iterdir()] == ["comparison.md"]
     assert (tmp_path / "tables/comparison.md").read_text() == "before"
 
@@ -314,12 +313,11 @@ def test_labels_of_bubbles_do_not_overlap():
 
 
 def test_published_numbers_that_cannot_be_read_are_input_errors(tmp_path):
-    folder = write(tmp_path / "records", cost("mlp"))
     with pytest.raises(InputError, match="Cannot read the published numbers"):
-        render(folder, tmp_path / "nowhere.csv", tmp_path / "out")
+        Results([], tmp_path / "nowhere.csv")
     (tmp_path / "other.csv").write_text("model,variant\n")
     with pytest.raises(InputError, match="have no column dataset"):
-        render(folder, tmp_path / "other.csv", tmp_path / "out")
+        Results([], tmp_path / "other.csv")
 
 
 def test_the_pareto_front_holds_what_nothing_is_better_than():
