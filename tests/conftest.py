@@ -35,7 +35,7 @@ def any_machine(monkeypatch):
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory):
     """(folder, Rendered) of a whole run's records: FOLDER/records and what is made of them, FOLDER/out."""
-    from liftbench.bench.records.records import read
+    from liftbench.bench.records import read
     from liftbench.bench.report.render import render
     from liftbench.bench.report.results import Results
     from support.records import everything

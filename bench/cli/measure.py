@@ -51,8 +51,8 @@ def cost(
     """
     from liftbench.baselines.errors import InputError
     from liftbench.baselines.registry import entry
+    from liftbench.bench import records
     from liftbench.bench.measure import cost as costs
-    from liftbench.bench.records import records
 
     table = Table(
         Column("model", no_wrap=True), "frames", "params", "thop's", "MACs", "of scans", "thop's", "fvcore's",
@@ -131,9 +131,9 @@ def speed(
 
     Example: `liftbench measure speed posemamba_s lstm --frames 81 --frames 243`
     """
+    from liftbench.bench import records
     from liftbench.bench.measure import speed as speeds
     from liftbench.bench.measure.timing import TooBusy
-    from liftbench.bench.records import records
 
     device = choose_device(device)
     implementation = choose_scan(scan, device)
@@ -268,7 +268,7 @@ def scan(
 
 def _recorded(path, measure):
     """The record that measure(progress) makes, appended to a file; progress(text, done, of) moves a bar."""
-    from liftbench.bench.records import records
+    from liftbench.bench import records
 
     with progress() as bar:
         task = bar.add_task("checking results", total=None)

@@ -116,7 +116,7 @@ def evaluate(
     Example: `liftbench evaluate runs/toy/posemamba_toy --data data/synthetic.pkl`
     """
     from liftbench.baselines.files import replacing
-    from liftbench.bench.records import records
+    from liftbench.bench import records
     from liftbench.bench.runs import accuracy
 
     device = choose_device(device)

@@ -18,8 +18,7 @@ from liftbench import kernels
 from liftbench.baselines.errors import InputError
 from liftbench.bench.measure import timing
 from liftbench.bench.measure.calls import DTYPES, FORWARD, MODES, Timed
-from liftbench.bench.records import environment
-from liftbench.bench.records.records import CompareRecord, Contender
+from liftbench.bench.records import CompareRecord, Contender, environment
 
 ROUNDS = (7, 60)  # at least and at most
 ROUND_S = 0.1  # of one contender

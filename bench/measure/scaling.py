@@ -26,8 +26,7 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import create_model, entry
 from liftbench.bench.measure import timing
 from liftbench.bench.measure.calls import Timed, macs_per_clip
-from liftbench.bench.records import environment
-from liftbench.bench.records.records import ScalingPoint, ScalingRecord
+from liftbench.bench.records import ScalingPoint, ScalingRecord, environment
 
 SIZES = {
     "posemamba_s": "depth",

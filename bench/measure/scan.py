@@ -47,8 +47,7 @@ from liftbench.bench.measure.timing import (
     times,
 )
 from liftbench.bench.measure.timing import meter as memory_meter
-from liftbench.bench.records import environment
-from liftbench.bench.records.records import ScanComparison, ScanRecord, ScanTiming
+from liftbench.bench.records import ScanComparison, ScanRecord, ScanTiming, environment
 from liftbench.kernels import cpu, grid
 
 STATES, RANK = 16, 8

@@ -18,8 +18,7 @@ import torch
 from liftbench.baselines.errors import InputError
 from liftbench.bench.measure import timing
 from liftbench.bench.measure.calls import FORWARD, Timed, macs_per_clip
-from liftbench.bench.records import environment
-from liftbench.bench.records.records import Ceilings, SpeedRecord, TimedData, Timing
+from liftbench.bench.records import Ceilings, SpeedRecord, TimedData, Timing, environment
 
 BATCHES = tuple(2**k for k in range(11))
 _SAMPLES = (3, 200)  # a batch size gets at least and at most so many

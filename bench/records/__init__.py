@@ -1,1 +1,22 @@
-"""Measurements as data: records, and the environment they were made in."""
+"""Measurements as data: one JSON line each, with the environment it was made in. Tables and plots are made of them."""
+
+from liftbench.bench.records.accuracy import AccuracyRecord, Checkpoint, Data, TrainingRecord
+from liftbench.bench.records.cost import CostRecord, FvcoreCount, ScanCalls, ThopCount
+from liftbench.bench.records.scan import ScanComparison, ScanRecord, ScanTiming
+from liftbench.bench.records.speed import (
+    Ceilings,
+    CompareRecord,
+    Contender,
+    ScalingPoint,
+    ScalingRecord,
+    SpeedRecord,
+    TimedData,
+    Timing,
+)
+from liftbench.bench.records.store import Record, append, read
+
+__all__ = [
+    "AccuracyRecord", "Ceilings", "Checkpoint", "CompareRecord", "Contender", "CostRecord", "Data", "FvcoreCount",
+    "Record", "ScalingPoint", "ScalingRecord", "ScanCalls", "ScanComparison", "ScanRecord", "ScanTiming", "SpeedRecord",
+    "ThopCount", "TimedData", "Timing", "TrainingRecord", "append", "read",
+]  # fmt: skip

@@ -1,17 +1,19 @@
-"""Records of several machines: merged into one folder, or compared, each thing measured with its counterpart."""
+"""Records of several machines: merge them into one folder, or compare what both measured."""
 
 import collections
+import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing
-from liftbench.bench.records import records
+from liftbench.bench.records.store import read
 
 
 class Comparison(NamedTuple):
-    """One quantity of what both folders hold; ratio: of the second to the first, None where that is zero."""
+    """One quantity that both folders hold; ratio: second over first, None where the first is zero."""
 
     what: str
     quantity: str
@@ -20,33 +22,38 @@ class Comparison(NamedTuple):
     ratio: float | None
 
 
-def merge(folders, out):
-    """Write the records of all folders into a new one, a file a kind, in order of time and each once -> their number.
+def merge(folders: Sequence[Path], out: Path) -> int:
+    """Write the records of all folders into a new one, each once and in order of time, a file for each kind.
 
-    Raises InputError for folders that cannot be read, and where `out` holds records already.
+    Either all files are written or none. Returns the number of records. Raises InputError for folders that cannot be
+    read, for an `out` that holds records already, and where it cannot be written.
     """
     out = Path(out)
     if any(out.glob("*.jsonl")):
-        raise InputError(f"{out} holds records already; choose a new folder.")
-    lines = collections.defaultdict(dict)  # kind -> its lines, as keys
-    for record in sorted((one for folder in folders for one in records.read(folder)), key=lambda one: one.created_utc):
+        raise InputError(f"Cannot merge into {out}: it holds records already. Choose a new folder.")
+    lines = collections.defaultdict(dict)  # kind: its lines, as keys
+    for record in sorted((one for folder in folders for one in read(folder)), key=lambda one: one.created_utc):
         lines[record.kind][record.model_dump_json(by_alias=True)] = record
-    for kind, unique in lines.items():
-        with replacing(out / f"{kind}.jsonl") as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in unique), encoding="utf-8")
+    with contextlib.ExitStack() as files:
+        temporary = {kind: files.enter_context(replacing(out / f"{kind}.jsonl")) for kind in lines}
+        for kind, unique in lines.items():
+            temporary[kind].write_text("".join(f"{line}\n" for line in unique), encoding="utf-8")
     return sum(map(len, lines.values()))
 
 
-def compare(first, second):
-    """The newest records of the same kind, model, frames and settings of two folders -> [Comparison].
+def compare(first: Path, second: Path) -> list[Comparison]:
+    """Pair the newest records of two folders that have the same kind, model, frames and settings.
 
-    Accuracies are compared on the same data only; speeds whatever the machines are, see `machines`. Raises InputError
-    for folders that cannot be read, and where they hold nothing of the same.
+    Accuracies are compared on the same data only, speeds on whatever machines they come from; see `machines`. Raises
+    InputError for folders that cannot be read or have nothing in common.
     """
     found = [_newest(folder) for folder in (first, second)]
     both = [key for key in found[0] if key in found[1]]
     if not both:
-        raise InputError(f"{first} and {second} hold no record of the same kind, model, frames and settings.")
+        raise InputError(
+            f"Cannot compare {first} and {second}: they hold no record of the same kind, model, frames and settings. "
+            "Measure the same models in both."
+        )
     return [
         Comparison(" ".join(filter(None, key[:4])), quantity, a, b, b / a if a else None)
         for key in both
@@ -54,16 +61,16 @@ def compare(first, second):
     ]
 
 
-def machines(folder):
-    """What the speeds of a folder were measured on, as one text."""
-    found = {one.environment.machine for one in records.read(folder) if one.kind == "speed"}
+def machines(folder: Path) -> str:
+    """Name the machines on which the speeds of a folder were measured."""
+    found = {one.environment.machine for one in read(folder) if one.kind == "speed"}
     return "; ".join(sorted(found)) or "no machine"
 
 
 def _newest(folder):
     """(kind, model, frames, settings, ...) -> record, for the kinds that have quantities."""
     newest = {}
-    for record in sorted(records.read(folder), key=lambda one: one.created_utc):
+    for record in sorted(read(folder), key=lambda one: one.created_utc):
         if record.kind in ("cost", "speed", "accuracy"):
             numbers = json.dumps(record.numbers, sort_keys=True) if record.numbers else ""
             settings = [numbers, record.setting if record.kind == "speed" else ""]

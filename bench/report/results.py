@@ -9,7 +9,7 @@ import pandas as pd
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.records.records import read
+from liftbench.bench.records import read
 
 PUBLISHED_DATA = "Human3.6M"
 REFERENCE = importlib.resources.files("liftbench.results") / "reference"

@@ -16,7 +16,8 @@ from liftbench.baselines.evaluation import inference
 from liftbench.baselines.files import sha256
 from liftbench.baselines.registry import create_model, entry
 from liftbench.baselines.weights.read import load_weights
-from liftbench.bench.records import environment, records
+from liftbench.bench import records
+from liftbench.bench.records import environment
 
 # What a weights file may say about itself.
 _METADATA = {

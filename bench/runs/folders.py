@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing
 from liftbench.baselines.training.recipe import Recipe, read_recipe
+from liftbench.bench.records import AccuracyRecord
 from liftbench.bench.records.environment import Environment
-from liftbench.bench.records.records import AccuracyRecord
 
 STAGE_1 = "stage_1"  # folder, within a run, of the first stage of a model of two
 _FAILED = "failed: "

@@ -4,8 +4,9 @@ from datetime import datetime, timedelta, timezone
 
 import numpy as np
 
+from liftbench.bench import records
 from liftbench.bench.measure import scaling
-from liftbench.bench.records import environment, records
+from liftbench.bench.records import environment
 
 SYNTHETIC = {"kind": "synthetic", "seed": 0}
 ACTIONS = (

@@ -15,8 +15,7 @@ from liftbench.bench.measure.cost.backward import kept_bytes, without_gradient, 
 from liftbench.bench.measure.cost.conventions import count_by_fvcore, count_by_thop
 from liftbench.bench.measure.cost.operators import Count, count
 from liftbench.bench.measure.cost.peak import peak_bytes
-from liftbench.bench.records import environment
-from liftbench.bench.records.records import CostRecord, FvcoreCount, ScanCalls
+from liftbench.bench.records import CostRecord, FvcoreCount, ScanCalls, environment
 
 __all__ = [
     "Count", "count", "count_by_fvcore", "count_by_thop", "kept_bytes", "measure", "peak_bytes", "without_gradient",

@@ -10,7 +10,7 @@ import torch
 from thop.profile import register_hooks
 
 from liftbench.bench.measure.cost.plain import plain_graph, twin
-from liftbench.bench.records.records import FvcoreCount, ThopCount
+from liftbench.bench.records import FvcoreCount, ThopCount
 
 
 def count_by_thop(model, clip, device="meta"):

@@ -14,8 +14,8 @@ from liftbench.baselines.registry import MODELS
 from liftbench.baselines.skeleton import FLIP
 from liftbench.baselines.synthetic import motionbert, videopose3d
 from liftbench.baselines.training import checkpoint
+from liftbench.bench import records
 from liftbench.bench.measure import calls
-from liftbench.bench.records import records
 from liftbench.bench.runs import accuracy
 
 FRAMES = 27

@@ -19,7 +19,7 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.training import checkpoint, losses
 from liftbench.baselines.training.loop import train
 from liftbench.baselines.training.recipe import Recipe
-from liftbench.bench.records import records
+from liftbench.bench import records
 from liftbench.bench.runs import accuracy
 from support import in_child
 

@@ -6,8 +6,8 @@ import pytest
 from liftbench import kernels
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import MODELS
+from liftbench.bench import records
 from liftbench.bench.measure import compare, timing
-from liftbench.bench.records import records
 from liftbench.lstm_transformer import MLP
 
 

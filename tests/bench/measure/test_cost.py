@@ -15,7 +15,7 @@ from liftbench.baselines.registry import entry
 from liftbench.bench.measure import cost
 from liftbench.bench.measure.cost import rules
 from liftbench.bench.measure.cost.plain import plain_graph, twin
-from liftbench.bench.records.records import CostRecord
+from liftbench.bench.records import CostRecord
 from liftbench.bench.report import cost_tables
 from liftbench.bench.report.results import Missing, Results
 from liftbench.mdtf.model import GraphMixer, Mixer

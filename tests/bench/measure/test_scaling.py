@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from liftbench.baselines.errors import InputError
+from liftbench.bench import records
 from liftbench.bench.measure import scaling, timing
-from liftbench.bench.records import records
 
 MODELS = {"posemamba_toy": "depth", "transformer": "num_encoder_layers"}
 

@@ -9,8 +9,8 @@ import torch
 
 from liftbench import kernels
 from liftbench.baselines.errors import InputError
+from liftbench.bench import records
 from liftbench.bench.measure import peers, scan
-from liftbench.bench.records import records
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -4,8 +4,8 @@ import torch
 
 from liftbench import kernels
 from liftbench.baselines.errors import InputError
+from liftbench.bench import records
 from liftbench.bench.measure import calls, speed, timing
-from liftbench.bench.records import records
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,13 @@
+import errno
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
 from liftbench.baselines.errors import InputError
-from liftbench.bench.records import environment, exchange, records
+from liftbench.bench import records
+from liftbench.bench.records import environment, exchange
 from support.records import accuracy, cost, data, speed
 from support.records import training as trained
 
@@ -72,7 +75,7 @@ def test_a_torn_line_is_named_and_does_not_spoil_the_next(tmp_path):
     records.append(path, training())
     with open(path, "a") as file:
         file.write('{"schema": 1, "kind": "tra')
-    with pytest.raises(InputError, match=r"a\.jsonl, line 2 is not a whole JSON record"):
+    with pytest.raises(InputError, match=r"a\.jsonl, line 2: it is not a whole JSON record"):
         records.read(tmp_path)
     records.append(path, training(model="lstm"))
     lines = path.read_text().splitlines()
@@ -84,8 +87,8 @@ def test_a_torn_line_is_named_and_does_not_spoil_the_next(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"schema": 4}, r"line 1 has schema 4 but this version reads schema 1"),
-        ({"schema": None}, r"line 1 has schema None"),
+        ({"schema": 4}, r"line 1: it has schema 4, and this version reads schema 1"),
+        ({"schema": None}, r"line 1: it has schema None"),
         ({"speed_ms": 3}, r"line 1, key training\.speed_ms: Extra inputs are not permitted"),
         ({"clips_per_s": "fast"}, r"line 1, key training\.clips_per_s: Input should be a valid number"),
         ({"kind": "guess"}, r"line 1, key .*kind|line 1, key : Input tag 'guess'"),
@@ -106,7 +109,7 @@ def test_numbers_that_are_not_finite_are_refused():
 
 
 def test_a_missing_folder_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="There is no records folder"):
+    with pytest.raises(InputError, match="there is no folder"):
         records.read(tmp_path / "nowhere")
 
 
@@ -159,11 +162,27 @@ def test_merging_drops_what_is_there_twice_and_keeps_the_order_of_time(tmp_path)
     assert [one for one in merged if one.kind == "cost"] == [both, there, cost("transformer", minutes=3)]
     assert exchange.merge([tmp_path / "c", a], tmp_path / "d") == len(merged)
     assert records.read(tmp_path / "d") == merged
-    with pytest.raises(InputError, match="c holds records already; choose a new folder"):
+    with pytest.raises(InputError, match="c: it holds records already. Choose a new folder"):
         exchange.merge([a, b], tmp_path / "c")
-    with pytest.raises(InputError, match="There is no records folder"):
+    with pytest.raises(InputError, match="there is no folder"):
         exchange.merge([a, tmp_path / "nowhere"], tmp_path / "e")
     assert not (tmp_path / "e").exists()
+
+
+def test_merging_writes_all_kinds_or_none(tmp_path, monkeypatch):
+    a = folder_of(tmp_path / "a", cost("mlp"), speed("mlp"), accuracy("mlp"))
+    write, written = Path.write_text, []
+
+    def write_until_the_disk_is_full(path, text, **options):
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        return write(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", write_until_the_disk_is_full)
+    with pytest.raises(InputError, match="No space left on device"):
+        exchange.merge([a], tmp_path / "b")
+    assert len(written) == 2 and not list((tmp_path / "b").iterdir())
 
 
 def test_comparing_pairs_the_newest_of_the_same_and_gives_their_ratio(tmp_path):

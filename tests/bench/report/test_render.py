@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from liftbench.baselines.errors import InputError
-from liftbench.bench.records.records import read
+from liftbench.bench.records import read
 from liftbench.bench.report import labels, plots, tables
 from liftbench.bench.report.render import render
 from liftbench.bench.report.results import Missing, Results

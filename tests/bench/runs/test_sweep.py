@@ -9,8 +9,7 @@ import submitit
 import yaml
 
 from liftbench.baselines.errors import InputError
-from liftbench.bench import cli
-from liftbench.bench.records import records
+from liftbench.bench import cli, records
 from liftbench.bench.runs import folders, job
 from liftbench.bench.runs import sweep as sweeps
 

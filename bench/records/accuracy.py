@@ -1,0 +1,79 @@
+"""Records of `liftbench evaluate` and `liftbench train`."""
+
+from typing import Literal
+
+from pydantic import NonNegativeFloat, model_validator
+
+from liftbench.bench.records.base import ModelRecord, NonNegativeInt, PositiveInt, Strict
+
+
+class Data(Strict):
+    """Which file or folder a model was trained or evaluated on; protocols are described in
+    `baselines.evaluation.protocols`.
+
+    origin: how it was made, {} for a file that does not say.
+    """
+
+    name: str
+    sha256: str
+    origin: dict
+    protocol: Literal["h36m", "h36m_videopose3d", "mpi_inf_3dhp"]
+    input: Literal["sh", "cpn", "gt"]
+    test_frames: PositiveInt
+    test_clips: PositiveInt
+
+
+class Checkpoint(Strict):
+    """The weights that were evaluated, and how their epoch was chosen."""
+
+    file: str
+    sha256: str
+    epoch: NonNegativeInt | None
+    chosen_by: str | None
+
+
+class AccuracyRecord(ModelRecord):
+    """One evaluation: the official protocol of its data, and beside it the variants that users mix it up with.
+
+    pck and auc: of mpi_inf_3dhp only, whose "actions" are the test sequences.
+    """
+
+    kind: Literal["accuracy"] = "accuracy"
+    data: Data
+    checkpoint: Checkpoint
+    mpjpe_mm: NonNegativeFloat
+    p_mpjpe_mm: NonNegativeFloat
+    mpjpe_mm_per_action: dict[str, NonNegativeFloat]
+    p_mpjpe_mm_per_action: dict[str, NonNegativeFloat]
+    pck_150mm_percent: NonNegativeFloat | None = None
+    auc_percent: NonNegativeFloat | None = None
+    pck_150mm_percent_per_action: dict[str, NonNegativeFloat] | None = None
+    auc_percent_per_action: dict[str, NonNegativeFloat] | None = None
+    mpjpe_mm_per_joint: dict[str, NonNegativeFloat]
+    variants: dict[str, dict[str, NonNegativeFloat | None]]
+    mean_pose_mpjpe_mm: NonNegativeFloat | None
+
+
+class TrainingRecord(ModelRecord):
+    """One finished training run, one list entry an epoch."""
+
+    kind: Literal["training"] = "training"
+    data: Data
+    recipe: dict
+    epochs: list[NonNegativeInt]
+    loss: list[float]
+    total_variation: list[NonNegativeFloat] | None = None  # unweighted, where the recipe asks for it
+    test_mpjpe_mm: list[NonNegativeFloat | None]
+    learning_rate: list[NonNegativeFloat]
+    epoch_s: list[NonNegativeFloat]
+    data_wait_share: list[NonNegativeFloat] | None = None  # of epoch_s; None: not measured
+    clips_per_s: NonNegativeFloat
+    processes: PositiveInt  # that trained together
+
+    @model_validator(mode="after")
+    def _one_entry_an_epoch(self):
+        for key in ("loss", "total_variation", "test_mpjpe_mm", "learning_rate", "epoch_s", "data_wait_share"):
+            values = getattr(self, key)
+            if values is not None and len(values) != len(self.epochs):
+                raise ValueError(f"{key} has {len(values)} entries for {len(self.epochs)} epochs")
+        return self
