@@ -151,7 +151,7 @@ def prepare(files, form):
         _build(files, form, digest, stamp, folder, advance)
     cache = open_cache(folder, form)
     if cache is None:
-        raise InputError(f"the cache {folder} was changed while it was opened: start again")
+        raise InputError(f"Cannot read the cache {folder}: it was changed while it was opened. Start again.")
     return cache
 
 
@@ -237,12 +237,12 @@ def _build(files, form, digest, stamp, folder, advance):
         }
         (temporary / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         if _source_stamp(files) != stamp:
-            raise InputError(f"{files[0]} changed while it was read: start again when it is complete")
+            raise InputError(f"Cannot read {files[0]}: it changed meanwhile. Start again when it is complete.")
         _publish(temporary, folder, form)
     except OSError as error:
         raise InputError(
-            f"cannot write the cache of {files[0]} in {folder.parent} ({error.strerror}): set {FOLDER_VARIABLE} to a "
-            f"folder that can be written and has {size / 1e6:.0f} MB to spare"
+            f"Cannot write the cache of {files[0]} in {folder.parent}: {error.strerror}. Set {FOLDER_VARIABLE} to a "
+            f"folder that can be written and has {size / 1e6:.0f} MB to spare."
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -279,7 +279,7 @@ def _publish(temporary, folder, form):
     except OSError:
         if open_cache(folder, form) is None:
             raise
-    for outdated in folder.parent.glob(f"*-v{form.layout}"):
+    for outdated in folder.parent.glob("*-v*[0-9]"):
         if outdated != folder:
             shutil.rmtree(outdated, ignore_errors=True)
     for abandoned in folder.parent.glob("*.tmp"):
@@ -306,13 +306,13 @@ def _source_stamp(files):
 
 
 def _file_stamp(path):
-    what = f"give the path of the {path.suffix or '.pkl'} file"
+    advice = f"Give the path of the {path.suffix or '.pkl'} file."
     try:
         if not path.is_file():
-            raise InputError(f"{path} is {'a folder' if path.is_dir() else 'missing'}: {what}")
+            raise InputError(f"Cannot read {path}: it is {'a folder' if path.is_dir() else 'missing'}. {advice}")
         return _stamp(path)
     except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}): {what}") from None
+        raise InputError(f"Cannot read {path}: {error.strerror}. {advice}") from None
 
 
 def _stamp(path):

@@ -71,4 +71,4 @@ def _resampled(start, stop, frames):
 def _check_positive(**lengths):
     for name, value in lengths.items():
         if value < 1:
-            raise InputError(f"{name} is {value}: a clip needs {name} of 1 or more")
+            raise InputError(f"Cannot make clips: {name} is {value}. Choose 1 or more.")

@@ -41,7 +41,7 @@ class Dataset:
         input = input or next(iter(self.INPUTS))
         if input not in self.INPUTS:
             known = " or ".join(f"{name} ({meaning})" for name, meaning in self.INPUTS.items())
-            raise InputError(f"unknown 2D input {input!r}: choose {known}")
+            raise InputError(f"Cannot read {path}: there is no 2D input {input!r}. Choose {known}.")
         self.path, self.input = Path(path), input
         self._open(cache.prepare(self._files(), self.FORMAT))
 
@@ -64,7 +64,9 @@ class Dataset:
         vars(self).update(state)
         opened = cache.open_cache(folder, self.FORMAT)
         if opened is None:
-            raise InputError(f"the cache {folder} of {self.path} was changed while in use: start again")
+            raise InputError(
+                f"Cannot read the cache {folder} of {self.path}: it was changed while in use. Start again."
+            )
         self._open(opened)
 
     def frames(self, split):
@@ -137,7 +139,7 @@ class Dataset:
 
     def _split(self, split):
         if split not in self._splits:
-            raise InputError(f"unknown split {split!r}: choose train or test")
+            raise InputError(f"Cannot read {self.path}: there is no split {split!r}. Choose train or test.")
         return self._splits[split]
 
 
@@ -151,7 +153,7 @@ def open_dataset(path, input=None):
     try:
         kind = _kind_of(path)
     except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}): make it readable") from None
+        raise InputError(f"Cannot read {path}: {error.strerror}. Make it readable.") from None
     return kind(path, input)
 
 
@@ -170,7 +172,7 @@ def _kind_of(path):
             return kind
     what = "a folder" if path.is_dir() else "missing"
     raise InputError(
-        f"{path} is {what}: give the path of the .pkl file of MotionBERT's Human3.6M, or of a folder that holds "
-        f"{VideoPose3D.MARK} (Human3.6M as VideoPose3D has it) or {MPIINF3DHP.MARK} (MPI-INF-3DHP); "
-        "to try without any, `liftbench data synthetic` makes a file"
+        f"Cannot read {path}: it is {what}. Give the path of the .pkl file of MotionBERT's Human3.6M, or of a folder "
+        f"that holds {VideoPose3D.MARK} (Human3.6M as VideoPose3D has it) or {MPIINF3DHP.MARK} (MPI-INF-3DHP); "
+        "to try without any, make a file with `liftbench data synthetic`."
     )

@@ -97,7 +97,9 @@ def official_clips(name, dataset, frames):
         return _every_frame(registered, dataset, frames)
     clips = dataset.clips("test", frames)
     if not len(clips):
-        raise InputError(f"No test source of {dataset.path} yields a clip of {frames} frames; use a shorter clip.")
+        raise InputError(
+            f"Cannot evaluate on {dataset.path}: no test source yields a clip of {frames} frames. Use a shorter clip."
+        )
     return np.unique(clips)[:, None] if registered.output == "centre" else clips
 
 

@@ -60,19 +60,19 @@ def score(dataset, predictions, frames, split="test"):
     predictions, frames = np.asarray(predictions), np.asarray(frames)
     if predictions.shape != frames.shape + (len(JOINTS), 3):
         raise InputError(
-            f"Predictions of shape {predictions.shape} do not fit frames of shape {frames.shape}: "
-            f"expected {frames.shape + (len(JOINTS), 3)}."
+            f"Cannot score predictions of shape {predictions.shape}: the frames have shape {frames.shape}. "
+            f"Give shape {frames.shape + (len(JOINTS), 3)}."
         )
     if not np.isfinite(predictions).all():
-        raise InputError("The predictions hold values that are not finite; the model has diverged.")
+        raise InputError("Cannot score the predictions: they are not finite. Use weights that have not diverged.")
     errors = _errors_by_frame(dataset, predictions, frames, split)
     errors |= _motion_errors(dataset, errors, split)
 
     kept = dataset.evaluated(split)[errors["frame"]]
     if not kept.any():
         raise InputError(
-            f"None of the frames to score counts in the protocol {dataset.protocol}: they belong to excluded takes or "
-            "are not valid; use a file with others."
+            f"Cannot score on {dataset.path}: no frame counts in the protocol {dataset.protocol}, all are of excluded "
+            "takes or not valid. Use a file with others."
         )
     actions, names = dataset.actions(split)
     actions = actions[errors["frame"]]

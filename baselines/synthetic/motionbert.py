@@ -67,9 +67,11 @@ def motions(frames: int, seed: int) -> Iterator[tuple[Take, np.ndarray]]:
     Raises InputError for too few frames or a negative seed.
     """
     if frames < FEWEST_FRAMES:
-        raise InputError(f"{frames} frames are too few for {len(takes())} takes: ask for {FEWEST_FRAMES} or more")
+        raise InputError(
+            f"Cannot make data: {frames} frames are too few for {len(takes())} takes. Ask for {FEWEST_FRAMES} or more."
+        )
     if seed < 0:
-        raise InputError(f"seed {seed} is negative: choose 0 or more")
+        raise InputError(f"Cannot make data: seed {seed} is negative. Choose 0 or more.")
     for take, length in zip(takes(), lengths(frames, seed), strict=True):
         body = make_body(np.random.default_rng((seed, take.subject)))
         world = act(take.action, body, length, np.random.default_rng((seed, *take)))

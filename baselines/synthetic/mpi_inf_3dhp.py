@@ -31,9 +31,12 @@ def write(folder: str | Path, frames: int = 60_000, seed: int = 0) -> Path:
     Raises InputError for too few frames, a negative seed, or where the folder cannot be written to.
     """
     if frames < FEWEST_FRAMES:
-        raise InputError(f"{frames} frames are too few for {len(SEQUENCES)} sequences: ask for {FEWEST_FRAMES} or more")
+        raise InputError(
+            f"Cannot make data: {frames} frames are too few for {len(SEQUENCES)} sequences. "
+            f"Ask for {FEWEST_FRAMES} or more."
+        )
     if seed < 0:
-        raise InputError(f"seed {seed} is negative: choose 0 or more")
+        raise InputError(f"Cannot make data: seed {seed} is negative. Choose 0 or more.")
     folder = Path(folder)
     origin = {"kind": "synthetic", "version": VERSION, "frames": frames, "seed": seed}
     share = {

@@ -52,7 +52,8 @@ def write_full_size_file(path, train_frames, test_frames):
             f"_ca_{number % 4 + 1:02d}"
             for number in range(run[-1] + 1)
         ]
-        limits = {"2.5d_factor": (3, 5), "confidence": (0, 1)}
+        # One seed and one shape: joints_2.5d_image is joint3d_image times the factor, to the bit.
+        limits = {"2.5d_factor": (4, 4), "confidence": (0, 1), "joints_2.5d_image": (0, 4000)}
         content[split] = {
             key: RandomArray(frames, shape, *limits.get(key, (0, 1000))) for key, shape in JOINT_SHAPES.items()
         }

@@ -9,6 +9,8 @@ from liftbench.baselines.errors import InputError
 
 LONGEST_NAME = 100  # characters of a name in a table
 _LONGEST_WORD = 40  # characters in a message
+_IMAGES_AWAY = 5  # image sizes that a detection, or a joint outside of the picture, may lie off
+_SMALLEST_PERSON = 0.01  # of the image; normalised poses reach over 2 pixels at most
 _LARGEST_ORIGIN = 100_000  # characters and values
 
 
@@ -23,7 +25,7 @@ def short(value):
     """A value as it would be written, cut short, for a message; what is neither text nor a number, by its kind."""
     if isinstance(value, str):
         return repr(value[:_LONGEST_WORD]) + "..." * (len(value) > _LONGEST_WORD)
-    return repr(value) if isinstance(value, (int, float)) and abs(value) < 1e100 else kind(value)
+    return repr(value) if isinstance(value, (int, float)) and not abs(value) > 1e100 else kind(value)
 
 
 def is_name(value):
@@ -52,7 +54,25 @@ def finite(block, place, start=0):
         block = np.asarray(block, np.float32)
     good = np.isfinite(block)
     if not good.all():
-        raise InputError(f"{place}: frame {start + first_frame(~good)} is not finite: repair or leave out that frame")
+        raise InputError(
+            f"Cannot read {place}: frame {start + first_frame(~good)} is not finite. Repair or leave out that frame."
+        )
+    return block
+
+
+def pixels(block, place, size, start=0):
+    """block: (n, J, 2 or more), x and y in an image of `size` pixels, returned as float32.
+
+    Refuses poses far outside of the image, and a stretch of poses that would mostly be a dot in it: normalised ones.
+    """
+    block = finite(block, place, start)
+    far = np.abs(block[..., :2]) > _IMAGES_AWAY * size
+    if far.any():
+        frame = first_frame(far)
+        found = np.abs(block[frame, :, :2]).max()
+        raise InputError(f"Cannot read {place}: frame {start + frame} reaches {found:,.0f} pixels. Save pixels.")
+    if np.median(np.ptp(block[..., :2], axis=1).max(axis=-1)) < _SMALLEST_PERSON * size:
+        raise InputError(f"Cannot read {place}: poses are mere dots in the image, as if normalised. Save pixels.")
     return block
 
 
@@ -62,7 +82,9 @@ def check_origin(origin, path):
     It is walked with a budget first: a file of some kB can name one list so often that it would be gigabytes in JSON.
     """
     if not isinstance(origin, dict):
-        raise InputError(f"{path}: origin is a {kind(origin)}, expected a dict: leave it out or make it one")
+        raise InputError(
+            f"Cannot read {path}: origin is a {kind(origin)}, expected a dict. Leave it out or make it one."
+        )
     budget, waiting = _LARGEST_ORIGIN, [origin]
     while waiting and budget > 0:
         value = waiting.pop()
@@ -72,9 +94,11 @@ def check_origin(origin, path):
         elif budget > 0 and isinstance(value, (list, tuple)):
             waiting += value
     if budget <= 0:
-        raise InputError(f"{path}: origin is larger than {_LARGEST_ORIGIN:,} characters: simplify it")
+        raise InputError(f"Cannot read {path}: origin is larger than {_LARGEST_ORIGIN:,} characters. Simplify it.")
     try:
         json.dumps(origin, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
-        raise InputError(f"{path}: origin holds more than numbers, strings, lists and dicts: simplify it") from None
+        raise InputError(
+            f"Cannot read {path}: origin holds more than numbers, strings, lists and dicts. Simplify it."
+        ) from None
     return origin

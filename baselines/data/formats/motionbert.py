@@ -34,7 +34,7 @@ class Human36M(Dataset):
 
     protocol = "h36m"
     FORMAT = Format(
-        layout=1,
+        layout=2,
         shapes=JOINT_SHAPES,
         read=lambda files: Content(*check(unpickle.load(files[0]), files[0])),
         check_numbers=check_numbers,

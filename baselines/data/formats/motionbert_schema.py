@@ -3,8 +3,9 @@
 A dict of two splits, each a dict over the N frames of the split:
 joint_2d (N, 17, 2) detections, pixels; confidence (N, 17) or (N, 17, 1); joint3d_image (N, 17, 3) ground truth, pixels,
 depth relative to the root; 2.5d_factor (N,) mm per pixel; joints_2.5d_image (N, 17, 3) ground truth, mm;
-camera_name, source, action: N strings. A top-level `origin` (dict) is optional: synthetic files say there how they were
-made. Other keys are ignored.
+camera_name, source, action: N strings. Root-relative, joints_2.5d_image = joint3d_image x 2.5d_factor; confidences lie
+in [0, 1]; 2D lies in the image or near it. A top-level `origin` (dict) is optional: synthetic files say there how they
+were made. Other keys are ignored.
 """
 
 import itertools
@@ -13,7 +14,7 @@ import re
 
 import numpy as np
 
-from liftbench.baselines.data.cache import SPLITS, Names, SplitContent
+from liftbench.baselines.data.cache import BLOCK_FRAMES, SPLITS, Names, SplitContent
 from liftbench.baselines.data.formats.checks import (
     LONGEST_NAME,
     check_origin,
@@ -23,8 +24,10 @@ from liftbench.baselines.data.formats.checks import (
     is_name,
     kind,
     listed,
+    pixels,
     short,
 )
+from liftbench.baselines.data.normalization import root_relative
 from liftbench.baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 1_559_752, "test": 566_920}  # of the licensed file
@@ -32,8 +35,8 @@ JOINT_SHAPES = {
     "joint_2d": (17, 2),
     "confidence": (17,),
     "joint3d_image": (17, 3),
-    "joints_2.5d_image": (17, 3),
     "2.5d_factor": (),
+    "joints_2.5d_image": (17, 3),
 }  # the shape of one frame
 NAME_KEYS = {"camera_name": "camera", "source": "source", "action": "action"}  # key of the file: name in the cache
 CAMERA_RESOLUTION = {
@@ -42,6 +45,14 @@ CAMERA_RESOLUTION = {
     "58860488": (1000, 1000),
     "60457274": (1000, 1002),
 }  # width, height in pixels
+IMAGE_SIZE = 1002  # of the larger side, pixels
+# Lowest and highest value. Confidences are peaks of heat maps, which pass 1 a little; percentages go farther.
+# A person of 1.7 m would fill the image at 1.7 mm per pixel, and be 17 pixels tall at 100.
+RANGES = {
+    "confidence": (-0.25, 1.25, "a confidence in [0, 1]"),
+    "2.5d_factor": (0.5, 100, "0.5 to 100 mm per pixel"),
+}
+TOLERANCE_MM = 0.1
 SOURCE_PATTERN = re.compile(r"s_(?P<subject>\d\d)_act_(?P<action>\d\d)_subact_(?P<subaction>\d\d)_ca_(?P<camera>\d\d)")
 
 
@@ -50,24 +61,58 @@ def check(content, path):
 
     Raises InputError naming split, key, what was expected and what was found.
     """
-    _require(isinstance(content, dict), f"{path} holds a {kind(content)}, not a dict of the splits train and test")
+    _require(isinstance(content, dict), f"{path}: it holds a {kind(content)}, not a dict of the splits train and test")
     origin = check_origin(content.get("origin", {}), path)
     return {split: _check_split(content, split, path) for split in SPLITS}, origin
 
 
-def check_numbers(block, key, start):
+def check_numbers(block, place, start):
     """Refuse what no frame may hold.
 
-    block: (n, ...) float32, the frames from `start` on. key: file, split and key, for the InputError.
+    block: (n, ...) float32, the frames from `start` on. place: file, split and key, for the InputError.
     """
-    finite(block, key, start)
-    if key.endswith("2.5d_factor") and not (block > 0).all():
-        frame = first_frame(block <= 0)
-        raise InputError(f"{key}: frame {start + frame} is {block[frame]:g}, expected mm per pixel above 0: repair it")
+    finite(block, place, start)
+    key = place.rpartition("/")[2]
+    if key in ("joint_2d", "joint3d_image"):
+        pixels(block, place, IMAGE_SIZE, start)
+    elif key in RANGES:
+        low, high, what = RANGES[key]
+        bad = (block < low) | (block > high)
+        if bad.any():
+            frame = first_frame(bad)
+            value = block[frame][bad[frame]].flat[0]
+            raise InputError(f"Cannot read {place}: frame {start + frame} has {value:g}, expected {what}. Repair it.")
+
+
+def _consistent(arrays, frames, place):
+    """The blocks of joints_2.5d_image, checked against joint3d_image and 2.5d_factor: errors are measured against one
+    and predictions come out of the others.
+
+    They may differ by rounding. In float32 that is below 0.001 mm (1,000 pixels of 5 mm); computed by another route and
+    stored in float32 it stays below the 0.1 mm that is allowed. Half precision adds its own rounding.
+    """
+    coarsest = max(np.finfo(arrays[key].dtype).eps for key in ("joint3d_image", "2.5d_factor", "joints_2.5d_image"))
+    for start in range(0, frames, BLOCK_FRAMES):
+        block = slice(start, start + BLOCK_FRAMES)
+        image, factor, given = (
+            arrays[key][block].astype(np.float64) for key in ("joint3d_image", "2.5d_factor", "joints_2.5d_image")
+        )
+        finite(given, place, start)
+        expected = image * factor[:, None, None]
+        difference = np.abs(root_relative(given) - root_relative(expected)).max(axis=(1, 2))
+        scale = np.maximum(np.abs(given), np.abs(expected)).max(axis=(1, 2))
+        bad = difference > TOLERANCE_MM + 4 * coarsest * scale
+        if bad.any():
+            frame = first_frame(bad)
+            raise InputError(
+                f"Cannot read {place}: frame {start + frame} is {difference[frame]:.3g} mm off joint3d_image times "
+                "2.5d_factor, root-relative. Save millimetres that agree with the pixels."
+            )
+        yield arrays["joints_2.5d_image"][block]
 
 
 def _check_split(content, split, path):
-    _require(split in content, f"{path} has no split {split!r}, only {listed(content)}")
+    _require(split in content, f"{path}: it has no split {split!r}, only {listed(content)}")
     split_content = content[split]
     place = f"{path}: {split}"
     _require(isinstance(split_content, dict), f"{place} is a {kind(split_content)}, expected a dict")
@@ -79,6 +124,7 @@ def _check_split(content, split, path):
     arrays = {
         key: _check_array(split_content[key], shape, frames, f"{place}/{key}") for key, shape in JOINT_SHAPES.items()
     }
+    arrays["joints_2.5d_image"] = _consistent(dict(arrays), frames, f"{place}/joints_2.5d_image")
     names = {key: _check_names(split_content[key], frames, f"{place}/{key}") for key in NAME_KEYS}
 
     for key, valid, expected in (
@@ -136,4 +182,4 @@ def _length(values, place):
 
 def _require(condition, problem):
     if not condition:
-        raise InputError(f"{problem}: use a file of the MotionBERT schema")
+        raise InputError(f"Cannot read {problem}. Use a file of the MotionBERT schema.")

@@ -28,7 +28,7 @@ class MPIINF3DHP(Dataset):
     """
 
     protocol, MARK = "mpi_inf_3dhp", TRAIN
-    FORMAT = Format(layout=1, shapes=SHAPES, read=read)
+    FORMAT = Format(layout=2, shapes=SHAPES, read=read)
     INPUTS = {"gt": "annotated 2D"}
     RELEASE_FRAMES = RELEASE_FRAMES
 
@@ -36,7 +36,10 @@ class MPIINF3DHP(Dataset):
         files = [self.path / TRAIN, self.path / TEST]
         for file in files:
             if not file.is_file():
-                raise InputError(f"{self.path} has no file {file.name}: give the folder that holds {TRAIN} and {TEST}")
+                raise InputError(
+                    f"Cannot read {self.path}: it has no file {file.name}. "
+                    f"Give the folder that holds {TRAIN} and {TEST}."
+                )
         return files
 
     def clips(self, split, frames, stride=None):

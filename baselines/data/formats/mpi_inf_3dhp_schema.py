@@ -13,7 +13,7 @@ import numpy as np
 
 from liftbench.baselines.data.cache import Content, Names, SplitContent
 from liftbench.baselines.data.formats import npz
-from liftbench.baselines.data.formats.checks import check_origin, finite, is_float, kind, listed, short
+from liftbench.baselines.data.formats.checks import check_origin, finite, is_float, kind, listed, pixels, short
 from liftbench.baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 8 * 131_592}  # eight of the cameras, and the frames that the scripts name for the sequences
@@ -28,6 +28,7 @@ SHAPES = {"data_2d": (17, 2), "data_3d": (17, 3), "valid": (), "fps": ()}  # of 
 JOINT_ORDER = (14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4)
 
 LEG_BONES = (((8, 9), (11, 12)), ((9, 10), (12, 13)))  # right and left thigh, right and left shin
+IMAGE_SIZE = 2048  # of the larger side of the studio's images, pixels
 BONE_MM = (150, 800)
 LARGEST_RATIO = 1.5  # of a right to a left bone
 
@@ -144,7 +145,9 @@ def _blocks(key, runs, places):
         block = arrays[key]
         if key in ("data_2d", "data_3d"):
             block = finite(block, f"{place}/{key}")
-            if key == "data_3d":
+            if key == "data_2d":
+                pixels(block, f"{place}/{key}", IMAGE_SIZE)
+            else:
                 _check_anatomy(block[arrays["valid"] > 0], f"{place}/{key}")
             block = block[:, JOINT_ORDER]
         yield block
@@ -157,12 +160,12 @@ def _check_anatomy(poses, place):
             lengths = [float(np.median(np.linalg.norm(poses[:, a] - poses[:, b], axis=-1))) for a, b in (right, left)]
         if not (BONE_MM[0] <= min(lengths) and max(lengths) <= min(BONE_MM[1], LARGEST_RATIO * min(lengths))):
             raise InputError(
-                f"{place}: joints {right[0]} and {right[1]} are {lengths[0]:.3g} apart and joints {left[0]} and "
-                f"{left[1]} {lengths[1]:.3g}, expected the bones of two legs, {BONE_MM[0]} to {BONE_MM[1]} mm: save "
-                "millimetres, and joints in the order of MPI-INF-3DHP's test set"
+                f"Cannot read {place}: joints {right[0]} and {right[1]} are {lengths[0]:.3g} apart and joints "
+                f"{left[0]} and {left[1]} {lengths[1]:.3g}, expected the bones of two legs, {BONE_MM[0]} to "
+                f"{BONE_MM[1]} mm. Save millimetres, and joints in the order of MPI-INF-3DHP's test set."
             )
 
 
 def _require(condition, problem):
     if not condition:
-        raise InputError(f"{problem}: use the files that the P-STMO scripts make of MPI-INF-3DHP")
+        raise InputError(f"Cannot read {problem}. Use the files that the P-STMO scripts make of MPI-INF-3DHP.")

@@ -39,7 +39,7 @@ def load(path, names, optional=()):
     try:
         with open(path, "rb") as file:
             if file.read(4) != b"PK\3\4":
-                raise InputError(f"{path} is not an .npz file: give the data set's own file")
+                raise InputError(f"Cannot read {path}: it is not an .npz file. Give the data set's own file.")
             with zipfile.ZipFile(file) as archive:
                 found = set(archive.namelist())
                 wanted = [*names, *(name for name in optional if f"{name}.npy" in found)]
@@ -47,11 +47,11 @@ def load(path, names, optional=()):
     except InputError:
         raise
     except OSError as error:
-        reason = error.strerror or "damaged"
-        raise InputError(f"cannot read {path} ({reason}): give the path of a readable .npz file") from None
+        reason = error.strerror or "it is damaged"
+        raise InputError(f"Cannot read {path}: {reason}. Give the path of a readable .npz file.") from None
     except _DAMAGE as error:
         raise InputError(
-            f"{path} is truncated or damaged ({type(error).__name__}): copy or download it again"
+            f"Cannot read {path}: it is truncated or damaged ({type(error).__name__}). Copy or download it again."
         ) from None
 
 
@@ -60,16 +60,20 @@ def _member(archive, name, path):
         info = archive.getinfo(f"{name}.npy")
     except KeyError:
         found = ", ".join(repr(entry.removesuffix(".npy"))[:40] for entry in archive.namelist()[:20]) or "nothing"
-        raise InputError(f"{path} has no array {name!r}, only {found}: give the data set's own file") from None
+        raise InputError(
+            f"Cannot read {path}: it has no array {name!r}, only {found}. Give the data set's own file."
+        ) from None
     if info.flag_bits & 1:
-        raise InputError(f"{path}: {name} is encrypted: give the data set's own file")
+        raise InputError(f"Cannot read {path}: {name} is encrypted. Give the data set's own file.")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(f"{path}: {name} is compressed in a way numpy does not use: give the data set's own file")
+        raise InputError(
+            f"Cannot read {path}: {name} is compressed in a way numpy does not use. Give the data set's own file."
+        )
     size = os.fstat(archive.fp.fileno()).st_size
     if info.file_size > GROWTH * size + HEADER_BYTES:
         raise InputError(
-            f"{path}: {name} would grow from {size:,} to {info.file_size:,} bytes, which no pose data do: get the file "
-            "from its publisher"
+            f"Cannot read {path}: {name} would grow from {size:,} to {info.file_size:,} bytes, which no pose data do. "
+            "Get the file from its publisher."
         )
     return _content(_bytes_of(archive, info), f"{path}: {name}")
 
@@ -94,13 +98,16 @@ def _content(data, where):
     elif version == (2, 0):
         shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(header)
     else:
-        raise InputError(f"{where} is of the .npy version {version}, expected 1.0 or 2.0: save it with plain dtypes")
+        raise InputError(
+            f"Cannot read {where}: the .npy version is {version}, expected 1.0 or 2.0. Save it with plain dtypes."
+        )
     body = data[header.tell() :]
     if dtype.kind == "O":
         content = unpickle.loads(body, where)
         return content[()] if isinstance(content, np.ndarray) and not content.ndim else content
     if dtype.kind not in "biufU":
         raise InputError(
-            f"{where} has dtype {str(dtype)[:40]}, expected numbers or objects: give the data set's own file"
+            f"Cannot read {where}: the dtype is {str(dtype)[:40]}, expected numbers, text or objects. "
+            "Give the data set's own file."
         )
     return unpickle.array_of(shape, dtype, fortran_order, body)

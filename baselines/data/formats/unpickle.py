@@ -339,10 +339,10 @@ def load(path):
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
-                raise InputError(f"{path} is empty: copy or download it again")
+                raise InputError(f"Cannot read {path}: it is empty. Copy or download it again.")
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}): give the path of a readable pickle file") from None
+        raise InputError(f"Cannot read {path}: {error.strerror}. Give the path of a readable pickle file.") from None
     return loads(data, path)
 
 
@@ -354,18 +354,19 @@ def loads(data, where):
     Raises InputError for anything else, and for data that are not a pickle, are truncated or damaged.
     """
     if data[0:1] != pickle.PROTO or data[1:2] not in (b"\2", b"\3", b"\4", b"\5"):
-        raise InputError(f"{where} is not a pickle of protocol 2 to 5: give the data set's own .pkl file")
+        raise InputError(f"Cannot read {where}: it is not a pickle of protocol 2 to 5. Give the data set's own file.")
     reader = _Reader(data)
     try:
         return reader.read()
     except _RefusedError as refused:
         raise InputError(
-            f"{where} was refused, for it asks for {refused} at byte {reader.position} and data need only numpy "
-            f"arrays and plain containers: get the file from its publisher"
+            f"Cannot read {where}: it asks for {refused} at byte {reader.position}, but data need only numpy arrays "
+            f"and plain containers. Get the file from its publisher."
         ) from None
     except EOFError:
-        raise InputError(f"{where} ends in the middle of a value: it is truncated, copy or download it again") from None
+        raise InputError(f"Cannot read {where}: it ends in the middle of a value. Copy or download it again.") from None
     except _DAMAGE as error:
         raise InputError(
-            f"{where} is damaged at byte {reader.position} ({type(error).__name__}): copy or download it again"
+            f"Cannot read {where}: it is damaged at byte {reader.position} ({type(error).__name__}). "
+            "Copy or download it again."
         ) from None

@@ -27,7 +27,7 @@ class VideoPose3D(Dataset):
     """
 
     protocol, MARK = "h36m_videopose3d", "data_3d_h36m.npz"
-    FORMAT = Format(layout=1, shapes=SHAPES, read=read)
+    FORMAT = Format(layout=2, shapes=SHAPES, read=read)
     INPUTS = {"cpn": "detections", "gt": "ground truth"}
     RELEASE_FRAMES = RELEASE_FRAMES
 
@@ -36,8 +36,8 @@ class VideoPose3D(Dataset):
         for name, file in ((self.input, DETECTIONS[self.input]), ("", self.MARK)):
             if not (self.path / file).is_file():
                 others = [other for other in self.INPUTS if name and (self.path / DETECTIONS[other]).is_file()]
-                what = f"choose input {others[0]}, which is there, or add it" if others else "add it"
-                raise InputError(f"{self.path} has no file {file}: {what}")
+                advice = f"Choose input {others[0]}, which is there, or add it" if others else "Add it"
+                raise InputError(f"Cannot read {self.path}: it has no file {file}. {advice}.")
         return [self.path / DETECTIONS[self.input], self.path / self.MARK]
 
     def inputs(self, split, index):

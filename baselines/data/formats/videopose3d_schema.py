@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from liftbench.baselines.data.cache import Content, Names, SplitContent
-from liftbench.baselines.data.cameras import CAMERAS, SUBJECTS, load_cameras, world_to_camera
+from liftbench.baselines.data.cameras import CAMERAS, SUBJECTS, load_cameras, project_to_2d, world_to_camera
 from liftbench.baselines.data.formats import npz
 from liftbench.baselines.data.formats.checks import (
     check_origin,
@@ -24,6 +24,7 @@ from liftbench.baselines.data.formats.checks import (
     is_name,
     kind,
     listed,
+    pixels,
     short,
 )
 from liftbench.baselines.errors import InputError
@@ -52,6 +53,7 @@ KEPT_JOINTS = (
 )  # in the order of `baselines.skeleton`
 SHAPES = {"joints_2d": (17, 2), "joints_3d": (17, 3)}  # pixels; metres, camera frame
 DAMAGED = ("S11", "Directions")
+LARGEST_DISTANCE = 0.25  # of the image, between the 2D and the projected 3D; detectors are off by 1 %
 FARTHEST_M = 100  # from the origin of the capture room
 MM_PER_M = 1000
 
@@ -117,12 +119,12 @@ def _runs(subject, takes_3d, takes_2d, file_3d, file_2d):
         views = takes_2d[action]
         _require(_is_list(views), f"{place_2d} is a {kind(views)}, expected a list of {len(CAMERAS)} cameras")
         _require(len(views) == len(CAMERAS), f"{place_2d} has {len(views)} cameras, expected {len(CAMERAS)}")
-        for camera, pixels in enumerate(views):
+        for camera, view in enumerate(views):
             place = f"{place_2d}, camera {CAMERAS[camera]}"
-            _check_pose(pixels, (17, 2), place)
-            enough = len(pixels) >= len(world)
-            _require(enough, f"{place} has {len(pixels)} frames, expected {len(world)} or more, as the 3D has")
-            runs.append(_Run(subject, action, camera, pixels, world))
+            _check_pose(view, (17, 2), place)
+            enough = len(view) >= len(world)
+            _require(enough, f"{place} has {len(view)} frames, expected {len(world)} or more, as the 3D has")
+            runs.append(_Run(subject, action, camera, view, world))
     for action in takes_2d:
         if action not in takes_3d:
             left_out.append(f"{name}/{action}: there is no 3D of it")
@@ -133,7 +135,7 @@ def _is_whole(world, views):
     """Whether there are four cameras with as many frames as the 3D."""
     if not _is_list(views) or len(views) != len(CAMERAS):
         return False
-    return all(isinstance(pixels, np.ndarray) and pixels.ndim and len(pixels) >= len(world) for pixels in views)
+    return all(isinstance(view, np.ndarray) and view.ndim and len(view) >= len(world) for view in views)
 
 
 def _is_list(views):
@@ -155,7 +157,24 @@ def _joints_2d(runs, path):
     """(frames, 17, 2) float32, pixels, of one run after another."""
     for run in runs:
         place = f"{run.place(path)}, camera {CAMERAS[run.camera]}"
-        yield finite(run.pixels[: len(run.world)], place)
+        size = max(load_cameras(run.subject)[run.camera].size)
+        block = pixels(run.pixels[: len(run.world)], place, size)
+        if (apart := _typical_distance(block, run)) > LARGEST_DISTANCE * size:
+            raise InputError(
+                f"Cannot read {place}: the 2D lies {apart:,.0f} pixels off the 3D. Save pixels, and the cameras in the "
+                f"order {', '.join(CAMERAS)}."
+            )
+        yield block
+
+
+def _typical_distance(block, run):
+    """Pixels between the 2D and the projected 3D, by the median of some frames; 0 where the 3D is refused later."""
+    some = slice(None, None, max(1, len(block) // 20))
+    camera, world = load_cameras(run.subject)[run.camera], run.world[some, KEPT_JOINTS].astype(np.float64)
+    joints = world_to_camera(world * MM_PER_M, camera)
+    if not ((joints[..., 2] > 0).all() and (np.abs(world) <= FARTHEST_M).all()):
+        return 0.0
+    return float(np.median(np.linalg.norm(project_to_2d(joints, camera) - block[some], axis=-1)))
 
 
 def _joints_3d(runs, path):
@@ -181,7 +200,7 @@ def _subjects(members, name, path):
     positions = members[name]
     _require(isinstance(positions, dict), f"{path}: {name} is a {kind(positions)}, expected a dict of subjects")
     missing = [f"S{subject}" for subject in SUBJECTS if f"S{subject}" not in positions]
-    _require(not missing, f"{path} has no subject {' and no '.join(missing)}, only {listed(positions)}")
+    _require(not missing, f"{path}: it has no subject {' and no '.join(missing)}, only {listed(positions)}")
     for subject in (f"S{number}" for number in SUBJECTS):
         takes = positions[subject]
         _require(isinstance(takes, dict), f"{path}: {subject} is a {kind(takes)}, expected a dict of actions")
@@ -202,4 +221,4 @@ def _check_pose(array, shape, place):
 
 def _require(condition, problem):
     if not condition:
-        raise InputError(f"{problem}: use the files of VideoPose3D")
+        raise InputError(f"Cannot read {problem}. Use the files of VideoPose3D.")

@@ -154,9 +154,9 @@ def test_origin_of_synthetic_data(content, write):
 
 
 def test_unknown_choices(data):
-    with pytest.raises(InputError, match="unknown 2D input 'cpn': choose sh .* or gt"):
+    with pytest.raises(InputError, match="there is no 2D input 'cpn'. Choose sh .* or gt"):
         Human36M(data.path, input="cpn")
-    with pytest.raises(InputError, match="unknown split 'val': choose train or test"):
+    with pytest.raises(InputError, match="there is no split 'val'. Choose train or test"):
         data.clips("val", 27)
     with pytest.raises(InputError, match="frames is 0"):
         data.clips("test", 0)
@@ -320,32 +320,45 @@ def replaced(index, value):
     return change
 
 
-SCHEMA = ": use a file of the MotionBERT schema"
+def shifted(index, by):
+    def change(values):
+        values = values.copy()
+        values[index] += by
+        return values
+
+    return change
+
+
+OFF = (
+    ": {}/joints_2.5d_image: frame {} is {} mm off joint3d_image times 2.5d_factor, root-relative. Save millimetres "
+    "that agree with the pixels."
+)
+SCHEMA = ". Use a file of the MotionBERT schema."
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda c: c.pop("test"), f" has no split 'test', only 'train'{SCHEMA}"),
+        (lambda c: c.pop("test"), f": it has no split 'test', only 'train'{SCHEMA}"),
         (lambda c: c.update(test=[1]), f": test is a list of 1, expected a dict{SCHEMA}"),
         (
             lambda c: [c["train"].pop(key) for key in list(c["train"])[1:-1]],
-            ": train has no 'confidence' and no 'joint3d_image' and no 'joints_2.5d_image' and no '2.5d_factor' and no "
+            ": train has no 'confidence' and no 'joint3d_image' and no '2.5d_factor' and no 'joints_2.5d_image' and no "
             f"'camera_name' and no 'source', only 'joint_2d', 'action'{SCHEMA}",
         ),
-        (lambda c: c.update(origin=3), ": origin is a int, expected a dict: leave it out or make it one"),
+        (lambda c: c.update(origin=3), ": origin is a int, expected a dict. Leave it out or make it one."),
         (
             lambda c: c.update(origin={"seed": np.zeros(2)}),
-            ": origin holds more than numbers, strings, lists and dicts: simplify it",
+            ": origin holds more than numbers, strings, lists and dicts. Simplify it.",
         ),
         (edit("test", "joint_2d", lambda a: a[:0]), f": test/joint_2d holds no frame{SCHEMA}"),
         (
             edit("test", "action", lambda a: ["\x1b[2J"] * 319),
-            f": test/action has '\\x1b[2J', expected printable text{SCHEMA}",
+            f": test/action has '\\x1b[2J', expected a short printable name{SCHEMA}",
         ),
         (
             lambda c: c.update(origin={"kind": "\ud800"}),
-            ": origin holds more than numbers, strings, lists and dicts: simplify it",
+            ": origin holds more than numbers, strings, lists and dicts. Simplify it.",
         ),
         (edit("test", "joint_2d", lambda a: 5), f": test/joint_2d is a int, expected one entry for each frame{SCHEMA}"),
         (
@@ -382,20 +395,39 @@ SCHEMA = ": use a file of the MotionBERT schema"
         ),
         (
             edit("test", "joint3d_image", replaced((200, 3, 1), np.nan)),
-            ": test/joint3d_image: frame 200 is not finite: repair or leave out that frame",
+            ": test/joint3d_image: frame 200 is not finite. Repair or leave out that frame.",
         ),
         (
             edit("test", "joint_2d", lambda a: replaced((7, 0, 0), 1e39)(a.astype(np.float64))),
-            ": test/joint_2d: frame 7 is not finite: repair or leave out that frame",
+            ": test/joint_2d: frame 7 is not finite. Repair or leave out that frame.",
         ),
         (
             edit("train", "2.5d_factor", replaced(240, -2.5)),
-            ": train/2.5d_factor: frame 240 is -2.5, expected mm per pixel above 0: repair it",
+            ": train/2.5d_factor: frame 240 has -2.5, expected 0.5 to 100 mm per pixel. Repair it.",
         ),
         (
             edit("train", "2.5d_factor", replaced(0, 0)),
-            ": train/2.5d_factor: frame 0 is 0, expected mm per pixel above 0: repair it",
+            ": train/2.5d_factor: frame 0 has 0, expected 0.5 to 100 mm per pixel. Repair it.",
         ),
+        (
+            edit("test", "confidence", replaced((9, 3), 1.5)),
+            ": test/confidence: frame 9 has 1.5, expected a confidence in [0, 1]. Repair it.",
+        ),
+        (
+            edit("test", "joint_2d", lambda a: a / 500 - 1),
+            ": test/joint_2d: poses are mere dots in the image, as if normalised. Save pixels.",
+        ),
+        (
+            edit("train", "joint_2d", replaced((200, 3, 1), -6000)),
+            ": train/joint_2d: frame 200 reaches 6,000 pixels. Save pixels.",
+        ),
+        (
+            edit("train", "2.5d_factor", replaced(7, 4e37)),
+            ": train/2.5d_factor: frame 7 has 4e+37, expected 0.5 to 100 mm per pixel. Repair it.",
+        ),
+        (edit("test", "joints_2.5d_image", lambda a: a / 1000), OFF.format("test", 0, "[0-9]+")),
+        (edit("test", "2.5d_factor", np.ones_like), OFF.format("test", 0, "[0-9]+")),
+        (edit("train", "joints_2.5d_image", shifted((100, 5, 2), 0.2)), OFF.format("train", 100, "0.2")),
         (
             edit("test", "camera_name", replaced(slice(230, 234), "54138968")),
             ": test/camera_name: frame 230 is '54138968', expected one of 54138969, 55011271, 58860488, 60457274"
@@ -410,7 +442,7 @@ SCHEMA = ": use a file of the MotionBERT schema"
             edit("train", "action", lambda names: names[:-1]),
             f": train/action has 240 entries, expected 241, one for each frame of joint_2d{SCHEMA}",
         ),
-        (edit("train", "action", replaced(9, 4)), f": train/action: frame 9 is a int, expected a string{SCHEMA}"),
+        (edit("train", "action", replaced(9, 4)), f": train/action: frame 9 is 4, expected a short string{SCHEMA}"),
         (
             edit("train", "source", lambda names: "s"),
             f": train/source is a str, expected one entry for each frame{SCHEMA}",
@@ -422,30 +454,44 @@ def test_unfit_content_is_named(content, write, change, message):
     path = write(content)
     with pytest.raises(InputError) as error:
         Human36M(path)
-    assert str(error.value) == f"{path}{message}"
+    found = re.sub(
+        r"is [0-9.e+]+ mm off", lambda match: match[0] if "0.2" in match[0] else "is [0-9]+ mm off", str(error.value)
+    )
+    assert found == f"Cannot read {path}{message}"
     assert list(path.parent.glob("data.pkl.cache/*")) == []
+
+
+def test_rounding_is_no_contradiction(content, write):
+    """A global shift of the ground truth, half precision and errors below a tenth of a millimetre pass."""
+    content["train"]["joints_2.5d_image"] += np.float32(0.05)
+    content["train"]["joints_2.5d_image"][7] += np.float32(1000)  # root-relative poses agree all the same
+    for key in ("joint3d_image", "2.5d_factor", "joints_2.5d_image"):
+        content["test"][key] = content["test"][key].astype(np.float16)
+    assert Human36M(write(content)).frames("train") == 241
 
 
 def test_not_a_dict(write):
     path = write([1, 2])
     with pytest.raises(InputError) as error:
         Human36M(path)
-    assert str(error.value) == f"{path} holds a list of 2, not a dict of the splits train and test{SCHEMA}"
+    assert (
+        str(error.value) == f"Cannot read {path}: it holds a list of 2, not a dict of the splits train and test{SCHEMA}"
+    )
 
 
 def test_unusable_files(tmp_path, path):
     for bad, message in (
-        (tmp_path / "no.pkl", "is missing: give the path of the .pkl file"),
-        (tmp_path, "is a folder: give the path of the .pkl file"),
+        (tmp_path / "no.pkl", "is missing. Give the path of the .pkl file"),
+        (tmp_path, "is a folder. Give the path of the .pkl file"),
     ):
-        with pytest.raises(InputError, match="^" + re.escape(f"{bad} {message}")):
+        with pytest.raises(InputError, match="^" + re.escape(f"Cannot read {bad}: it {message}")):
             Human36M(bad)
     content = path.read_bytes()
     for length, message in (
         (0, "is empty"),
         (1, "is not a pickle"),
-        (5000, "is truncated"),
-        (len(content) - 1, "is trunc"),
+        (5000, "ends in the middle"),
+        (len(content) - 1, "ends in the middle"),
     ):
         path.write_bytes(content[:length])
         with pytest.raises(InputError, match=message):
@@ -492,7 +538,7 @@ def test_cache_of_another_file(path, content, write, renamed):
     shutil.rmtree(f"{path}.cache")
     shutil.copytree(f"{other.path}.cache", f"{path}.cache")
     if renamed:
-        theirs, ours = (f"{data.digest[:16]}-v1" for data in (other, expected))
+        theirs, ours = (f"{data.digest[:16]}-v2" for data in (other, expected))
         Path(f"{path}.cache", theirs).rename(Path(f"{path}.cache", ours))
     np.testing.assert_array_equal(Human36M(path).inputs("test", frames), inputs)
 
@@ -581,7 +627,7 @@ def test_killed_build_does_no_harm(path, data):
     assert left.exists(), "it may belong to a build that is still running"
     os.utime(left, (0, 0))
     os.utime(path, (0, 0))
-    shutil.rmtree(next(Path(f"{path}.cache").glob("*-v1")))
+    shutil.rmtree(next(Path(f"{path}.cache").glob("*-v2")))
     Human36M(path)
     assert not left.exists()
 
@@ -608,7 +654,7 @@ def test_source_that_changes_while_it_is_read(path, monkeypatch):
         return read(path)
 
     monkeypatch.setattr(unpickle, "load", read_and_touch)
-    with pytest.raises(InputError, match="changed while it was read"):
+    with pytest.raises(InputError, match="it changed meanwhile"):
         Human36M(path)
 
 
@@ -617,12 +663,12 @@ def test_folder_that_cannot_be_written(path, data, tmp_path, monkeypatch):
     with pytest.raises(InputError) as error:
         Human36M(path)
     assert str(error.value) == (
-        f"cannot write the cache of {path} in {path}.cache (Not a directory): set LIFTBENCH_CACHE to a folder that can "
-        "be written and has 0 MB to spare"
+        f"Cannot write the cache of {path} in {path}.cache: Not a directory. Set LIFTBENCH_CACHE to a folder that can "
+        "be written and has 0 MB to spare."
     )
     monkeypatch.setenv("LIFTBENCH_CACHE", str(tmp_path / "caches"))
     assert same_data(Human36M(path), data)
-    assert len(list((tmp_path / "caches").glob("data.pkl-*.cache/*-v1/manifest.json"))) == 1
+    assert len(list((tmp_path / "caches").glob("data.pkl-*.cache/*-v2/manifest.json"))) == 1
 
 
 def test_worker_processes_map_the_same_files(data):
@@ -636,7 +682,7 @@ def test_worker_processes_map_the_same_files(data):
 def test_worker_whose_cache_is_gone(path):
     message = pickle.dumps(Human36M(path))
     shutil.rmtree(f"{path}.cache")
-    with pytest.raises(InputError, match="was changed while in use: start again"):
+    with pytest.raises(InputError, match="was changed while in use. Start again"):
         pickle.loads(message)
 
 

@@ -234,10 +234,10 @@ def spoilt(index, value):
 
 
 SEQUENCE, CAMERA, TS4 = (TRAIN, "S1 Seq1"), (TRAIN, "S1 Seq1", 0, "8"), (TEST, "TS4")
-SCHEMA = ": use the files that the P-STMO scripts make of MPI-INF-3DHP"
+SCHEMA = ". Use the files that the P-STMO scripts make of MPI-INF-3DHP."
 LEGS = (
-    ", expected the bones of two legs, 150 to 800 mm: save millimetres, and joints in the order of MPI-INF-3DHP's test "
-    "set"
+    ", expected the bones of two legs, 150 to 800 mm. Save millimetres, and joints in the order of MPI-INF-3DHP's test "
+    "set."
 )
 
 
@@ -306,11 +306,19 @@ LEGS = (
         ),
         (
             edit(*CAMERA, "data_2d", spoilt((2, 16, 1), np.nan)),
-            f"{TRAIN}: S1 Seq1, camera 8/data_2d: frame 2 is not finite: repair or leave out that frame",
+            f"{TRAIN}: S1 Seq1, camera 8/data_2d: frame 2 is not finite. Repair or leave out that frame.",
         ),
         (
             edit(*TS4, "data_3d", lambda a: spoilt((3, 0, 0), 1e39)(a.astype(np.float64))),
-            f"{TEST}: TS4/data_3d: frame 3 is not finite: repair or leave out that frame",
+            f"{TEST}: TS4/data_3d: frame 3 is not finite. Repair or leave out that frame.",
+        ),
+        (
+            edit(*CAMERA, "data_2d", lambda a: a / 1024 - 1),
+            f"{TRAIN}: S1 Seq1, camera 8/data_2d: poses are mere dots in the image, as if normalised. Save pixels.",
+        ),
+        (
+            edit(*TS4, "data_2d", lambda a: spoilt((3, 0, 0), -20_000)(a)),
+            f"{TEST}: TS4/data_2d: frame 3 reaches 20,000 pixels. Save pixels.",
         ),
         (
             edit(*CAMERA, "data_3d", lambda a: a / 1000),
@@ -339,22 +347,22 @@ def test_unfit_content_is_named(content, write, change, message):
     folder = write(content)
     with pytest.raises(InputError) as error:
         MPIINF3DHP(folder)
-    assert str(error.value) == f"{folder}/{message}"
+    assert str(error.value) == f"Cannot read {folder}/{message}"
     assert list(folder.glob("*.cache/*")) == []
 
 
 @pytest.mark.parametrize(
     "origin, message",
     [
-        (np.zeros(3), "origin is a numpy array of shape (3,), expected a dict: leave it out or make it one"),
-        ({"seed": np.zeros(2)}, "origin holds more than numbers, strings, lists and dicts: simplify it"),
+        (np.zeros(3), "origin is a numpy array of shape (3,), expected a dict. Leave it out or make it one."),
+        ({"seed": np.zeros(2)}, "origin holds more than numbers, strings, lists and dicts. Simplify it."),
     ],
 )
 def test_unfit_origin(content, write, origin, message):
     folder = write(content, origin=origin)
     with pytest.raises(InputError) as error:
         MPIINF3DHP(folder)
-    assert str(error.value) == f"{folder / TRAIN}: {message}"
+    assert str(error.value) == f"Cannot read {folder / TRAIN}: {message}"
 
 
 @pytest.mark.parametrize("missing, other", [(TRAIN, TEST), (TEST, TRAIN)])
@@ -362,7 +370,7 @@ def test_missing_file(folder, tmp_path, missing, other):
     shutil.copy(folder / other, tmp_path)
     with pytest.raises(InputError) as error:
         MPIINF3DHP(tmp_path)
-    expected = f"{tmp_path} has no file {missing}: give the folder that holds {TRAIN} and {TEST}"
+    expected = f"Cannot read {tmp_path}: it has no file {missing}. Give the folder that holds {TRAIN} and {TEST}."
     assert str(error.value) == expected
 
 
@@ -373,24 +381,26 @@ def test_spoilt_file(folder, tmp_path, name):
     path = tmp_path / name
     content = path.read_bytes()
     for spoilt_content, message in (
-        (content[:-100], " is truncated or damaged (BadZipFile): copy or download it again"),
-        (b"data", " is not an .npz file: give the data set's own file"),
+        (content[:-100], ": it is truncated or damaged (BadZipFile). Copy or download it again."),
+        (b"data", ": it is not an .npz file. Give the data set's own file."),
     ):
         path.write_bytes(spoilt_content)
         with pytest.raises(InputError) as error:
             MPIINF3DHP(tmp_path)
-        assert str(error.value) == f"{path}{message}"
+        assert str(error.value) == f"Cannot read {path}{message}"
     np.savez(path, poses=np.zeros(3))
     with pytest.raises(InputError) as error:
         MPIINF3DHP(tmp_path)
-    assert str(error.value) == f"{path} has no array 'data', only 'poses': give the data set's own file"
+    assert (
+        str(error.value) == f"Cannot read {path}: it has no array 'data', only 'poses'. Give the data set's own file."
+    )
     assert not list(tmp_path.glob("*.cache/*"))
 
 
 def test_unknown_choices(data):
-    with pytest.raises(InputError, match=r"unknown 2D input 'sh': choose gt \(annotated 2D\)"):
+    with pytest.raises(InputError, match=r"there is no 2D input 'sh'. Choose gt \(annotated 2D\)"):
         MPIINF3DHP(data.path, "sh")
-    with pytest.raises(InputError, match="unknown split 'val': choose train or test"):
+    with pytest.raises(InputError, match="there is no split 'val'. Choose train or test"):
         data.clips("val", 81)
 
 

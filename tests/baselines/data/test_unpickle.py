@@ -99,7 +99,7 @@ def hostile_pickles(marker):
 def test_runs_nothing(tmp_path, name):
     marker = tmp_path / "marker"
     data, refused = hostile_pickles(marker)[name]
-    with pytest.raises(InputError, match=rf"^file was refused, for it asks for {refused} at byte \d+ and "):
+    with pytest.raises(InputError, match=rf"^Cannot read file: it asks for {refused} at byte \d+, but "):
         unpickle.loads(data, "file")
     assert not marker.exists()
     pickle.loads(data)
@@ -129,7 +129,7 @@ def test_runs_nothing(tmp_path, name):
     ],
 )
 def test_refuses_by_name(data, refused):
-    with pytest.raises(InputError, match=rf"^file was refused, for it asks for {refused} at byte \d+ and "):
+    with pytest.raises(InputError, match=rf"^Cannot read file: it asks for {refused} at byte \d+, but "):
         unpickle.loads(data, "file")
 
 
@@ -181,7 +181,7 @@ def test_long_names_are_cut():
 def test_every_truncation_is_reported(protocol):
     data = pickle.dumps([ARRAYS[:2], PLAIN], protocol)
     for length in range(2, len(data)):
-        with pytest.raises(InputError, match="^file ends in the middle of a value: it is truncated"):
+        with pytest.raises(InputError, match="^Cannot read file: it ends in the middle of a value"):
             unpickle.loads(data[:length], "file")
 
 
@@ -231,9 +231,9 @@ def test_unusable_paths(tmp_path, monkeypatch):
     empty = tmp_path / "empty.pkl"
     empty.touch()
     for path, problem in (
-        (empty, f"{empty} is empty: copy or download it again"),
-        (tmp_path, f"cannot read {tmp_path} (Is a directory): give the path of a readable pickle file"),
-        (tmp_path / "no", f"cannot read {tmp_path / 'no'} (No such file or directory): give the path of a readable"),
+        (empty, f"Cannot read {empty}: it is empty. Copy or download it again."),
+        (tmp_path, f"Cannot read {tmp_path}: Is a directory. Give the path of a readable pickle file."),
+        (tmp_path / "no", f"Cannot read {tmp_path / 'no'}: No such file or directory. Give the path of a readable"),
     ):
         with pytest.raises(InputError, match="^" + re.escape(problem)):
             unpickle.load(path)
@@ -242,5 +242,5 @@ def test_unusable_paths(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("builtins.open", denied)
-    with pytest.raises(InputError, match=r"\(Permission denied\)"):
+    with pytest.raises(InputError, match="Permission denied"):
         unpickle.load(empty)

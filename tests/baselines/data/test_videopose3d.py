@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from liftbench.baselines.data.cameras import CAMERAS, load_cameras, project_to_2d
+from liftbench.baselines.data.cameras import CAMERAS, load_cameras, project_to_2d, world_to_camera
 from liftbench.baselines.data.dataset import open_dataset
 from liftbench.baselines.data.formats.motionbert_schema import JOINT_SHAPES, NAME_KEYS
 from liftbench.baselines.data.formats.videopose3d import DETECTIONS, VideoPose3D
+from liftbench.baselines.data.formats.videopose3d_schema import KEPT_JOINTS
 from liftbench.baselines.data.normalization import denormalize, root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.skeleton import LEFT, RIGHT
@@ -25,7 +26,7 @@ from support import ROOT
 SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 ACTIONS = ("Directions", "Directions 1", "WalkDog")
 FRAMES = 6
-USE = ": use the files of VideoPose3D"
+USE = ". Use the files of VideoPose3D."
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +47,21 @@ def content():
     def take():
         return (draw.normal(size=(FRAMES, 32, 3)) * 0.3 + [0, 0, 1]).astype(np.float32)
 
+    def seen(world, camera):
+        exact = project_to_2d(world_to_camera(1000.0 * world[:, KEPT_JOINTS], camera), camera)
+        return (exact + draw.normal(size=exact.shape)).astype(np.float32)
+
+    people = {subject: {action: take() for action in ACTIONS} for subject in SUBJECTS}
+    views = {
+        subject: {
+            action: [seen(world, camera) for camera in load_cameras(int(subject[1:]))]
+            for action, world in takes.items()
+        }
+        for subject, takes in people.items()
+    }
     return {
-        "positions_3d": {subject: {action: take() for action in ACTIONS} for subject in SUBJECTS},
-        "positions_2d": {
-            subject: {
-                action: [draw.uniform(300, 700, (FRAMES, 17, 2)).astype(np.float32) for _ in CAMERAS]
-                for action in ACTIONS
-            }
-            for subject in SUBJECTS
-        },
+        "positions_3d": people,
+        "positions_2d": views,
         "metadata": {"layout_name": "h36m", "num_joints": 17, "keypoints_symmetry": [list(LEFT), list(RIGHT)]},
     }
 
@@ -218,8 +225,14 @@ D3, D2 = "data_3d_h36m.npz", DETECTIONS["cpn"]
 @pytest.mark.parametrize(
     "change, message",
     [
-        (put("positions_3d", "S7", DELETED), f"{D3} has no subject S7, only 'S1', 'S5', 'S6', 'S8', 'S9', 'S11'{USE}"),
-        (put("positions_2d", "S9", DELETED), f"{D2} has no subject S9, only 'S1', 'S5', 'S6', 'S7', 'S8', 'S11'{USE}"),
+        (
+            put("positions_3d", "S7", DELETED),
+            f"{D3}: it has no subject S7, only 'S1', 'S5', 'S6', 'S8', 'S9', 'S11'{USE}",
+        ),
+        (
+            put("positions_2d", "S9", DELETED),
+            f"{D2}: it has no subject S9, only 'S1', 'S5', 'S6', 'S7', 'S8', 'S11'{USE}",
+        ),
         (put("positions_3d", "S1", []), f"{D3}: S1 is a list of 0, expected a dict of actions{USE}"),
         (put("positions_2d", "S5", {4: []}), f"{D2}: S5 has an action 4, expected a name like 'Directions 1'{USE}"),
         (
@@ -238,7 +251,7 @@ D3, D2 = "data_3d_h36m.npz", DETECTIONS["cpn"]
         (put("positions_3d", "S5", "WalkDog", None), f"{D3}: S5/WalkDog is a NoneType, expected a numpy array{USE}"),
         (
             put("positions_3d", "S5", "WalkDog", with_value(4, 2, 0, value=np.nan)),
-            f"{D3}: S5/WalkDog: frame 4 is not finite: repair or leave out that frame",
+            f"{D3}: S5/WalkDog: frame 4 is not finite. Repair or leave out that frame.",
         ),
         (
             put("positions_3d", "S5", "WalkDog", lambda pose: pose * 1000),
@@ -267,9 +280,22 @@ D3, D2 = "data_3d_h36m.npz", DETECTIONS["cpn"]
         ),
         (
             put("positions_2d", "S11", "WalkDog", 3, with_value(5, 16, 1, value=np.inf)),
-            f"{D2}: S11/WalkDog, camera 60457274: frame 5 is not finite: repair or leave out that frame",
+            f"{D2}: S11/WalkDog, camera 60457274: frame 5 is not finite. Repair or leave out that frame.",
         ),
-        (put("metadata", "origin", 3), f"{D2}: origin is a int, expected a dict: leave it out or make it one"),
+        (
+            put("positions_2d", "S11", "WalkDog", 3, lambda pose: pose / 500 - 1),
+            f"{D2}: S11/WalkDog, camera 60457274: poses are mere dots in the image, as if normalised. Save pixels.",
+        ),
+        (
+            put("positions_2d", "S11", "WalkDog", 3, with_value(5, 16, 1, value=9000)),
+            f"{D2}: S11/WalkDog, camera 60457274: frame 5 reaches 9,000 pixels. Save pixels.",
+        ),
+        (
+            put("positions_2d", "S1", "WalkDog", 0, lambda pose: pose[..., ::-1] + [400, -300]),
+            f"{D2}: S1/WalkDog, camera 54138969: the 2D lies * pixels off the 3D. Save pixels, and the cameras in the "
+            f"order {', '.join(CAMERAS)}.",
+        ),
+        (put("metadata", "origin", 3), f"{D2}: origin is a int, expected a dict. Leave it out or make it one."),
         (
             lambda content: content.update(metadata=[1]),
             f"{D2}: metadata is a numpy array of shape (1,), expected a dict{USE}",
@@ -278,7 +304,7 @@ D3, D2 = "data_3d_h36m.npz", DETECTIONS["cpn"]
             lambda content: content.update(positions_3d=[1, 2]),
             f"{D3}: positions_3d is a numpy array of shape (2,), expected a dict of subjects{USE}",
         ),
-        (lambda content: content.pop("metadata"), f"{D2} has no array 'metadata', only 'positions_2d': *"),
+        (lambda content: content.pop("metadata"), f"{D2}: it has no array 'metadata', only 'positions_2d'. *"),
     ],
 )
 def test_unfit_content_is_named(content, write, change, message):
@@ -286,22 +312,26 @@ def test_unfit_content_is_named(content, write, change, message):
     path = write(content)
     with pytest.raises(InputError) as error:
         open_dataset(path)
-    assert fnmatchcase(str(error.value), f"{path}/{message}")
+    assert fnmatchcase(str(error.value), f"Cannot read {path}/{message}")
     assert list(path.glob("*.cache/*")) == []
 
 
 def test_missing_files_and_inputs(folder, tmp_path):
-    with pytest.raises(InputError, match="is missing: give the path of the .pkl file .* or of a folder that holds"):
+    with pytest.raises(InputError, match="is missing. Give the path of the .pkl file .* or of a folder that holds"):
         open_dataset(tmp_path / "no")
-    with pytest.raises(InputError, match="is a folder: give .*data_3d_h36m.npz .* or data_train_3dhp.npz"):
+    with pytest.raises(InputError, match="is a folder. Give .*data_3d_h36m.npz .* or data_train_3dhp.npz"):
         open_dataset(tmp_path)
-    with pytest.raises(InputError, match=r"unknown 2D input 'sh': choose cpn \(detections\) or gt \(ground truth\)"):
+    with pytest.raises(
+        InputError, match=r"there is no 2D input 'sh'. Choose cpn \(detections\) or gt \(ground truth\)"
+    ):
         open_dataset(folder, "sh")
     for file in ("data_3d_h36m.npz", DETECTIONS["gt"]):
         shutil.copy(folder / file, tmp_path)
     with pytest.raises(InputError) as error:
         open_dataset(tmp_path)
-    assert str(error.value) == f"{tmp_path} has no file {D2}: choose input gt, which is there, or add it"
+    assert (
+        str(error.value) == f"Cannot read {tmp_path}: it has no file {D2}. Choose input gt, which is there, or add it."
+    )
     assert open_dataset(tmp_path, "gt").input == "gt"
 
 
@@ -318,7 +348,9 @@ def test_damaged_files_are_refused(content, write, file, damage):
         "empty": b"",
     }[damage]
     (path / file).write_bytes(changed)
-    with pytest.raises(InputError, match=f"^{re.escape(str(path / file))} is (truncated or damaged|not an .npz file)"):
+    with pytest.raises(
+        InputError, match=f"^Cannot read {re.escape(str(path / file))}: it is (truncated or damaged|not an .npz file)"
+    ):
         open_dataset(path)
     assert list(path.glob("*.cache/*")) == []
 
@@ -334,7 +366,7 @@ class Bomb:
 def test_hostile_pickles_run_nothing(content, write, tmp_path):
     content["positions_3d"]["S1"]["WalkDog"] = Bomb(str(tmp_path / "harm"))
     path = write(content)
-    with pytest.raises(InputError, match="was refused, for it asks for the name"):
+    with pytest.raises(InputError, match="it asks for the name"):
         open_dataset(path)
     assert not (tmp_path / "harm").exists()
 

@@ -93,7 +93,7 @@ def test_the_local_executor_runs_processes_and_their_trouble_is_one_sentence(wri
     file.unlink()
     (outcome,) = sweeps.sweep(rows, "runs", options=("--device", "cpu"))
     assert outcome.state == "failed"
-    assert outcome.reason.startswith(f"{file} is missing: ")
+    assert outcome.reason.startswith(f"Cannot read {file}: it is missing. ")
     assert not rows[0].folder.exists()
 
 
