@@ -124,7 +124,7 @@ def test_velocity_of_a_jump(dataset):
 
 def test_predictions_that_do_not_fit(dataset):
     frames = dataset.clips("test", 27)
-    with pytest.raises(InputError, match=r"expected \(11, 27, 17, 3\)"):
+    with pytest.raises(InputError, match=r"Give shape \(11, 27, 17, 3\)"):
         score(dataset, np.zeros((11, 26, 17, 3)), frames)
     broken = np.zeros((*frames.shape, 17, 3))
     broken[3, 4, 5, 0] = np.nan
