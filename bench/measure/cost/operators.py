@@ -30,10 +30,10 @@ _PRODUCTS_OF_WEIGHTS = {"mm": "linear", "addmm": "linear", "convolution": "convo
 
 # Operators that copy, allocate or index and compute nothing; views know it of themselves, unless they are in place.
 _MOVES = {
-    "_local_scalar_dense", "_to_copy", "_unsafe_view", "arange", "cat", "clone", "constant_pad_nd", "copy_", "empty",
-    "empty_like", "fill_", "flip", "full", "full_like", "gather", "index", "index_select", "lift_fresh", "new_empty",
-    "new_zeros", "ones", "ones_like", "promote_types", "repeat", "scalar_tensor", "set_", "squeeze_", "stack", "t_",
-    "transpose_", "tril", "triu", "unsafe_split", "unsqueeze_", "zeros", "zeros_like",
+    "_local_scalar_dense", "_to_copy", "_unsafe_view", "arange", "cat", "clone", "constant_pad_nd", "copy_",
+    "embedding", "empty", "empty_like", "fill_", "flip", "full", "full_like", "gather", "index", "index_select",
+    "lift_fresh", "new_empty", "new_zeros", "ones", "ones_like", "promote_types", "repeat", "scalar_tensor", "set_",
+    "squeeze_", "stack", "t_", "transpose_", "tril", "triu", "unsafe_split", "unsqueeze_", "zeros", "zeros_like",
 }  # fmt: skip
 
 

@@ -1,0 +1,48 @@
+"""MixSTE: seq2seq mixed spatio-temporal encoder for 3D human pose estimation in video (Zhang et al., CVPR 2022,
+arXiv:2203.00859).
+
+Axes: B clips, T frames, J = 17 joints, C model channels. Parameter names are those of the official checkpoints (class
+MixSTE2). The official code carries no licence; nothing of it is copied here.
+
+One departure from the official code: there, training hands the loss to `backward` as the incoming gradient, so that
+every gradient is multiplied by the loss. The model has no part in that; a recipe's loss keeps its exact gradient.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from liftbench.baselines.models.layers import Block, drop_path_rates, over_frames, over_joints
+from liftbench.posemamba.model import JOINTS
+
+DROP_PATH = 0.1
+
+
+class MixSTE(nn.Module):
+    """keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, T, 17, 3), metres, camera frame (paper, figure 2).
+
+    A clip has exactly `frames` frames. Raises ValueError when it has another number.
+    """
+
+    def __init__(self, frames: int, embed_dim: int = 512, depth: int = 8):
+        super().__init__()
+        self.frames = frames
+        self.Spatial_patch_to_embedding = nn.Linear(2, embed_dim)
+        self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, JOINTS, embed_dim))
+        self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, embed_dim))
+        self.STEblocks, self.TTEblocks = (
+            nn.ModuleList(Block(embed_dim, rate) for rate in drop_path_rates(DROP_PATH, depth)) for _ in range(2)
+        )
+        self.Spatial_norm = nn.LayerNorm(embed_dim, eps=1e-6)  # the two norms are shared by all depths
+        self.Temporal_norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.head = nn.Sequential(nn.LayerNorm(embed_dim, eps=1e-5), nn.Linear(embed_dim, 3))
+
+    def forward(self, keypoints: Tensor) -> Tensor:
+        if keypoints.shape[1] != self.frames:
+            raise ValueError(f"the clip has {keypoints.shape[1]} frames but this model takes exactly {self.frames}")
+        x = self.Spatial_patch_to_embedding(keypoints) + self.Spatial_pos_embed
+        for i, (spatial, temporal) in enumerate(zip(self.STEblocks, self.TTEblocks, strict=True)):
+            x = self.Spatial_norm(over_joints(spatial, x))
+            if i == 0:
+                x = x + self.Temporal_pos_embed[:, :, None]
+            x = self.Temporal_norm(over_frames(temporal, x))
+        return self.head(x)
