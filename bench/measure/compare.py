@@ -9,14 +9,15 @@ of the first one's time over the second one's, medians of a round, so that a mac
 interval is the percentile bootstrap's, which draws rounds. Times are refused as in `bench.measure.speed`.
 """
 
-import math
 import re
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 
 from liftbench import kernels
 from liftbench.baselines.errors import InputError
-from liftbench.bench.measure import timing
+from liftbench.bench.measure import meters, timing
 from liftbench.bench.measure.calls import DTYPES, FORWARD, MODES, Timed
 from liftbench.bench.records import CompareRecord, Contender, environment
 
@@ -27,32 +28,38 @@ _DRAWS = 10_000
 _FORM = re.compile(r"(?P<name>[^@:]+)(@(?P<settings>[^@:]+))?(:(?P<frames>\d+))?")
 
 
-def measure(first, second, device="cpu", batch=1, call=FORWARD, seconds=10.0, progress=None):
-    """Time two contenders, written as above, on batches of `batch` clips -> CompareRecord.
+def measure(
+    first: str,
+    second: str,
+    device: str | torch.device = "cpu",
+    batch: int = 1,
+    call: str = FORWARD,
+    seconds: float = 10.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> CompareRecord:
+    """Time two contenders, written as above, on batches of `batch` clips.
 
     seconds: what to aim at in all, parity checks and compilation left out. progress(done, of) is called every round.
 
     Raises InputError for a contender that cannot be read and as `bench.measure.calls.Timed` does, with
     `kernels.ScanUnavailable`; `timing.TooBusy` for times that are not to be used.
     """
-    if not 0 < seconds < math.inf:
-        raise InputError(f"The comparison must take more than 0 seconds, not {seconds:g}.")
-    device = timing.usable_device(device)
-    timing.refuse_sleeping_threads(device)
-    meter = timing.meter(device)
+    timing.check_seconds(seconds, "the comparison")
+    device = timing.ready_device(device)
+    meter = meters.meter(device)
     contenders, calls = [], {}
     for i, text in enumerate((first, second)):
         name, settings = parse(text)
         contenders.append(timed := Timed(name, device=device, call=call, **settings))
         one = timed.on(batch)
         one()  # compiles, where something is to be compiled
-        calls[i] = one, min(timing.times(one, 2, meter))
+        calls[i] = one, min(meters.times(one, 2, meter))
     round_s = sum(max(ROUND_S, taken_s) for _, taken_s in calls.values())
     rounds = min(max(int(seconds / round_s), ROUNDS[0]), ROUNDS[1])
     share = timing.Share()
-    samples = timing.in_turn(calls, rounds, ROUND_S, meter, progress)
+    samples = timing.in_turn(calls, rounds, ROUND_S, meter, progress=progress)
     share = share.so_far()
-    medians = [[float(np.median(row)) for row in samples[i]] for i in calls]
+    medians = [timing.medians(samples[i]) for i in calls]
     if reason := timing.why_refused(device, share, *medians):
         raise timing.TooBusy(f"{first} and {second} are not compared, the machine was too busy: {reason}.")
     ratio, low, high = ratio_of_medians(*medians)
@@ -61,8 +68,8 @@ def measure(first, second, device="cpu", batch=1, call=FORWARD, seconds=10.0, pr
         device=device.type,
         clock=meter.clock,
         batch=batch,
-        first=_contender(contenders[0], samples[0], medians[0]),
-        second=_contender(contenders[1], samples[1], medians[1]),
+        first=_contender(contenders[0], samples[0]),
+        second=_contender(contenders[1], samples[1]),
         ratio=ratio,
         ratio_low=low,
         ratio_high=high,
@@ -92,7 +99,7 @@ def parse(text):
     return found["name"], settings
 
 
-def ratio_of_medians(first, second):
+def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
     """(ratio, low, high): the median over rounds of first / second, and its bootstrap interval."""
     ratios = np.divide(first, second)
     drawn = np.random.default_rng(0).choice(ratios, (_DRAWS, len(ratios)))
@@ -101,5 +108,6 @@ def ratio_of_medians(first, second):
     return float(np.median(ratios)), float(low), float(high)
 
 
-def _contender(timed, samples, medians):
-    return Contender(**timed.facts, scan_implementation=timed.scan, samples_ms=samples, **timing.percentiles(medians))
+def _contender(timed, samples_ms):
+    times = timing.percentiles(timing.medians(samples_ms))
+    return Contender(**timed.facts, scan_implementation=timed.scan, samples_ms=samples_ms, **times)

@@ -16,13 +16,11 @@ logarithms between the two points that enclose it.
 import functools
 import itertools
 import math
-import time
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import create_model, entry
 from liftbench.bench.measure import timing
 from liftbench.bench.measure.calls import Timed, macs_per_clip
@@ -43,7 +41,6 @@ LAST = 3
 LONGEST_CALL_S, QUICK_CALL_S = 30.0, 0.5
 ROUNDS = (3, 7)  # at least and at most
 ROUND_S = {False: 0.2, True: 0.02}  # quick or not
-_MEMORY_SHARE = 0.7  # of what is free, that a call may be expected to take
 
 
 class _Place(NamedTuple):
@@ -64,31 +61,34 @@ def places(quick=False):
     yield from (_Place("depth", depth, DEPTH_FRAMES, 1, depth) for depth in DEPTHS[::step])
 
 
-def measure(device="cpu", longest_call_s=None, quick=False, progress=None):
-    """Measure all models of SIZES on all axes -> ScalingRecord.
+def measure(
+    device: str | torch.device = "cpu",
+    longest_call_s: float | None = None,
+    quick: bool = False,
+    progress: timing.Progress | None = None,
+) -> ScalingRecord:
+    """Measure all models of SIZES on all axes.
 
     longest_call_s: models are given up where one call would take longer (default 30; 0.5 if quick). quick: fewer
-    places, fewer and shorter rounds. progress(text, done, of) is called before every point.
+    places, fewer and shorter rounds. progress is called before every place.
 
     Raises InputError for a time that is not positive and as `bench.measure.speed.measure` does;
     `kernels.ScanUnavailable` for a scan that fails the parity check.
     """
     longest_call_s = (QUICK_CALL_S if quick else LONGEST_CALL_S) if longest_call_s is None else longest_call_s
-    if not longest_call_s > 0:
-        raise InputError(f"The longest call must take more than 0 seconds, not {longest_call_s:g}.")
-    device = timing.usable_device(device)
-    timing.refuse_sleeping_threads(device)
+    timing.check_seconds(longest_call_s, "the longest call")
+    device = timing.ready_device(device)
     checked = {name: Timed(name, BATCH_FRAMES, device) for name in SIZES}
-    run = _Run(device, longest_call_s, quick)
+    contest = _contest(device, longest_call_s, quick)
     points, todo = [], list(places(quick))
     for i, place in enumerate(todo):
         if progress:
             progress(f"{place.axis} {place.x:,}", i, len(todo))
-        points += run.measure(place)
+        points += _measure(contest, place)
     return ScalingRecord(
-        **environment.stamp(device, next(filter(None, (one.scan for one in checked.values())))),
+        **environment.stamp(device, next(filter(None, (one.scan for one in checked.values())), None)),
         device=device.type,
-        clock=run.meter.clock,
+        clock=contest.meter.clock,
         quick=quick,
         longest_call_s=longest_call_s,
         parameters={name: sum(one.numel() for one in create_model(name).parameters()) for name in SIZES},
@@ -97,80 +97,23 @@ def measure(device="cpu", longest_call_s=None, quick=False, progress=None):
     )
 
 
-class _Run:
-    """Device, limits, and what every model took so far."""
-
-    def __init__(self, device, longest_call_s, quick):
-        self.device, self.longest_call_s, self.quick = device, longest_call_s, quick
-        self.meter = timing.meter(device)
-        self.taken = {}  # (axis, model): [(x, seconds, MiB)]
-
-    def measure(self, place):
-        """The ScalingPoints of all models at one place."""
-        calls, missing, mib = {}, {}, {}
-        for name in SIZES:
-            if reason := self._too_much(place, name):
-                missing[name] = reason
-                continue
-            try:
-                call = _forward(name, place, self.device)
-                call()
-                began = time.perf_counter()
-                mib[name] = self.meter.peak_mib(call)
-                self.meter.synchronize()
-                calls[name] = call, time.perf_counter() - began
-            except (RuntimeError, MemoryError) as error:
-                missing[name] = f"it failed with {timing.in_short(error)}"
-        share = timing.Share()
-        samples = timing.in_turn(calls, self._rounds(calls), ROUND_S[self.quick], self.meter)
-        share = share.so_far()
-        points = []
-        for name in SIZES:
-            rows, times = samples.get(name, []), {}
-            if rows:
-                medians = [float(np.median(row)) for row in rows]
-                self.taken.setdefault((place.axis, name), []).append((place.x, np.median(medians) / 1e3, mib[name]))
-                if reason := timing.why_refused(self.device, share, medians):
-                    missing[name] = f"too busy: {reason}"
-                else:
-                    times = timing.percentiles(medians)
-            points.append(
-                ScalingPoint(
-                    axis=place.axis, model=name, frames=place.frames, batch=place.batch,
-                    depth=place.depth or _registered_depth(name),
-                    macs=place.batch * _macs(name, place.frames, place.depth),
-                    samples_ms=rows, missing=missing.get(name), **times,
-                )
-            )  # fmt: skip
-        return points
-
-    def _rounds(self, calls):
-        """How many, if one takes as long as all calls together."""
-        seconds = sum(seconds for _, seconds in calls.values())
-        return ROUNDS[0] if self.quick else min(max(int(2 * self.longest_call_s / seconds), ROUNDS[0]), ROUNDS[1])
-
-    def _too_much(self, place, name):
-        """Why a model is not called at a place, or None."""
-        taken = self.taken.get((place.axis, name))
-        if not taken:
-            return None
-        seconds = _next([(x, s) for x, s, _ in taken], place.x)
-        if seconds > self.longest_call_s:
-            return f"too slow: a call would take about {seconds:.2g} s, {self.longest_call_s:g} s are allowed"
-        if all(mib for *_, mib in taken[-2:]):
-            mib, free = _next([(x, mib) for x, _, mib in taken], place.x), self.meter.free_mib()
-            if mib > _MEMORY_SHARE * free:
-                return f"too large: a call would take about {mib / 1024:.2g} GiB, {free / 1024:.2g} GiB are free"
-        return None
+def _contest(device, longest_call_s, quick):
+    rounds = (ROUNDS[0], ROUNDS[0]) if quick else ROUNDS
+    return timing.Contest(device, longest_call_s, rounds, ROUND_S[quick])
 
 
-def _next(points, x):
-    """What comes at x, from the last two points; an exponent between 1 and 2, or 1 from a single point."""
-    (last_x, last), growth = points[-1], 1.0
-    if len(points) > 1:
-        before_x, before = points[-2]
-        growth = min(max(math.log(last / before) / math.log(last_x / before_x), 1.0), 2.0)
-    return last * (x / last_x) ** growth
+def _measure(contest, place):
+    """The ScalingPoints of all models at one place."""
+    makers = {name: functools.partial(_forward, name, place, contest.device) for name in SIZES}
+    outcomes, _ = contest.meet(makers, timing.Size(place.x, place.x), (place.axis,))
+    return [
+        ScalingPoint(
+            axis=place.axis, model=name, frames=place.frames, batch=place.batch,
+            depth=place.depth or _registered_depth(name), macs=place.batch * _macs(name, place.frames, place.depth),
+            **outcome.fields,
+        )
+        for name, outcome in outcomes.items()
+    ]  # fmt: skip
 
 
 @functools.cache
@@ -191,7 +134,9 @@ def _registered_depth(name):
 def _forward(name, place, device):
     model = create_model(name, frames=place.frames, **_numbers(name, place.depth)).to(device).eval()
     clips = (torch.rand(place.batch, place.frames, 17, entry(name).channels) * 2 - 1).to(device)
-    return torch.inference_mode()(lambda: model(clips))
+    call = torch.inference_mode()(lambda: model(clips))
+    call()  # warms up
+    return call
 
 
 def series(record, axis, value):

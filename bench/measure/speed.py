@@ -10,46 +10,40 @@ matrix product in the same precision. A forward pass counts two operations for e
 contractions and scans; what share of the product's rate they reach at the best batch is the record's product_share.
 """
 
-import math
 import time
 
 import torch
 
-from liftbench.baselines.errors import InputError
-from liftbench.bench.measure import timing
+from liftbench.bench.measure import meters, timing
 from liftbench.bench.measure.calls import FORWARD, Timed, macs_per_clip
 from liftbench.bench.records import Ceilings, SpeedRecord, TimedData, Timing, environment
 
-BATCHES = tuple(2**k for k in range(11))
+BATCHES = tuple(2**k for k in range(11))  # of the sweep, which ends where time, memory or gain run out
 _SAMPLES = (3, 200)  # a batch size gets at least and at most so many
 _WORTHWHILE = 1.03  # one of three larger batches must raise the throughput by this factor, or the sweep ends
-_MEMORY_SHARE = 0.5  # of what is free, that a batch may be expected to take
 
 
-def measure(name, frames=None, device="cpu", seconds=10.0, batches=BATCHES, progress=None, **settings):
-    """Time a registered model on clips of `frames` frames (default: as published) -> SpeedRecord.
+def measure(
+    name: str, frames: int | None = None, device: str | torch.device = "cpu", seconds: float = 10.0, **settings
+) -> SpeedRecord:
+    """Time a model on clips of `frames` frames (default: as published).
 
-    seconds: what to aim at in all, half of it for the latency; a slow model takes as long as its fewest samples need.
-    batches: sizes of the sweep, rising from 1; it ends where throughput stops growing, or time or memory run out.
-    progress(text) is called before every batch size. settings: those of `bench.measure.calls.Timed`.
+    name: a registered model, or `path/to/file.py:build`. seconds: what to aim at in all, half of it for the latency; a
+    slow model takes as long as its fewest samples need. settings: those of `bench.measure.calls.Timed`.
 
     Raises InputError and `kernels.ScanUnavailable` as `Timed` does, InputError for an unusable device and for idle
     threads that sleep, and `timing.TooBusy` for times that are not to be used.
     """
-    if not 0 < seconds < math.inf:
-        raise InputError(f"Each model must take more than 0 seconds, not {seconds:g}.")
-    device = timing.usable_device(device)
-    timing.refuse_sleeping_threads(device)
+    timing.check_seconds(seconds, "each model")
+    device = timing.ready_device(device)
     timed = Timed(name, frames, device, **settings)
-    meter, share = timing.meter(device), timing.Share()
+    meter, share = meters.meter(device), timing.Share()
 
     def sample(batch, budget_s):
-        if progress:
-            progress(f"{name}: batch {batch}")
         return _time(timed.on(batch), batch, budget_s, meter)
 
     latency = sample(1, seconds / 2)
-    sweep, ended_by = _sweep(sample, latency, batches, seconds / 2, meter)
+    sweep, ended_by = _sweep(sample, latency, seconds / 2, meter)
     best, share = max(sweep, key=_clips_per_s), share.so_far()
     if reason := timing.why_refused(device, share, latency.samples_ms, best.samples_ms):
         raise timing.TooBusy(f"The speed of {name} is not reported, the machine was too busy: {reason}.")
@@ -78,7 +72,7 @@ def _data(dataset):
 
 
 def _ceilings(timed, best):
-    ceilings = timing.ceilings(timed.device, getattr(torch, timed.dtype))
+    ceilings = meters.ceilings(timed.device, getattr(torch, timed.dtype))
     if timed.call != FORWARD or timed.dataset:
         return Ceilings(**ceilings)
     macs = macs_per_clip(timed.model, torch.zeros(1, timed.frames, 17, timed.registered.channels))
@@ -98,17 +92,17 @@ def _time(call, batch, budget_s, meter):
     return Timing(batch=batch, samples_ms=samples, **timing.percentiles(samples), peak_memory_mib=peak)
 
 
-def _sweep(sample, latency, batches, budget_s, meter):
+def _sweep(sample, latency, budget_s, meter):
     """Timings of growing batches, the latency's first, and why it ended there."""
     sweep = [latency]
-    for batch in batches[1:]:
+    for batch in BATCHES[1:]:
         last = sweep[-1]
         growth = batch / last.batch
         call_s = last.median_ms / 1e3 * growth
         remaining = budget_s - sum(sum(one.samples_ms) + 2 * one.median_ms for one in sweep[1:]) / 1e3
         if call_s * (_SAMPLES[0] + 2) > remaining:
             return sweep, "time limit"
-        if last.peak_memory_mib is not None and last.peak_memory_mib * growth > meter.free_mib() * _MEMORY_SHARE:
+        if last.peak_memory_mib is not None and last.peak_memory_mib * growth > meter.free_mib() * timing.MEMORY_SHARE:
             return sweep, "memory limit"
         try:
             sweep.append(sample(batch, remaining / 4))

@@ -1,36 +1,59 @@
-"""What every timing shares: the clock and memory meter of a device, a machine's ceilings, and when it is too busy."""
+"""The engine of all timings: rounds in which calls take turns, limits on time and memory, percentiles, refusals.
 
-import ctypes
-import functools
+Turns: in each round every call runs for about a set time, at least once, after an unrecorded call where it is short;
+every second round goes backwards. All samples are kept. Percentiles are those of the rounds' medians.
+
+Limits: a call is given up where its earlier, smaller calls say that it would take too long or too much memory.
+
+Refusals: times are not used, and the reason is said, where they spread too far or where other processes had a share of
+the processors. On a CPU, PyTorch's idle threads must spin, as they do unless told otherwise: asleep they slow thousands
+of small operators down, but not those in C++, so that every ratio would flatter the latter.
+"""
+
+import math
 import os
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from liftbench.baselines.errors import InputError
+from liftbench.bench.measure import meters
 
 SPREAD = 0.5  # (p80 - p20) / median, above which times are refused
 OTHERS_SHARE = 0.1  # of the processors taken by other processes, above which times on a CPU are refused
+MEMORY_SHARE = 0.5  # of what is free, that a call may be expected to take
 SLEEPING = (
     "PyTorch's idle threads sleep in this process, which slows small operators down up to threefold, but not those in "
-    "C++, so ratios would mislead; run again with GOMP_SPINCOUNT=300000, libgomp's own default, in the environment."
+    "C++, so ratios would mislead. Run again with GOMP_SPINCOUNT=300000, libgomp's own default, in the environment."
 )
+
+Call = Callable[[], object]
+Progress = Callable[[str, int, int], None]  # (what is measured, how many are done, of how many)
 
 
 class TooBusy(RuntimeError):
     """Times are not reported because the machine was too busy; the message says how that shows."""
 
 
-def refuse_sleeping_threads(device):
-    """Raises InputError on a CPU where PyTorch's idle threads sleep."""
+def check_seconds(seconds: float, what: str) -> None:
+    """Raise InputError for a time that is not positive and finite; what: what it is the time of."""
+    if not 0 < seconds < math.inf:
+        raise InputError(f"Cannot measure with {seconds:g} seconds: {what} must take more than 0 seconds.")
+
+
+def ready_device(device: str | torch.device) -> torch.device:
+    """The device to measure on. Raises InputError where it is not usable and where PyTorch's idle threads sleep."""
+    device = meters.usable_device(device)
     if device.type == "cpu" and torch.get_num_threads() > 1 and not idle_threads_spin():
         raise InputError(SLEEPING)
+    return device
 
 
-def idle_threads_spin():
+def idle_threads_spin() -> bool:
     """Whether threads go on using the processor after a parallel operator, while this one sleeps."""
     burnt_s, x = [], torch.ones(2**20)
     for _ in range(9):
@@ -47,7 +70,7 @@ class Share:
     def __init__(self):
         self.others_s, self.began = self._others_s(), time.perf_counter()
 
-    def so_far(self):
+    def so_far(self) -> float | None:
         """None where the system does not say."""
         if self.others_s is None:
             return None
@@ -67,7 +90,7 @@ class Share:
         return ticks / os.sysconf("SC_CLK_TCK") - time.process_time() - children_s
 
 
-def why_refused(device, share, *samples):
+def why_refused(device: torch.device, share: float | None, *samples: Sequence[float]) -> str | None:
     """Why times are not to be used, or None. share: what `Share` said; samples: lists of times, each of one call."""
     if device.type == "cpu" and share is not None and share > OTHERS_SHARE:
         return f"other processes took {share:.0%} of the processors"
@@ -75,156 +98,166 @@ def why_refused(device, share, *samples):
     return f"p80 - p20 is {worst:.0%} of the median" if worst > SPREAD else None
 
 
-def spread(samples):
+def spread(samples: Sequence[float]) -> float:
     """(p80 - p20) / median."""
     p20, median, p80 = np.percentile(samples, [20, 50, 80])
     return (p80 - p20) / median
 
 
-def percentiles(samples_ms):
+def percentiles(samples_ms: Sequence[float]) -> dict[str, float]:
     """The fields p20_ms, median_ms and p80_ms of a record."""
     return dict(zip(("p20_ms", "median_ms", "p80_ms"), np.percentile(samples_ms, [20, 50, 80]).tolist()))
 
 
-def in_turn(calls, rounds, round_s, meter, progress=None):
-    """{name: [[ms] a round]} of calls that take turns: in each round every one runs for about round_s seconds, at least
-    once, after an unrecorded call where calls are short; every second round goes backwards.
+def medians(rounds_ms: Iterable[Sequence[float]]) -> list[float]:
+    """The median of each round."""
+    return [float(np.median(row)) for row in rounds_ms]
 
-    calls: {name: (call, seconds that it takes)}. progress(done, of) is called after every round.
+
+def ratio(rounds_ms: Iterable[Sequence[float]], others_ms: Iterable[Sequence[float]]) -> float:
+    """Median over the rounds of one call's time over another's, so that a machine that drifts cancels out."""
+    return float(np.median(np.divide(medians(rounds_ms), medians(others_ms))))
+
+
+def in_turn(
+    calls: Mapping[Any, tuple[Call, float]], rounds: int, round_s: float, meter, most_calls: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[Any, list[list[float]]]:  # fmt: skip
+    """Time calls that take turns -> {name: its rounds, each a list of ms}.
+
+    calls: {name: (call, seconds that it takes)}. round_s: how long each runs in a round. most_calls: of one name in a
+    round. progress(done, of) is called after every round.
     """
     samples = {name: [] for name in calls}
     for number in range(rounds):
         for name in list(calls)[:: -1 if number % 2 else 1]:
             call, seconds = calls[name]
-            repeats = max(int(round_s / seconds), 1)
+            repeats = max(int(round_s / max(seconds, 1e-9)), 1)
+            repeats = repeats if most_calls is None else min(repeats, most_calls)
             if repeats > 1:
                 call()  # the turns of the others left the caches cold
-            samples[name].append([round(s * 1e3, 5) for s in times(call, repeats, meter)])
+            samples[name].append([round(s * 1e3, 5) for s in meters.times(call, repeats, meter)])
         if progress:
             progress(number + 1, rounds)
     return samples
 
 
-def times(call, calls, meter):
-    """Seconds of each of some calls."""
-    return [meter.seconds(call) for _ in range(calls)]
+class Size(NamedTuple):
+    """How much a call does, and along which length its time may grow faster than that."""
+
+    work: int
+    length: int
 
 
-def bandwidth_gb_per_s(meter, device):
-    """Bytes read and written a second, of a copy of 256 MiB."""
-    source = torch.ones(2**26, device=device)
-    target = torch.zeros_like(source)
-    return 2 * 2**28 / min(times(lambda: target.copy_(source), 10, meter)) / 1e9
+class _Taken(NamedTuple):
+    """What one call took."""
+
+    size: Size
+    seconds: float
+    mib: float | None
 
 
-def product_gflop_per_s(meter, device, size=2048, dtype=torch.float32):
-    """Operations a second of a matrix product, as torch.mm or as a channels-last 1 x 1 convolution: other libraries."""
-    left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
-    image = left.view(1, 64, -1, size).permute(0, 3, 1, 2)  # channels last
-    products = lambda: torch.mm(left, right), lambda: F.conv2d(image, right[:, :, None, None])  # noqa: E731
-    with torch.inference_mode():
-        return 2 * size**3 / min(min(times(product, 20, meter)) for product in products) / 1e9
+class Outcome(NamedTuple):
+    """One contender at one place. `missing` says why there are no times, or why its samples are not to be used."""
+
+    rounds_ms: list[list[float]] = []
+    peak_mib: float | None = None
+    missing: str | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a record that follow from it."""
+        times = {} if self.missing else percentiles(medians(self.rounds_ms))
+        return {"samples_ms": self.rounds_ms, "missing": self.missing} | times
 
 
-@functools.cache
-def ceilings(device, dtype=torch.float32):
-    """{bandwidth_gb_per_s, product_gflop_per_s} of a device, measured once in a process."""
-    clock = meter(device)
-    return {
-        "bandwidth_gb_per_s": bandwidth_gb_per_s(clock, device),
-        "product_gflop_per_s": product_gflop_per_s(clock, device, dtype=dtype),
-    }
+class Contest:
+    """Contenders that meet at one place after another, from small to large, within limits.
+
+    longest_call_s: a contender is given up where one call would take longer. rounds: the fewest and the most; round_s
+    and most_calls as in `in_turn`.
+    """
+
+    def __init__(
+        self, device: torch.device, longest_call_s: float, rounds: tuple[int, int], round_s: float,
+        most_calls: int | None = None,
+    ):  # fmt: skip
+        self.device, self.longest_call_s, self.rounds = device, longest_call_s, rounds
+        self.round_s, self.most_calls = round_s, most_calls
+        self.meter = meters.meter(device)
+        self.taken = {}  # (*series, contender): [_Taken]
+
+    def meet(
+        self, makers: Mapping[str, Callable[[], Call]], size: Size, series: tuple = ()
+    ) -> tuple[dict[str, Outcome], float | None]:
+        """Time all contenders at one place -> ({name: Outcome}, the share that other processes took).
+
+        makers: {name: function that makes the call}, so that making it may fail too. series: which places continue each
+        other.
+        """
+        calls, peaks, missing = {}, {}, {}
+        for name, make in makers.items():
+            if reason := self.too_much((*series, name), size):
+                missing[name] = reason
+                continue
+            try:
+                call = make()
+                seconds, peaks[name] = self._first_call(call)
+                calls[name] = call, seconds
+            except (RuntimeError, MemoryError) as error:
+                missing[name] = f"it failed with {in_short(error)}"
+        share = Share()
+        samples = in_turn(calls, self._rounds(calls), self.round_s, self.meter, self.most_calls)
+        share = share.so_far()
+        for name, rounds_ms in samples.items():
+            seconds = float(np.median(medians(rounds_ms))) / 1e3
+            self.taken.setdefault((*series, name), []).append(_Taken(size, seconds, peaks[name]))
+            if reason := why_refused(self.device, share, medians(rounds_ms)):
+                missing[name] = f"too busy: {reason}"
+        return {name: Outcome(samples.get(name, []), peaks.get(name), missing.get(name)) for name in makers}, share
+
+    def too_much(self, key: tuple, size: Size) -> str | None:
+        """Why a call is not made, or None. Time and memory are taken to grow as they did between earlier sizes."""
+        taken = self.taken.get(key)
+        if not taken:
+            return None
+        seconds = _expected([(one.size, one.seconds) for one in taken], size)
+        if seconds > self.longest_call_s:
+            return f"too slow: a call would take about {seconds:.2g} s, {self.longest_call_s:g} s are allowed"
+        if taken[-1].mib:
+            mib = _expected([(one.size, one.mib) for one in taken if one.mib], size)
+            free = self.meter.free_mib()
+            if mib > MEMORY_SHARE * free:
+                return f"too large: a call would take about {mib / 1024:.2g} GiB, {free / 1024:.2g} GiB are free"
+        return None
+
+    def _first_call(self, call):
+        """(seconds, rise of the peak of memory in MiB or None)."""
+        held = self.meter.held_mib()
+        self.meter.synchronize()
+        began = time.perf_counter()
+        peak = self.meter.peak_mib(call)
+        self.meter.synchronize()
+        return time.perf_counter() - began, None if peak is None else max(peak - held, 0.0)
+
+    def _rounds(self, calls):
+        """How many, if one takes as long as all calls together."""
+        fewest, most = self.rounds
+        seconds = max(sum(seconds for _, seconds in calls.values()), 1e-9)
+        return min(max(int(2 * self.longest_call_s / seconds), fewest), most)
 
 
-def in_short(error):
+def _expected(points, size):
+    """What a larger size takes: in proportion to the work, times a power between 0 and 1 of the length, which is the
+    one found between the last point and the last shorter one."""
+    (last, value), growth = points[-1], 0.0
+    if shorter := next(((one, v) for one, v in reversed(points) if one.length < last.length), None):
+        before, value_before = shorter
+        faster = (value / last.work) / (value_before / before.work)
+        growth = min(max(math.log(faster) / math.log(last.length / before.length), 0.0), 1.0)
+    return value * (size.work / last.work) * (size.length / last.length) ** growth
+
+
+def in_short(error: BaseException) -> str:
     """An exception in one short line."""
     return f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-
-
-def usable_device(device):
-    """The torch.device of "cpu" or "cuda"; raises InputError for others and for a GPU that is not there."""
-    if str(device).partition(":")[0] not in ("cpu", "cuda"):
-        raise InputError(f"Speed is measured on cpu or cuda, not on {device}.")
-    device = torch.device(device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("There is no usable CUDA device; measure with the device cpu.")
-    return device
-
-
-def meter(device):
-    """The meter of a device: it times a call, synchronises, and tells the peak memory of a call and the free memory in
-    MiB; `method` says how it measures memory, or why it cannot."""
-    if device.type == "cuda":
-        return _CudaMeter(device)
-    try:
-        _ResidentMeter().peak_mib(lambda: None)
-    except (OSError, AttributeError) as error:
-        return _NoMeter(error)
-    return _ResidentMeter()
-
-
-class _CudaMeter:
-    method = "torch.cuda.max_memory_allocated of a warm call, weights included"
-    clock = "CUDA events"
-
-    def __init__(self, device):
-        self.device = device
-
-    def synchronize(self):
-        torch.cuda.synchronize(self.device)
-
-    def seconds(self, call):
-        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        self.synchronize()
-        began.record()
-        call()
-        ended.record()
-        self.synchronize()
-        return began.elapsed_time(ended) / 1e3
-
-    def peak_mib(self, call):
-        torch.cuda.reset_peak_memory_stats(self.device)
-        call()
-        return torch.cuda.max_memory_allocated(self.device) / 2**20
-
-    def free_mib(self):
-        return torch.cuda.mem_get_info(self.device)[0] / 2**20
-
-
-class _CpuMeter:
-    clock = "perf_counter"
-
-    def synchronize(self):
-        """A CPU call is over when it returns."""
-
-    def seconds(self, call):
-        began = time.perf_counter()
-        call()
-        return time.perf_counter() - began
-
-
-class _NoMeter(_CpuMeter):
-    def __init__(self, error):
-        self.method = f"not measured: the peak of resident memory cannot be reset here ({error!r})"
-
-    def peak_mib(self, call):
-        call()
-
-
-class _ResidentMeter(_CpuMeter):
-    method = "rise of the peak of resident memory (VmHWM of Linux) in a warm call, weights not included"
-
-    def peak_mib(self, call):
-        ctypes.CDLL(None).malloc_trim(0)  # give freed memory back to the system, so that using it again shows
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from the present value
-        before = _kib("/proc/self/status", "VmHWM")
-        call()
-        return (_kib("/proc/self/status", "VmHWM") - before) / 1024
-
-    def free_mib(self):
-        return _kib("/proc/meminfo", "MemAvailable") / 1024
-
-
-def _kib(file, key):
-    lines = Path(file).read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))

@@ -19,7 +19,9 @@ from matplotlib.patheffects import withStroke
 
 from liftbench.baselines.skeleton import JOINTS
 from liftbench.bench.measure import scaling as scalings
-from liftbench.bench.measure.scan import BY_LENGTH, CALLS, FUSED, STATES, by_length, ceiling
+from liftbench.bench.measure.scan.cases import BY_LENGTH, STATES
+from liftbench.bench.measure.scan.contenders import CALLS, FUSED
+from liftbench.bench.measure.scan.readings import by_length, ceiling
 from liftbench.bench.report import labels
 from liftbench.bench.report.results import PUBLISHED_DATA
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from liftbench.bench.measure import scaling as scalings
-from liftbench.bench.measure.scan import ceiling, ratio_to_best_public
+from liftbench.bench.measure.scan.readings import ceiling, ratio_to_best_public
 from liftbench.bench.report.latex import latex
 from liftbench.bench.report.results import PUBLISHED_DATA, Missing, protocol_of
 

@@ -27,7 +27,7 @@ class Slow(MLP):
 
 @pytest.fixture
 def slow(monkeypatch):
-    monkeypatch.setitem(MODELS, "slow", dataclasses.replace(MODELS["mlp"], build=Slow))
+    monkeypatch.setitem(MODELS, "slow", dataclasses.replace(MODELS["mlp"], builder=Slow))
 
 
 def test_a_slow_model_is_caught(slow, tmp_path):

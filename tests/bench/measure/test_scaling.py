@@ -46,7 +46,8 @@ def test_what_would_take_too_long_is_given_up_but_counted():
 def test_times_of_a_busy_machine_are_refused(monkeypatch):
     monkeypatch.setattr(timing, "OTHERS_SHARE", 0.1)
     monkeypatch.setattr(timing.Share, "so_far", lambda self: 0.5)
-    points = scaling._Run(torch.device("cpu"), 60.0, True).measure(scaling._Place("frames", 3, 3, 1, None))
+    contest = scaling._contest(torch.device("cpu"), 60.0, quick=True)
+    points = scaling._measure(contest, scaling._Place("frames", 3, 3, 1, None))
     assert all(point.missing == "too busy: other processes took 50% of the processors" for point in points)
     assert all(point.median_ms is None and point.samples_ms for point in points)
 
@@ -66,12 +67,6 @@ def test_the_crossover_is_where_both_are_equal():
     assert scaling.crossover([], quadratic) is None
 
 
-def test_extrapolation_follows_the_last_two_points():
-    assert scaling._next([(10, 1.0)], 30) == pytest.approx(3)
-    assert scaling._next([(10, 1.0), (100, 100.0)], 1000) == pytest.approx(10_000)
-    assert scaling._next([(10, 1.0), (100, 1.0)], 1000) == pytest.approx(10)  # overheads do not last
-
-
 def test_a_longest_call_must_be_positive():
-    with pytest.raises(InputError, match="must take more than 0 seconds, not 0"):
+    with pytest.raises(InputError, match="with 0 seconds: the longest call must take more than 0"):
         scaling.measure(longest_call_s=0)

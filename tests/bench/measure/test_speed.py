@@ -5,17 +5,18 @@ import torch
 from liftbench import kernels
 from liftbench.baselines.errors import InputError
 from liftbench.bench import records
-from liftbench.bench.measure import calls, speed, timing
+from liftbench.bench.measure import calls, meters, speed, timing
 
 
 @pytest.fixture(autouse=True)
 def known_ceilings(one_thread, any_machine, monkeypatch):
     ceilings = {"bandwidth_gb_per_s": 40.0, "product_gflop_per_s": 100.0}
-    monkeypatch.setattr(timing, "ceilings", lambda device, dtype: ceilings)
+    monkeypatch.setattr(meters, "ceilings", lambda device, dtype: ceilings)
+    monkeypatch.setattr(speed, "BATCHES", (1, 2, 4))
 
 
 def measure(name, frames=9, **settings):
-    return speed.measure(name, **{"frames": frames, "seconds": 0.4, "batches": (1, 2, 4)} | settings)
+    return speed.measure(name, **{"frames": frames, "seconds": 0.4} | settings)
 
 
 def check(one):
@@ -25,13 +26,11 @@ def check(one):
 
 
 def test_a_record_says_what_was_timed_and_survives_the_round_trip(tmp_path):
-    said = []
-    record = measure("lstm", progress=said.append, hidden_dim=32)
+    record = measure("lstm", hidden_dim=32)
     assert (record.model, record.frames, record.numbers, record.device) == ("lstm", 9, {"hidden_dim": 32}, "cpu")
     assert record.environment.scan_implementation is None
     assert record.environment.threads == 1
     assert [one.batch for one in record.sweep] == [1, 2, 4][: len(record.sweep)]
-    assert said == [f"lstm: batch {one.batch}" for one in record.sweep]
     assert record.sweep[0] == record.latency
     for one in record.sweep:
         check(one)
@@ -65,7 +64,7 @@ def test_a_scan_that_is_wrong_is_not_timed(monkeypatch):
 
 def test_one_input_shape_is_timed_warm():
     called = []
-    found = speed._time(lambda: called.append(1), 2, 0.0, timing._NoMeter(OSError()))
+    found = speed._time(lambda: called.append(1), 2, 0.0, meters._NoMeter(OSError()))
     assert len(found.samples_ms) == 3
     assert len(called) == 5  # two warm-ups
     assert found.peak_memory_mib is None
@@ -145,25 +144,6 @@ def test_settings_that_do_not_go_together_are_input_errors(synthetic_dataset):
         measure("mlp", dtype="bfloat16", dataset=synthetic_dataset)
 
 
-STEADY, WILD = [1.0, 1.1, 1.2], [1.0, 2.0, 9.0]
-
-
-@pytest.mark.parametrize(
-    "device, share, samples, reason",
-    [
-        ("cpu", 0.05, [STEADY, STEADY], None),
-        ("cpu", None, [STEADY], None),
-        ("cpu", 0.3, [STEADY], "other processes took 30% of the processors"),
-        ("cuda", 0.3, [STEADY], None),
-        ("cpu", 0.0, [STEADY, WILD], "p80 - p20 is 240% of the median"),
-    ],
-)
-def test_times_of_a_busy_machine_are_refused(monkeypatch, device, share, samples, reason):
-    monkeypatch.setattr(timing, "OTHERS_SHARE", 0.1)
-    monkeypatch.setattr(timing, "SPREAD", 0.5)
-    assert timing.why_refused(torch.device(device), share, *samples) == reason
-
-
 def test_nothing_is_reported_where_the_machine_was_too_busy(monkeypatch):
     monkeypatch.setattr(timing, "OTHERS_SHARE", 0.1)
     monkeypatch.setattr(timing.Share, "so_far", lambda self: 0.5)
@@ -178,15 +158,7 @@ def test_sleeping_threads_are_refused(monkeypatch):
         measure("mlp")
 
 
-def test_contenders_take_turns_and_change_ends():
-    turns, quick = [], timing._NoMeter(OSError())
-    two = {name: (lambda name=name: turns.append(name), 1.0) for name in "ab"}
-    samples = timing.in_turn(two, 3, 0.1, quick)
-    assert "".join(turns) == "abbaab"
-    assert [[len(row) for row in rows] for rows in samples.values()] == [[1, 1, 1], [1, 1, 1]]
-
-
-def sweep(medians_ms, batches=(1, 2, 4, 8, 16), seconds=1e6, peak_mib=1.0, free_mib=1e6):
+def sweep(medians_ms, seconds=1e6, peak_mib=1.0, free_mib=1e6):
     """The batches that a sweep tries, and why it ends, if their median times are these."""
 
     class Meter:
@@ -194,16 +166,17 @@ def sweep(medians_ms, batches=(1, 2, 4, 8, 16), seconds=1e6, peak_mib=1.0, free_
             return free_mib
 
     def sample(batch, budget_s):
-        ms = medians_ms[batches.index(batch)]
+        ms = medians_ms[speed.BATCHES.index(batch)]
         return records.Timing(
             batch=batch, samples_ms=[ms], p20_ms=ms, median_ms=ms, p80_ms=ms, peak_memory_mib=batch * peak_mib
         )
 
-    timings, ended_by = speed._sweep(sample, sample(1, 0), batches, seconds, Meter())
+    timings, ended_by = speed._sweep(sample, sample(1, 0), seconds, Meter())
     return [one.batch for one in timings], ended_by
 
 
-def test_the_sweep_ends_where_it_should():
+def test_the_sweep_ends_where_it_should(monkeypatch):
+    monkeypatch.setattr(speed, "BATCHES", (1, 2, 4, 8, 16))
     linear = [10.0] * 5
     assert sweep(linear) == ([1, 2, 4, 8, 16], "largest batch")
     assert sweep([10, 20, 40, 80, 160]) == ([1, 2, 4, 8], "no further gain")
@@ -218,33 +191,11 @@ def test_running_out_of_memory_ends_the_sweep():
         raise torch.OutOfMemoryError("out of memory")
 
     latency = records.Timing(batch=1, samples_ms=[1], p20_ms=1, median_ms=1, p80_ms=1, peak_memory_mib=None)
-    assert speed._sweep(sample, latency, (1, 2), 1e6, None) == ([latency], "memory limit")
-
-
-def test_peak_memory_is_that_of_the_call():
-    meter = timing.meter(torch.device("cpu"))
-    if isinstance(meter, timing._NoMeter):
-        pytest.skip(meter.method)
-
-    def forward(mib):
-        return torch.ones(mib, 2**18)
-
-    for mib in (64, 256, 64):
-        assert meter.peak_mib(lambda mib=mib: forward(mib)) == pytest.approx(mib, abs=8)
-
-
-def test_memory_that_cannot_be_measured_is_missing_with_a_reason(monkeypatch):
-    def refused(*arguments):
-        raise PermissionError("refused")
-
-    monkeypatch.setattr(timing.Path, "write_text", refused)
-    meter = timing.meter(torch.device("cpu"))
-    assert meter.peak_mib(lambda: None) is None
-    assert meter.method.startswith("not measured: ") and "refused" in meter.method
+    assert speed._sweep(sample, latency, 1e6, None) == ([latency], "memory limit")
 
 
 def test_devices_that_cannot_be_measured_are_input_errors():
-    with pytest.raises(InputError, match="on cpu or cuda, not on meta"):
+    with pytest.raises(InputError, match="Cannot measure speed on meta. Choose cpu or cuda"):
         measure("mlp", device="meta")
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="no usable CUDA device"):
