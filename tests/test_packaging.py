@@ -105,7 +105,8 @@ def test_another_package_named_kernels_changes_nothing(kind, request, checkout, 
     if kind == "wheel":
         install = [request.getfixturevalue("wheel")]
     else:
-        monkeypatch.setenv("CC", "false")  # without its C++ library, to save the second compilation
+        for compiler in ("CC", "CXX"):  # without its C++ library, to save the second compilation
+            monkeypatch.setenv(compiler, "false")
         install = ["--editable", checkout]
     python, site = environment_with(tmp_path / "venv", *install)
     (site / "kernels").mkdir()
@@ -115,6 +116,23 @@ def test_another_package_named_kernels_changes_nothing(kind, request, checkout, 
     shape, where = run(python, "-c", RUN_A_MODEL, cwd=tmp_path).rsplit(maxsplit=1)
     assert shape == "(1, 9, 17, 3)"
     assert Path(where).is_relative_to(tmp_path if kind == "wheel" else checkout)
+
+
+def test_a_wheel_does_everything_in_an_empty_folder(wheel, tmp_path):
+    python, site = environment_with(tmp_path / "venv", wheel)
+    work = tmp_path / "empty"
+    work.mkdir()
+    for command in (
+        ["data", "synthetic", "--frames", 10000],
+        ["train", "posemamba_toy", "--epochs", 1],
+        ["evaluate", "runs/toy/posemamba_toy"],
+        ["measure", "cost", "mlp", "--frames", 9],
+        ["render"],
+    ):
+        run(python, "-m", "liftbench", *command, cwd=work)
+    assert (work / "results/report.html").is_file() and (work / "runs/toy/posemamba_toy/last.safetensors").is_file()
+    library = run(python, "-c", "from liftbench.kernels import cpu; print(cpu.unusable('cpu'))", cwd=work)
+    assert library.strip() == "None", "the C++ scan is in the wheel"
 
 
 def test_importing_liftbench_imports_no_torch():
