@@ -1,51 +1,28 @@
-"""Selective scan: one interface, several implementations, one visible choice.
+"""Selective scan: one interface, several implementations, one visible choice (`choice.py`).
 
-`implementation="auto"` takes the first usable of IMPLEMENTATIONS for the device; the environment variable
-LIFTBENCH_SCAN, or a name passed in, forces one. A forced one that cannot run is an error, never a fallback.
+The first usable one of IMPLEMENTATIONS runs, or the one that `with kernels.using(NAME):` or the environment variable
+LIFTBENCH_SCAN names. One that is named and cannot run is an error, never replaced.
 """
-
-import os
 
 import torch
 
-from liftbench.kernels import chunked, cpu, gpu, mamba_ssm, reference
-from liftbench.kernels.macs import scan_macs
-from liftbench.kernels.operators import constant_when_traced, has_tangents
+from liftbench.kernels.choice import (
+    IMPLEMENTATIONS,
+    ScanUnavailable,
+    choose,
+    choose_or_take,
+    current,
+    scans,
+    unusable,
+    using,
+)
+from liftbench.kernels.operators import has_tangents, scan_macs
 from liftbench.kernels.orders import LIMB_ORDER, PATTERNS, scan_orders
 
 __all__ = [
-    "IMPLEMENTATIONS", "LIMB_ORDER", "PATTERNS", "ScanUnavailable", "bidirectional_scan",
-    "check_limb_gradient", "choose", "grid_scan", "scan_macs", "scan_orders", "selective_scan", "unusable",
+    "IMPLEMENTATIONS", "LIMB_ORDER", "PATTERNS", "ScanUnavailable", "bidirectional_scan", "check_limb_gradient",
+    "choose", "current", "grid_scan", "scan_macs", "scan_orders", "scans", "selective_scan", "unusable", "using",
 ]  # fmt: skip
-
-# In order of preference; gpu (Triton) first runs a check of its own on the device and says what it found. What comes
-# behind chunked, which runs everywhere, runs only by name.
-IMPLEMENTATIONS = {"cpu": cpu, "gpu": gpu, "chunked": chunked, "mamba_ssm": mamba_ssm, "reference": reference}
-FLOAT64 = ("chunked", "reference")  # the others compute in float32 only
-
-
-class ScanUnavailable(RuntimeError):
-    """The scan implementation asked for cannot run here; the message says why and what to do."""
-
-
-def unusable(name, device_type="cpu", dtype=torch.float32):
-    """Why implementation `name` cannot run on a device type ("cpu", "cuda") and dtype, or None if it can."""
-    if dtype == torch.float64 and name not in FLOAT64:
-        return f"it computes in float32, and the tensors are float64; use {' or '.join(FLOAT64)}"
-    return IMPLEMENTATIONS[name].unusable(device_type)
-
-
-@constant_when_traced  # under torch.compile the choice is made once, when it traces
-def choose(device_type="cpu", implementation="auto", dtype=torch.float32):
-    """The name of the implementation that will run; raises ScanUnavailable if it is unknown or cannot run."""
-    wanted = os.environ.get("LIFTBENCH_SCAN", "auto") if implementation == "auto" else implementation
-    if wanted == "auto":
-        return next(name for name in IMPLEMENTATIONS if unusable(name, device_type, dtype) is None)
-    if wanted not in IMPLEMENTATIONS:
-        raise ScanUnavailable(f"unknown scan implementation {wanted!r}; choose auto or {', '.join(IMPLEMENTATIONS)}")
-    if reason := unusable(wanted, device_type, dtype):
-        raise ScanUnavailable(f"scan implementation {wanted!r} cannot run here: {reason}")
-    return wanted
 
 
 def selective_scan(u, delta, A, B, C, D=None, delta_bias=None, implementation="auto"):
@@ -53,18 +30,17 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None, implementation="a
 
     u, delta: (B, channels, L); A: (channels, N), negative; B, C: (B, groups, N, L), where channel c reads group
     c // (channels / groups); D, delta_bias: (channels,) or None. Returns y: (B, channels, L), in u's dtype, computed
-    in float32 (float64 for float64 inputs), with gradients for every input.
+    in float32 (float64 for float64 inputs), with gradients for every input. implementation: one of IMPLEMENTATIONS,
+    or "auto" for the one that `choose` gives.
 
     Raises ValueError for shapes that do not fit, ScanUnavailable for an implementation that cannot run.
     """
     _check(u, delta, A, B, C, D, delta_bias)
     tensors = u, delta, A, B, C, D, delta_bias
-    return _chosen(implementation, tensors).selective_scan(*tensors)
+    return _chosen(tensors, implementation).selective_scan(*tensors)
 
 
-def grid_scan(
-    x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient="exact", implementation="auto"
-):  # fmt: skip
+def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient="exact"):
     """PoseMamba's scan: K directions over a (T, J) grid, projections and merge included.
 
     x: (B, T, J, channels); x_proj_weight: (K, R + 2N, channels) gives low-rank delta, B and C; dt_weight: (K, channels,
@@ -75,10 +51,10 @@ def grid_scan(
     _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     check_limb_gradient(limb_gradient)
     tensors = x, x_proj_weight, dt_weight, dt_bias, A, D
-    return _chosen(implementation, tensors).grid_scan(*tensors, orders, limb, limb_gradient)
+    return _chosen(tensors).grid_scan(*tensors, orders, limb, limb_gradient)
 
 
-def bidirectional_scan(forward_stream, reversed_stream, implementation="auto"):
+def bidirectional_scan(forward_stream, reversed_stream):
     """The sum of a scan from 0 to L - 1 and of another one from L - 1 to 0, as MDTF's mixer runs them.
 
     Both streams are (u, delta, A, B, C, D, delta_bias) as for `selective_scan`, in their natural order of time and of
@@ -92,13 +68,13 @@ def bidirectional_scan(forward_stream, reversed_stream, implementation="auto"):
             f"both streams must have one shape and device, got u of {tuple(u.shape)} on {u.device} and of "
             f"{tuple(other.shape)} on {other.device}"
         )
-    chosen = _chosen(implementation, [*forward_stream, *reversed_stream])
+    chosen = _chosen([*forward_stream, *reversed_stream])
     return chosen.bidirectional_scan(forward_stream, reversed_stream)
 
 
-def _chosen(implementation, tensors):
+def _chosen(tensors, implementation="auto"):
     """The module that scans these tensors, of which the first decides; raises ScanUnavailable as `choose`."""
-    name = choose(tensors[0].device.type, implementation, tensors[0].dtype)
+    name = choose_or_take(implementation, tensors[0].device.type, tensors[0].dtype)
     if name != "reference" and has_tangents(tensor for tensor in tensors if tensor is not None):
         raise ScanUnavailable(
             f"Cannot differentiate the scan {name!r} in forward mode: it has a backward pass only. Use 'reference'."

@@ -1,66 +1,72 @@
-"""The parts of PoseMamba's block around the scan, as modules on channels-last cells: (B, T, J, C) -> (B, T, J, C').
+"""The modules around the scan of a PoseMamba block, in the place of PyTorch's own: same weights, same results.
 
-Where the scan is `cpu`, they run in its library and in oneDNN, with the same results up to rounding; elsewhere, and in
-training where a part has no gradient of its own, they are the modules as PyTorch runs them.
+Where the scan is `cpu`, they run in its library and in oneDNN, equal up to rounding. Elsewhere, and wherever the
+library does not compute exactly what the module says (another kernel size, a smaller gate, gradients, ...), they run as
+PyTorch has them.
 """
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from liftbench import kernels
+from liftbench.kernels.choice import choose
 from liftbench.kernels.cpu import block as cpu_block
 from liftbench.kernels.operators import has_tangents
 
 
-def linear(layer, x, implementation="auto"):
-    """layer(x) of an `nn.Linear`."""
-    if _on_cpu(x, implementation):
-        return cpu_block.linear(x, layer.weight, layer.bias)
-    return layer(x)
+class Linear(nn.Linear):
+    """x: (..., C) -> (..., C'), `nn.Linear`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if _on_cpu(x):
+            return cpu_block.linear(x, self.weight, self.bias)
+        return super().forward(x)
 
 
-def conv_silu(conv, x, implementation="auto"):
-    """silu(conv(x)) of an `nn.Conv2d` over (T, J)."""
-    if _on_cpu(x, implementation) and _is_depthwise_3x3(conv, x) and _only_forward(x, conv):
-        return cpu_block.conv_silu(x.float(), conv.weight.float(), conv.bias.float()).to(x.dtype)
-    return F.silu(conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+class ConvSilu(nn.Conv2d):
+    """x: (B, T, J, C) -> (B, T', J', C'), silu of an `nn.Conv2d` over (T, J)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if _on_cpu(x) and self._is_in_library(x) and _only_forward(self, x):
+            return cpu_block.conv_silu(x.float(), self.weight.float(), self.bias.float()).to(x.dtype)
+        return F.silu(super().forward(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+
+    def _is_in_library(self, x):
+        """Whether this is a depthwise 3 x 3 convolution that keeps T and J, and x fits."""
+        settings = self.kernel_size, self.stride, self.padding, self.dilation, self.padding_mode
+        channels = self.out_channels, self.groups, x.shape[-1]
+        return (
+            settings == ((3, 3), (1, 1), (1, 1), (1, 1), "zeros")
+            and channels == (self.in_channels,) * 3
+            and self.bias is not None
+            and _is_grid(x)
+        )
 
 
-def norm_gate(norm, x, gate, implementation="auto"):
-    """norm(x) * silu(gate) of an `nn.LayerNorm`."""
-    if _on_cpu(x, implementation) and _is_over_channels(norm, x, gate) and _only_forward(x, norm, gate):
-        x, dtype = x.float(), x.dtype
-        return cpu_block.norm_gate(x, gate.float(), norm.weight.float(), norm.bias.float(), norm.eps).to(dtype)
-    return norm(x) * F.silu(gate)
+class GatedNorm(nn.LayerNorm):
+    """x, gate: (B, T, J, C) -> (B, T, J, C), an `nn.LayerNorm` of x times silu(gate)."""
+
+    def forward(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        if _on_cpu(x) and self._is_in_library(x, gate) and _only_forward(self, x, gate):
+            y = cpu_block.norm_gate(x.float(), gate.float(), self.weight.float(), self.bias.float(), self.eps)
+            return y.to(x.dtype)
+        return super().forward(x) * F.silu(gate)
+
+    def _is_in_library(self, x, gate):
+        """Whether this is a norm over the channels with weight and bias, and the gate has the shape of x."""
+        affine = self.weight is not None and self.bias is not None
+        return affine and self.normalized_shape == (x.shape[-1],) and gate.shape == x.shape and _is_grid(x)
 
 
-def _on_cpu(x, implementation):
-    return kernels.choose(x.device.type, implementation, x.dtype) == "cpu"
+def _on_cpu(x):
+    return choose(x.device.type, x.dtype) == "cpu"
 
 
-def _only_forward(x, module, *others):
+def _only_forward(module, *inputs):
     """Whether nothing is differentiated, and everything is of one dtype or in autocast's hands."""
-    tensors = x, *others, *module.parameters()
-    one_dtype = torch.is_autocast_enabled("cpu") or all(tensor.dtype == x.dtype for tensor in tensors)
+    tensors = *inputs, *module.parameters()
+    one_dtype = torch.is_autocast_enabled("cpu") or all(tensor.dtype == inputs[0].dtype for tensor in tensors)
     return one_dtype and not torch.is_grad_enabled() and not has_tangents(tensors)
-
-
-def _is_depthwise_3x3(conv, x):
-    """Whether the library computes this convolution of x."""
-    settings = conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.padding_mode
-    channels = conv.out_channels, conv.groups, x.shape[-1]
-    return (
-        settings == ((3, 3), (1, 1), (1, 1), (1, 1), "zeros")
-        and channels == (conv.in_channels,) * 3
-        and conv.bias is not None
-        and _is_grid(x)
-    )
-
-
-def _is_over_channels(norm, x, gate):
-    """Whether the library computes this norm of x and its gate."""
-    affine = norm.weight is not None and norm.bias is not None
-    return affine and norm.normalized_shape == (x.shape[-1],) and gate.shape == x.shape and _is_grid(x)
 
 
 def _is_grid(x):

@@ -1,7 +1,7 @@
 """What the scans' operators of torch have in common: gradients, counts of operations, and a mark for tracing.
 
 FlopCounterMode counts two operations for a MAC and sees a fused kernel as one operator; its formula holds what
-is inside: the scan by the rule of `macs`, and the projections that the operator does itself. A backward pass counts
+is inside: the scan by `scan_macs`, and the projections that the operator does itself. A backward pass counts
 twice, as for PyTorch's own products.
 """
 
@@ -11,7 +11,14 @@ import torch
 from torch.autograd.forward_ad import unpack_dual
 from torch.utils.flop_counter import register_flop_formula
 
-from liftbench.kernels.macs import scan_macs
+
+def scan_macs(batch, channels, length, states, skip=True):
+    """Operations of one scan: 9 B L D N, plus B D L for the skip, with D channels of all directions together.
+
+    Source: `flops_selective_scan_fn` of the VMamba and PoseMamba code. The rule counts operations of the associative
+    (parallel) form; a sequential scan needs fewer.
+    """
+    return 9 * batch * length * channels * states + (batch * channels * length if skip else 0)
 
 
 def constant_when_traced(function):

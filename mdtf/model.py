@@ -43,9 +43,10 @@ BONES = (
 class Mixer(nn.Module):
     """Mamba over a sequence and over its reversal, averaged; x: (S, L, C) -> (S, L, C)."""
 
-    def __init__(self, channels, scan_implementation):
+    scans = True
+
+    def __init__(self, channels):
         super().__init__()
-        self.scan_implementation = scan_implementation
         self.in_proj = nn.Linear(channels, 2 * channels, bias=False)
         self.conv1d, self.conv1d_b = (nn.Conv1d(channels, channels, CONV_WIDTH, groups=channels) for _ in range(2))
         rank = math.ceil(channels / 16)
@@ -74,7 +75,6 @@ class Mixer(nn.Module):
                     self.A_log, self.D),
             _stream(x_b, (0, CONV_WIDTH - 1), self.conv1d_b.weight.flip(-1), self.conv1d_b.bias, self.x_proj_b,
                     self.dt_proj_b, self.A_b_log, self.D_b),
-            self.scan_implementation,
         )  # fmt: skip
         return F.linear(y.transpose(1, 2) * F.silu(z) / 2, self.out_proj.weight)
 
@@ -124,8 +124,8 @@ class GraphConvolution(nn.Module):
 class GraphMixer(Mixer):
     """A mixer over the 17 joints whose two streams first pass a graph convolution each."""
 
-    def __init__(self, channels, scan_implementation):
-        super().__init__(channels, scan_implementation)
+    def __init__(self, channels):
+        super().__init__(channels)
         self.norm_gcn, self.norm_gcn_b = (nn.LayerNorm(channels) for _ in range(2))
         self.gcn = GraphConvolution(channels, reversed_joints=False)
         self.gcn_b = GraphConvolution(channels, reversed_joints=True)
@@ -137,12 +137,12 @@ class GraphMixer(Mixer):
 class Block(nn.Module):
     """x + mamba(norm1(x)), then x + mlp(norm2(x)); x: (S, L, C)."""
 
-    def __init__(self, channels, drop_path, scan_implementation):
+    def __init__(self, channels, drop_path):
         super().__init__()
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.mamba = Mixer(channels, scan_implementation)
+        self.mamba = Mixer(channels)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = Mlp(channels, scan_implementation)
+        self.mlp = Mlp(channels)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x):
@@ -153,12 +153,12 @@ class Block(nn.Module):
 class GraphBlock(nn.Module):
     """`Block` with the graph mixer, under the official names; x: (S, 17, C)."""
 
-    def __init__(self, channels, drop_path, scan_implementation):
+    def __init__(self, channels, drop_path):
         super().__init__()
         self.mambanorm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.gcnmamba = GraphMixer(channels, scan_implementation)
+        self.gcnmamba = GraphMixer(channels)
         self.mambanorm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = Mlp(channels, scan_implementation)
+        self.mlp = Mlp(channels)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x):
@@ -185,14 +185,13 @@ class BoneAware(nn.Module):
 
     headline = "accuracy"  # the score by which training chooses the best epoch
 
-    def __init__(self, channels=BONE_AWARE_CHANNELS, depth=BONE_AWARE_DEPTH, scan_implementation="auto"):
+    def __init__(self, channels=BONE_AWARE_CHANNELS, depth=BONE_AWARE_DEPTH):
         super().__init__()
         widths = [channels // 2**i for i in range(depth)]
         rates = torch.linspace(0, DROP_PATH, depth).tolist()
         self.Spatial_patch_to_embedding = nn.Linear(3, channels)
         self.STEblocks, self.TTEblocks = (
-            nn.ModuleList(Block(width, rate, scan_implementation) for width, rate in zip(widths, rates))
-            for _ in range(2)
+            nn.ModuleList(Block(width, rate) for width, rate in zip(widths, rates)) for _ in range(2)
         )
         self.Spatial_norm, self.Temporal_norm = (
             nn.ModuleList(nn.LayerNorm(width, eps=1e-6) for width in widths) for _ in range(2)
@@ -290,7 +289,7 @@ class Refinement(nn.Module):
     shorter than `frames`: the first T temporal embeddings are used. Raises ValueError when it is longer.
     """
 
-    def __init__(self, frames, embed_dim, depth, scan_implementation="auto"):
+    def __init__(self, frames, embed_dim, depth):
         super().__init__()
         self.frames = frames
         self.Spatial_patch_to_embedding1 = nn.Linear(3, embed_dim)
@@ -298,13 +297,11 @@ class Refinement(nn.Module):
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, JOINTS, embed_dim))
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, embed_dim))
         rates = torch.linspace(0, DROP_PATH, depth).tolist()
-        self.STEblocks = nn.ModuleList(GraphBlock(embed_dim, rate, scan_implementation) for rate in rates)
-        self.TTEblocks = nn.ModuleList(Block(embed_dim, rate, scan_implementation) for rate in rates)
+        self.STEblocks = nn.ModuleList(GraphBlock(embed_dim, rate) for rate in rates)
+        self.TTEblocks = nn.ModuleList(Block(embed_dim, rate) for rate in rates)
         self.Spatial_norm = nn.LayerNorm(embed_dim, eps=1e-6)  # the two norms are shared by all depths
         self.Temporal_norm = nn.LayerNorm(embed_dim, eps=1e-6)
-        self.limbSpatialMamba, self.limbTemporalMamba = (
-            Block(embed_dim, rates[0], scan_implementation) for _ in range(2)
-        )
+        self.limbSpatialMamba, self.limbTemporalMamba = (Block(embed_dim, rates[0]) for _ in range(2))
         self.limbSpatialNorm, self.limbTemporalNorm = (nn.LayerNorm(embed_dim, eps=1e-6) for _ in range(2))
         self.fusion = nn.Linear(2 * embed_dim, 2)
         nn.init.zeros_(self.fusion.weight)
@@ -338,15 +335,14 @@ class MDTF(nn.Module):
 
     `bone_aware` and `refinement` are its stages. No gradient passes from the second to the first, whose answer is a
     class: here the first is only used, in evaluation mode; it is trained by itself, with `bone_class_loss`.
-    embed_dim and depth are those of the second stage; scan_implementation: "auto" or one of `kernels.IMPLEMENTATIONS`.
-    Raises ValueError when a clip is longer than `frames`.
+    embed_dim and depth are those of the second stage. Raises ValueError when a clip is longer than `frames`.
     """
 
-    def __init__(self, frames, embed_dim, depth, scan_implementation="auto"):
+    def __init__(self, frames, embed_dim, depth):
         super().__init__()
         self.frames = frames
-        self.bone_aware = BoneAware(scan_implementation=scan_implementation)
-        self.refinement = Refinement(frames, embed_dim, depth, scan_implementation)
+        self.bone_aware = BoneAware()
+        self.refinement = Refinement(frames, embed_dim, depth)
 
     def train(self, mode=True):
         """Training mode for the second stage only."""

@@ -53,15 +53,14 @@ class Resample(nn.Module):
 class PoseBlock(nn.Module):
     """PoseMamba of depth 1 without its head; x: (B, T, J, in_channels) -> (B, T, J, channels)."""
 
-    def __init__(self, frames, in_channels, channels, official_depth, limb_gradient, scan_implementation):
+    def __init__(self, frames, in_channels, channels, official_depth, limb_gradient):
         super().__init__()
         self.Spatial_patch_to_embedding = nn.Linear(in_channels, channels)
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, JOINTS, channels))
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, channels))
         rates = torch.linspace(0, DROP_PATH, official_depth or 1).tolist()
         self.STEblocks, self.TTEblocks = (
-            nn.ModuleList(Block(channels, rate, "posemamba", limb_gradient, scan_implementation) for rate in rates)
-            for _ in range(2)
+            nn.ModuleList(Block(channels, rate, "posemamba", limb_gradient) for rate in rates) for _ in range(2)
         )
         self.Spatial_norm = nn.LayerNorm(channels, eps=1e-6)
         self.Temporal_norm = nn.LayerNorm(channels, eps=1e-6)
@@ -81,20 +80,17 @@ class Pose3DM(nn.Module):
     embed_dim: C of level 1; bottleneck: C inside level 3; blocks: pose blocks per stage. official_depth: None builds
     what runs; a number builds every pose block as the official code does, with that many spatial and temporal blocks
     (5 in the official configurations) and a head, all but the first of each unused. limb_gradient: "exact" or
-    "published"; scan_implementation: "auto" or one of `kernels.IMPLEMENTATIONS`.
+    "published".
 
     A clip may be shorter than `frames`: the first T temporal embeddings are used. Raises ValueError when it is longer.
     """
 
-    def __init__(
-        self, frames, embed_dim, bottleneck, blocks, official_depth=None,
-        limb_gradient="exact", scan_implementation="auto",
-    ):  # fmt: skip
+    def __init__(self, frames, embed_dim, bottleneck, blocks, official_depth=None, limb_gradient="exact"):
         super().__init__()
         self.frames = frames
 
         def stage(in_channels, channels):
-            settings = (channels, official_depth, limb_gradient, scan_implementation)
+            settings = (channels, official_depth, limb_gradient)
             return nn.Sequential(
                 OrderedDict((f"block{i}", PoseBlock(frames, channels if i else in_channels, *settings))
                             for i in range(blocks))

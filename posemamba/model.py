@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from liftbench.kernels import block, check_limb_gradient, grid_scan, scan_orders
+from liftbench.kernels import check_limb_gradient, grid_scan, scan_orders
+from liftbench.kernels.block import ConvSilu, GatedNorm, Linear
 
 JOINTS = 17
 STATES = 16
@@ -46,15 +47,13 @@ class DropPath(nn.Module):
 class Mlp(nn.Module):
     """fc1 C -> 2C, GELU, fc2 2C -> C."""
 
-    def __init__(self, channels, implementation):
+    def __init__(self, channels):
         super().__init__()
-        self.implementation = implementation
-        self.fc1 = nn.Linear(channels, MLP_RATIO * channels)
-        self.fc2 = nn.Linear(MLP_RATIO * channels, channels)
+        self.fc1 = Linear(channels, MLP_RATIO * channels)
+        self.fc2 = Linear(MLP_RATIO * channels, channels)
 
     def forward(self, x):
-        hidden = F.gelu(block.linear(self.fc1, x, self.implementation))
-        return block.linear(self.fc2, hidden, self.implementation)
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class GridMixer(nn.Module):
@@ -63,21 +62,23 @@ class GridMixer(nn.Module):
     x: (B, T, J, C) -> (B, T, J, C). `scan` names one of `kernels.PATTERNS`.
     """
 
-    def __init__(self, channels, scan, limb_gradient, scan_implementation):
+    scans = True
+
+    def __init__(self, channels, scan, limb_gradient):
         super().__init__()
         inner, rank = 2 * channels, math.ceil(channels / 16)
         scan_orders(scan, frames=1)  # which raises ValueError for an unknown pattern, as does the next line
         check_limb_gradient(limb_gradient)
-        self.scan, self.limb_gradient, self.scan_implementation = scan, limb_gradient, scan_implementation
-        self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
-        self.conv2d = nn.Conv2d(inner, inner, kernel_size=3, padding=1, groups=inner)
+        self.scan, self.limb_gradient = scan, limb_gradient
+        self.in_proj = Linear(channels, 2 * inner, bias=False)
+        self.conv2d = ConvSilu(inner, inner, kernel_size=3, padding=1, groups=inner)
         self.x_proj_weight = nn.Parameter(torch.empty(DIRECTIONS, rank + 2 * STATES, inner))
         self.dt_projs_weight = nn.Parameter(torch.empty(DIRECTIONS, inner, rank))
         self.dt_projs_bias = nn.Parameter(torch.empty(DIRECTIONS, inner))
         self.A_logs = nn.Parameter(torch.empty(DIRECTIONS * inner, STATES))
         self.Ds = nn.Parameter(torch.empty(DIRECTIONS * inner))
-        self.out_norm = nn.LayerNorm(inner, eps=1e-5)
-        self.out_proj = nn.Linear(inner, channels, bias=False)
+        self.out_norm = GatedNorm(inner, eps=1e-5)
+        self.out_proj = Linear(inner, channels, bias=False)
         self.reset_parameters()
 
     @torch.no_grad()
@@ -93,25 +94,25 @@ class GridMixer(nn.Module):
 
     def forward(self, x):
         frames, joints = x.shape[1:3]
-        x, z = block.linear(self.in_proj, x, self.scan_implementation).chunk(2, dim=-1)
-        x = block.conv_silu(self.conv2d, x, self.scan_implementation)
+        x, z = self.in_proj(x).chunk(2, dim=-1)
+        x = self.conv2d(x)
         y = grid_scan(
             x, self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias, -torch.exp(self.A_logs), self.Ds,
-            *scan_orders(self.scan, frames, joints), self.limb_gradient, self.scan_implementation,
+            *scan_orders(self.scan, frames, joints), self.limb_gradient,
         )  # fmt: skip
-        y = block.norm_gate(self.out_norm, y, z, self.scan_implementation)
-        return block.linear(self.out_proj, y, self.scan_implementation)
+        y = self.out_norm(y, z)
+        return self.out_proj(y)
 
 
 class Block(nn.Module):
     """x + op(norm(x)), then x + mlp(norm2(x)); x: (B, T, J, C)."""
 
-    def __init__(self, channels, drop_path, scan, limb_gradient, scan_implementation):
+    def __init__(self, channels, drop_path, scan, limb_gradient):
         super().__init__()
         self.norm = nn.LayerNorm(channels, eps=1e-6)
-        self.op = GridMixer(channels, scan, limb_gradient, scan_implementation)
+        self.op = GridMixer(channels, scan, limb_gradient)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = Mlp(channels, scan_implementation)
+        self.mlp = Mlp(channels)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x):
@@ -123,13 +124,10 @@ class PoseMamba(nn.Module):
     """keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, T, 17, 3), normalised as the training targets are.
 
     A clip may be shorter than `frames`: the first T temporal embeddings are used. scan: one of `kernels.PATTERNS`;
-    limb_gradient: "exact" or "published"; scan_implementation: "auto" or one of `kernels.IMPLEMENTATIONS`.
-    Raises ValueError when a clip is longer than `frames`.
+    limb_gradient: "exact" or "published". Raises ValueError when a clip is longer than `frames`.
     """
 
-    def __init__(
-        self, frames, embed_dim, depth, scan="posemamba", limb_gradient="exact", scan_implementation="auto"
-    ):  # fmt: skip
+    def __init__(self, frames, embed_dim, depth, scan="posemamba", limb_gradient="exact"):
         super().__init__()
         self.frames = frames
         self.Spatial_patch_to_embedding = nn.Linear(2, embed_dim)
@@ -137,8 +135,7 @@ class PoseMamba(nn.Module):
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, embed_dim))
         rates = torch.linspace(0, DROP_PATH, depth).tolist()
         self.STEblocks, self.TTEblocks = (
-            nn.ModuleList(Block(embed_dim, rate, scan, limb_gradient, scan_implementation) for rate in rates)
-            for _ in range(2)
+            nn.ModuleList(Block(embed_dim, rate, scan, limb_gradient) for rate in rates) for _ in range(2)
         )
         self.Spatial_norm = nn.LayerNorm(embed_dim, eps=1e-6)  # the two norms are shared by all depths
         self.Temporal_norm = nn.LayerNorm(embed_dim, eps=1e-6)

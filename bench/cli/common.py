@@ -52,7 +52,8 @@ def choose_scan(name, device):
     """Force a scan implementation for this process, and return the name of the one that will run."""
     from liftbench import kernels
 
-    chosen = kernels.choose(device, name)
+    with kernels.using(name):
+        chosen = kernels.choose(device)
     if name != "auto":
         os.environ["LIFTBENCH_SCAN"] = name
     return chosen

@@ -10,7 +10,6 @@ float32 against the plain one on a whole clip; outputs, and for a training step 
 """
 
 import contextlib
-import inspect
 
 import numpy as np
 import torch
@@ -35,17 +34,18 @@ class Timed:
     """A registered model, checked and ready to be timed; `on(batch)` gives the call.
 
     frames: clip length (default: as published). dataset: a `baselines.data.dataset.Dataset` for timing end to end, on
-    its test split. numbers: overrides of the variant's numbers, scan_implementation among them. Attributes: registered,
-    the registry's entry; name, frames, numbers, device, call, dtype, mode, dataset; scan, the implementation that runs,
-    None where there is none; difference, the largest one that the parity check found, None where there was nothing to
-    check.
+    its test split. scan: the implementation (default: as `kernels.choose` has it). numbers: overrides of the variant's
+    numbers. Attributes: registered, the registry's entry; name, frames, numbers, device, call, dtype, mode, dataset;
+    scan, the implementation that runs, None where there is none; difference, the largest one that the parity check
+    found, None where there was nothing to check.
 
     Raises InputError as `liftbench.create_model` does and for settings that do not go together,
     `kernels.ScanUnavailable` for a scan that cannot run, and for whatever does not pass the parity check.
     """
 
     def __init__(
-        self, name, frames=None, device="cpu", call=FORWARD, dtype="float32", mode="eager", dataset=None, **numbers
+        self, name, frames=None, device="cpu", call=FORWARD, dtype="float32", mode="eager", dataset=None, scan=None,
+        **numbers,
     ):  # fmt: skip
         self.registered, self.name, self.numbers = entry(name), name, numbers
         self.frames = self.registered.frames if frames is None else frames
@@ -55,8 +55,12 @@ class Timed:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.model = create_model(name, frames=self.frames, **numbers).to(self.device).eval()
-        self.scan, scan_difference = self._check_scan()
-        differences = [scan_difference, self._check_precision_and_mode()]
+        self._named_scan = kernels.current() if scan is None else scan
+        if scan is not None and not kernels.scans(self.model):
+            raise InputError(f"Model {name} has no scan, so it cannot run by {scan!r}; leave that out.")
+        with kernels.using(self._named_scan):
+            self.scan, scan_difference = self._check_scan()
+            differences = [scan_difference, self._check_precision_and_mode()]
         self.difference = max((one for one in differences if one is not None), default=None)
 
     @property
@@ -67,6 +71,16 @@ class Timed:
 
     def on(self, batch):
         """A call without arguments on a batch of clips."""
+        with kernels.using(self._named_scan):
+            call = self._call(batch)
+
+        def by_its_scan():
+            with kernels.using(self._named_scan):
+                return call()
+
+        return by_its_scan
+
+    def _call(self, batch):
         if self.mode == "compile":
             torch.compiler.reset()  # one shape at a time, or the limit of recompilations ends the sweep
             torch._inductor.config.compile_threads = 1  # workers that go on would count as other processes
@@ -137,14 +151,14 @@ class Timed:
 
     def _check_scan(self):
         """(the scan implementation that runs, its difference from the reference), or (None, None)."""
-        if "scan_implementation" not in inspect.signature(self.registered.build).parameters:
+        if not kernels.scans(self.model):
             return None, None
-        chosen = kernels.choose(self.device.type, self.numbers.get("scan_implementation", "auto"))
-        numbers = self.numbers | {"scan_implementation": "reference"}
-        reference = create_model(self.name, frames=self.frames, **numbers).to(self.device).eval()
-        reference.load_state_dict(self.model.state_dict())
+        chosen = kernels.choose(self.device.type)
         clip = self._clips(1, min(self.frames, _PARITY_FRAMES))
-        difference = _difference(*(self._outcome(model, clip) for model in (self.model, reference)))
+        found = self._outcome(self.model, clip)
+        with kernels.using("reference"):
+            expected = self._outcome(self.model, clip)
+        difference = _difference(found, expected)
         self._refuse(f"scan implementation {chosen!r}", "the reference", difference, PARITY["float32"])
         return chosen, difference
 

@@ -86,7 +86,7 @@ def parse(text):
         )
     settings = {"frames": int(found["frames"])} if found["frames"] else {}
     for word in (found["settings"] or "").split("+"):
-        for key, known in (("scan_implementation", kernels.IMPLEMENTATIONS), ("dtype", DTYPES), ("mode", MODES)):
+        for key, known in (("scan", kernels.IMPLEMENTATIONS), ("dtype", DTYPES), ("mode", MODES)):
             if word in known:
                 if key in settings:
                     raise InputError(f"{text!r} has both {settings[key]} and {word}; leave one of them out.")

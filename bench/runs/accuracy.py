@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from liftbench import kernels
 from liftbench.baselines.data.formats.checks import short
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import inference
@@ -147,12 +148,12 @@ def _is_recorded(path, record):
 
 def _of_forward_pass(numbers):
     """Without the settings that change the training or the speed of a model, but not what it computes."""
-    return {key: value for key, value in numbers.items() if key not in ("limb_gradient", "scan_implementation")}
+    return {key: value for key, value in numbers.items() if key != "limb_gradient"}
 
 
 def _scan_of(model, implementation):
     """The scan that ran, None for a model without one."""
-    return implementation if any(hasattr(module, "scan_implementation") for module in model.modules()) else None
+    return implementation if kernels.scans(model) else None
 
 
 def _data(dataset, test_frames, test_clips):

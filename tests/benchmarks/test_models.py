@@ -21,5 +21,5 @@ def test_model(benchmark, model, call, name):
     if model == "mdtf_tiny" and call == "training step":
         pytest.skip("it is trained in two stages")
     benchmark.group = f"{model}, {MODELS[model]} frames, {call}"
-    timed = Timed(model, MODELS[model], call=call, scan_implementation=name)
+    timed = Timed(model, MODELS[model], call=call, scan=name)
     benchmark.pedantic(timed.on(1), warmup_rounds=1, rounds=7)

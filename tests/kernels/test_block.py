@@ -7,6 +7,7 @@ from torch import nn
 
 from liftbench import create_model, kernels
 from liftbench.kernels import block, cpu
+from liftbench.kernels.block import ConvSilu, GatedNorm, Linear
 
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason="the C++ library is not built")
 
@@ -30,6 +31,15 @@ def halves(shape, seed=0):
     return torch.randn(*shape[:3], 2 * shape[3]).chunk(2, dim=-1)
 
 
+def by_pytorch(module, x, *gate):
+    """What the module is a product of, as PyTorch runs it."""
+    if isinstance(module, nn.Linear):
+        return F.linear(x, module.weight, module.bias)
+    if isinstance(module, nn.LayerNorm):
+        return nn.LayerNorm.forward(module, x) * F.silu(*gate)
+    return F.silu(nn.Conv2d.forward(module, x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+
+
 def randomised(module):
     for parameter in module.parameters():
         nn.init.normal_(parameter)
@@ -39,35 +49,35 @@ def randomised(module):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_convolution_with_silu(shape, instruction_set):
     x = halves(shape)[1]
-    conv = randomised(nn.Conv2d(shape[3], shape[3], 3, padding=1, groups=shape[3]))
+    conv = randomised(ConvSilu(shape[3], shape[3], 3, padding=1, groups=shape[3]))
     with torch.no_grad():
-        expected = F.silu(conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
-        torch.testing.assert_close(block.conv_silu(conv, x), expected, rtol=TOLERANCE, atol=5 * TOLERANCE)
+        expected = by_pytorch(conv, x)
+        torch.testing.assert_close(conv(x), expected, rtol=TOLERANCE, atol=5 * TOLERANCE)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_norm_with_gate(shape, instruction_set):
     x, gate = halves(shape)
-    norm = randomised(nn.LayerNorm(shape[3]))
+    norm = randomised(GatedNorm(shape[3]))
     with torch.no_grad():
-        expected = norm(x + 3) * F.silu(gate)
-        torch.testing.assert_close(block.norm_gate(norm, x + 3, gate), expected, rtol=TOLERANCE, atol=5 * TOLERANCE)
+        expected = by_pytorch(norm, x + 3, gate)
+        torch.testing.assert_close(norm(x + 3, gate), expected, rtol=TOLERANCE, atol=5 * TOLERANCE)
 
 
 def test_the_gate_may_be_as_large_as_floats_go(instruction_set):
     gate = torch.tensor([0.0, -0.0, 1e-30, 88.0, -88.0, -104.0, 1e4, -1e4]).expand(1, 1, 1, 8)
-    norm = nn.LayerNorm(8)
+    norm = GatedNorm(8)
     with torch.no_grad():
         x = torch.randn(1, 1, 1, 8)
-        torch.testing.assert_close(block.norm_gate(norm, x, gate), norm(x) * F.silu(gate), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(norm(x, gate), by_pytorch(norm, x, gate), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(5,), (1, 7, 17, 5), (2, 3, 17, 5), (2, 1, 1, 5), (3, 5)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear_and_its_gradients(shape, bias):
     torch.manual_seed(0)
-    x, layer = torch.randn(shape, requires_grad=True), nn.Linear(5, 3, bias=bias)
-    y, expected = block.linear(layer, x), layer(x)
+    x, layer = torch.randn(shape, requires_grad=True), Linear(5, 3, bias=bias)
+    y, expected = layer(x), by_pytorch(layer, x)
     assert y.shape == expected.shape
     torch.testing.assert_close(y, expected, rtol=TOLERANCE, atol=TOLERANCE)
     inputs, weights = (x, *layer.parameters()), torch.randn_like(y)
@@ -77,20 +87,21 @@ def test_linear_and_its_gradients(shape, bias):
 
 def test_gradients_take_the_modules_own_path():
     x, gate = halves((1, 4, 17, 8))
-    conv, norm = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.LayerNorm(8)
-    y = block.norm_gate(norm, block.conv_silu(conv, x), gate)
+    conv, norm = ConvSilu(8, 8, 3, padding=1, groups=8), GatedNorm(8)
+    y = norm(conv(x), gate)
     assert all(gradient.any() for gradient in torch.autograd.grad(y.square().sum(), (conv.weight, norm.weight)))
 
 
 def test_other_implementations_and_float64_run_the_modules_themselves(monkeypatch):
     monkeypatch.setattr(block, "cpu_block", None)  # whatever reaches the library fails
     x, gate = halves((1, 4, 17, 8))
-    conv, norm, layer = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.LayerNorm(8), nn.Linear(8, 3)
+    conv, norm, layer = ConvSilu(8, 8, 3, padding=1, groups=8), GatedNorm(8), Linear(8, 3)
     with torch.no_grad():
-        block.linear(layer, block.norm_gate(norm, block.conv_silu(conv, x, "chunked"), gate, "chunked"), "chunked")
+        with kernels.using("chunked"):
+            layer(norm(conv(x), gate))
         x, gate = x.double(), gate.double()
-        y = block.norm_gate(norm.double(), block.conv_silu(conv.double(), x), gate)
-        assert block.linear(layer.double(), y).dtype == torch.float64
+        y = norm.double()(conv.double()(x), gate)
+        assert layer.double()(y).dtype == torch.float64
 
 
 def test_threads_do_not_change_the_results():
@@ -110,37 +121,37 @@ def test_threads_do_not_change_the_results():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_in_and_out(dtype):
     x, gate = (half.to(dtype) for half in halves((1, 4, 17, 8)))
-    conv, norm = nn.Conv2d(8, 8, 3, padding=1, groups=8).to(dtype), nn.LayerNorm(8).to(dtype)
+    conv, norm = ConvSilu(8, 8, 3, padding=1, groups=8).to(dtype), GatedNorm(8).to(dtype)
     with torch.no_grad():
-        y = block.norm_gate(norm, block.conv_silu(conv, x), gate)
-        expected = norm.float()(F.silu(conv.float()(x.float().permute(0, 3, 1, 2))).permute(0, 2, 3, 1))
+        y = norm(conv(x), gate)
+        expected = by_pytorch(norm.float(), by_pytorch(conv.float(), x.float()), gate.float())
     assert y.dtype == dtype
-    torch.testing.assert_close(y.float(), expected * F.silu(gate.float()), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
 
 
-def test_a_model_is_the_same_with_and_without_the_library(monkeypatch):
+def test_a_model_is_the_same_with_and_without_the_library():
     model, clip = create_model("posemamba_s").eval(), torch.randn(1, 9, 17, 2)
     with torch.inference_mode():
         ours = model(clip)
-        monkeypatch.setattr(kernels, "choose", lambda *_, **__: "reference")
-        expected = model(clip)
+        with kernels.using("reference"):
+            expected = model(clip)
     assert (ours - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 # Convolutions and inputs that the library does not compute: {case: (module, channels of x)}
 OTHER_CONVOLUTIONS = {
-    "kernel size 5": (lambda: nn.Conv2d(8, 8, 5, padding=2, groups=8), 8),
-    "kernel size 1 x 3": (lambda: nn.Conv2d(8, 8, (1, 3), padding=(0, 1), groups=8), 8),
-    "not depthwise": (lambda: nn.Conv2d(8, 8, 3, padding=1), 8),
-    "two channels a group": (lambda: nn.Conv2d(8, 8, 3, padding=1, groups=4), 8),
-    "two outputs a channel": (lambda: nn.Conv2d(8, 16, 3, padding=1, groups=8), 8),
-    "stride 2": (lambda: nn.Conv2d(8, 8, 3, padding=1, stride=2, groups=8), 8),
-    "padding 0": (lambda: nn.Conv2d(8, 8, 3, groups=8), 8),
-    "padding 2": (lambda: nn.Conv2d(8, 8, 3, padding=2, groups=8), 8),
-    "padding by name": (lambda: nn.Conv2d(8, 8, 3, padding="same", groups=8), 8),
-    "dilation 2": (lambda: nn.Conv2d(8, 8, 3, padding=1, dilation=2, groups=8), 8),
-    "circular padding": (lambda: nn.Conv2d(8, 8, 3, padding=1, groups=8, padding_mode="circular"), 8),
-    "no bias": (lambda: nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), 8),
+    "kernel size 5": (lambda: ConvSilu(8, 8, 5, padding=2, groups=8), 8),
+    "kernel size 1 x 3": (lambda: ConvSilu(8, 8, (1, 3), padding=(0, 1), groups=8), 8),
+    "not depthwise": (lambda: ConvSilu(8, 8, 3, padding=1), 8),
+    "two channels a group": (lambda: ConvSilu(8, 8, 3, padding=1, groups=4), 8),
+    "two outputs a channel": (lambda: ConvSilu(8, 16, 3, padding=1, groups=8), 8),
+    "stride 2": (lambda: ConvSilu(8, 8, 3, padding=1, stride=2, groups=8), 8),
+    "padding 0": (lambda: ConvSilu(8, 8, 3, groups=8), 8),
+    "padding 2": (lambda: ConvSilu(8, 8, 3, padding=2, groups=8), 8),
+    "padding by name": (lambda: ConvSilu(8, 8, 3, padding="same", groups=8), 8),
+    "dilation 2": (lambda: ConvSilu(8, 8, 3, padding=1, dilation=2, groups=8), 8),
+    "circular padding": (lambda: ConvSilu(8, 8, 3, padding=1, groups=8, padding_mode="circular"), 8),
+    "no bias": (lambda: ConvSilu(8, 8, 3, padding=1, groups=8, bias=False), 8),
 }
 
 
@@ -150,24 +161,24 @@ def test_other_convolutions_run_as_pytorch_has_them(case):
     torch.manual_seed(0)
     conv, x = randomised(make()), torch.randn(2, 6, 17, channels)
     with torch.no_grad():
-        expected = F.silu(conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
-        assert torch.equal(block.conv_silu(conv, x), expected)
+        expected = by_pytorch(conv, x)
+        assert torch.equal(conv(x), expected)
 
 
 @pytest.mark.parametrize("channels", [4, 64])
 def test_a_convolution_of_other_channels_is_pytorchs_error(channels):
-    conv = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+    conv = ConvSilu(8, 8, 3, padding=1, groups=8)
     with torch.no_grad(), pytest.raises(RuntimeError, match="to have 8 channels"):
-        block.conv_silu(conv, torch.randn(1, 4, 17, channels))
+        conv(torch.randn(1, 4, 17, channels))
 
 
 OTHER_NORMS = {
-    "two axes": (lambda: nn.LayerNorm((17, 8)), (2, 3, 17, 8)),
-    "not affine": (lambda: nn.LayerNorm(8, elementwise_affine=False), (2, 3, 17, 8)),
-    "no bias": (lambda: nn.LayerNorm(8, bias=False), (2, 3, 17, 8)),
-    "one gate for all channels": (lambda: nn.LayerNorm(8), (2, 3, 17, 1)),
-    "one gate for all clips": (lambda: nn.LayerNorm(8), (3, 17, 8)),
-    "one gate for all frames": (lambda: nn.LayerNorm(8), (2, 1, 17, 8)),
+    "two axes": (lambda: GatedNorm((17, 8)), (2, 3, 17, 8)),
+    "not affine": (lambda: GatedNorm(8, elementwise_affine=False), (2, 3, 17, 8)),
+    "no bias": (lambda: GatedNorm(8, bias=False), (2, 3, 17, 8)),
+    "one gate for all channels": (lambda: GatedNorm(8), (2, 3, 17, 1)),
+    "one gate for all clips": (lambda: GatedNorm(8), (3, 17, 8)),
+    "one gate for all frames": (lambda: GatedNorm(8), (2, 1, 17, 8)),
 }
 
 
@@ -177,32 +188,32 @@ def test_other_norms_run_as_pytorch_has_them(case):
     torch.manual_seed(0)
     norm, x, gate = randomised(make()), torch.randn(2, 3, 17, 8), torch.randn(shape)
     with torch.no_grad():
-        assert torch.equal(block.norm_gate(norm, x, gate), norm(x) * F.silu(gate))
+        assert torch.equal(norm(x, gate), by_pytorch(norm, x, gate))
 
 
 def test_a_gate_that_does_not_fit_is_pytorchs_error():
     with torch.no_grad(), pytest.raises(RuntimeError, match="must match the size of"):
-        block.norm_gate(nn.LayerNorm(8), torch.randn(2, 3, 17, 8), torch.randn(2, 3, 16, 8))
+        GatedNorm(8)(torch.randn(2, 3, 17, 8), torch.randn(2, 3, 16, 8))
 
 
 @pytest.mark.parametrize("shape", [(3, 17, 8), (0, 3, 17, 8), (2, 0, 17, 8)])
 def test_other_numbers_of_axes_and_empty_clips_run_as_pytorch_has_them(shape):
-    norm, x = nn.LayerNorm(8), torch.randn(shape)
+    norm, x = GatedNorm(8), torch.randn(shape)
     with torch.no_grad():
-        assert torch.equal(block.norm_gate(norm, x, x), norm(x) * F.silu(x))
+        assert torch.equal(norm(x, x), by_pytorch(norm, x, x))
 
 
 def test_weights_of_another_dtype_are_pytorchs_error():
     with torch.no_grad(), pytest.raises(RuntimeError, match="(?i)type"):
-        block.conv_silu(nn.Conv2d(8, 8, 3, padding=1, groups=8).double(), torch.randn(1, 4, 17, 8))
+        ConvSilu(8, 8, 3, padding=1, groups=8).double()(torch.randn(1, 4, 17, 8))
 
 
 def test_forward_mode_goes_through_the_modules():
-    conv, norm = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.LayerNorm(8)
+    conv, norm = ConvSilu(8, 8, 3, padding=1, groups=8), GatedNorm(8)
     x, direction = torch.randn(1, 4, 17, 8), torch.randn(1, 4, 17, 8)
 
     def function(x):
-        return block.norm_gate(norm, block.conv_silu(conv, x), x)
+        return norm(conv(x), x)
 
     with torch.no_grad():
         _, tangent = torch.func.jvp(function, (x,), (direction,))
@@ -243,8 +254,8 @@ def test_strides_of_axes_of_length_one_mean_nothing(instruction_set):
     """(B, T, 1, C) whose third axis has a stride of three cells."""
     x = torch.randn(2, 1, 3, 8).transpose(1, 2)
     assert x.is_contiguous() and x.stride(2) == 24
-    conv, norm = randomised(nn.Conv2d(8, 8, 3, padding=1, groups=8)), nn.LayerNorm(8)
+    conv, norm = randomised(ConvSilu(8, 8, 3, padding=1, groups=8)), GatedNorm(8)
     with torch.no_grad():
-        expected = F.silu(conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
-        torch.testing.assert_close(block.conv_silu(conv, x), expected, rtol=TOLERANCE, atol=5 * TOLERANCE)
-        torch.testing.assert_close(block.norm_gate(norm, x, x), norm(x) * F.silu(x), rtol=1e-5, atol=1e-5)
+        expected = by_pytorch(conv, x)
+        torch.testing.assert_close(conv(x), expected, rtol=TOLERANCE, atol=5 * TOLERANCE)
+        torch.testing.assert_close(norm(x, x), by_pytorch(norm, x, x), rtol=1e-5, atol=1e-5)

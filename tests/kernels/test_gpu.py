@@ -423,7 +423,8 @@ def test_auto_follows_the_selfcheck(found, monkeypatch):
     gpu._found_by_selfcheck.cache_clear()
     if found:
         with pytest.raises(kernels.ScanUnavailable, match="'gpu' cannot run here: the Triton scan failed its check"):
-            kernels.choose("cuda", "gpu")
+            with kernels.using("gpu"):
+                kernels.choose("cuda")
     gpu._found_by_selfcheck.cache_clear()
 
 

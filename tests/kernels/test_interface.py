@@ -3,12 +3,16 @@
 import contextlib
 import functools
 import math
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from liftbench import create_model, kernels
+from liftbench import create_model, kernels, list_models
+from liftbench.baselines.training.gradient_checkpointing import recompute_blocks
 from liftbench.kernels import reference
 
 # Largest difference from the float64 oracle, relative to the largest value of the tensor compared.
@@ -41,10 +45,11 @@ def outputs_and_gradients(scan, inputs, names):
 
 
 def assert_as_oracle(implementation, inputs, tolerance, scan=kernels.selective_scan, names=NAMES):
-    """`scan` takes the inputs, then implementation=."""
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    expected = outputs_and_gradients(functools.partial(scan, implementation="reference"), exact, names)
-    own = outputs_and_gradients(functools.partial(scan, implementation=implementation), inputs, names)
+    with kernels.using("reference"):
+        expected = outputs_and_gradients(scan, exact, names)
+    with kernels.using(implementation):
+        own = outputs_and_gradients(scan, inputs, names)
     for name, value in own.items():
         largest = max(expected[name].abs().max().item(), 1e-30)
         difference = (value.double() - expected[name]).abs().max().item() / largest
@@ -94,8 +99,9 @@ def test_oracle_passes_gradcheck():
 
 def test_fused_oracles_pass_gradcheck():
     orders, limb = kernels.scan_orders("posemamba", 1)
-    scan = functools.partial(kernels.grid_scan, orders=orders[:2], limb=limb[:2], implementation="reference")
-    assert torch.autograd.gradcheck(scan, grid_arguments(1, channels=1, directions=2, rank=1, states=1))
+    scan = functools.partial(kernels.grid_scan, orders=orders[:2], limb=limb[:2])
+    with kernels.using("reference"):
+        assert torch.autograd.gradcheck(scan, grid_arguments(1, channels=1, directions=2, rank=1, states=1))
     streams = [arguments(3, batch=1, channels=2, states=2, seed=seed) for seed in (0, 1)]
     assert torch.autograd.gradcheck(two_streams(reference.bidirectional_scan), [*streams[0], *streams[1]])
 
@@ -172,14 +178,111 @@ def test_optional_inputs(implementation):
     torch.testing.assert_close(kernels.selective_scan(u, delta, A, B, C, implementation=implementation), expected)
 
 
-def test_forced_implementation_is_never_replaced(monkeypatch):
-    with pytest.raises(kernels.ScanUnavailable, match="unknown scan implementation 'nonsense'"):
-        kernels.choose("cpu", "nonsense")
+def test_named_implementation_is_never_replaced(monkeypatch):
     monkeypatch.setenv("LIFTBENCH_SCAN", "reference")
     assert kernels.choose("cpu") == "reference"
     monkeypatch.setattr(reference, "unusable", lambda device: "it is switched off")
     with pytest.raises(kernels.ScanUnavailable, match="'reference' cannot run here: it is switched off"):
         kernels.choose("cpu")
+    with kernels.using("chunked"):
+        assert kernels.choose("cpu") == "chunked", "a context goes before the environment"
+    monkeypatch.setenv("LIFTBENCH_SCAN", "nonsense")
+    with pytest.raises(kernels.ScanUnavailable, match="unknown scan implementation 'nonsense'"):
+        kernels.choose("cpu")
+
+
+def test_contexts_nest_and_end(monkeypatch):
+    monkeypatch.setenv("LIFTBENCH_SCAN", "reference")
+    assert kernels.current() == "auto"
+    with kernels.using("chunked"):
+        assert (kernels.current(), kernels.choose()) == ("chunked", "chunked")
+        with kernels.using("auto"):
+            assert kernels.choose() == "reference", "the default again"
+        with pytest.raises(KeyError), kernels.using("reference"):
+            raise KeyError
+        assert kernels.current() == "chunked"
+    assert kernels.current() == "auto"
+    with pytest.raises(kernels.ScanUnavailable, match="unknown scan implementation 'nonsense'"):
+        with kernels.using("nonsense"):
+            pass
+
+
+def test_a_choice_belongs_to_its_thread():
+    with kernels.using("chunked"), ThreadPoolExecutor(1) as others:
+        assert others.submit(kernels.current).result() == "auto"
+
+
+def test_an_argument_goes_before_the_context():
+    inputs = [tensor.detach() for tensor in arguments(8, dtype=torch.float32)]
+    with kernels.using("chunked"), mock.patch.object(kernels.chunked, "selective_scan", None):
+        kernels.selective_scan(*inputs, implementation="reference")
+
+
+@contextlib.contextmanager
+def calls(*names):
+    """The names of the implementations whose scans run within, one a call; {name: module} stays as it is."""
+    seen = []
+
+    def noting(name, scan):
+        return lambda *tensors: (seen.append(name), scan(*tensors))[1]
+
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            module = kernels.IMPLEMENTATIONS[name]
+            stack.enter_context(mock.patch.object(module, "selective_scan", noting(name, module.selective_scan)))
+        yield seen
+
+
+def small_model():
+    return create_model("posemamba_toy", frames=3, embed_dim=16, depth=2).train()
+
+
+def gradients(model, pose):
+    return torch.autograd.grad(pose.square().sum(), list(model.parameters()))
+
+
+def test_a_backward_pass_runs_by_the_scan_of_its_forward_pass():
+    """In another context, and in another thread, as autograd's own threads are on a GPU."""
+    torch.manual_seed(0)
+    model, keypoints = small_model().eval(), torch.randn(1, 3, 17, 2)
+    with kernels.using("chunked"):
+        expected = gradients(model, model(keypoints))
+        pose = model(keypoints)
+    with kernels.using("reference"), calls("chunked", "reference") as seen, ThreadPoolExecutor(1) as other:
+        for one, same in zip(other.submit(gradients, model, pose).result(), expected, strict=True):
+            assert torch.equal(one, same)
+    assert not seen, "nothing scans again"
+
+
+def test_a_recomputation_runs_by_the_scan_of_its_forward_pass():
+    model, keypoints = small_model(), torch.randn(1, 3, 17, 2)
+    recompute_blocks(model)
+    with calls("chunked", "reference") as seen:
+        with kernels.using("chunked"):
+            pose = model(keypoints)
+        forward = len(seen)
+        with kernels.using("reference"), ThreadPoolExecutor(1) as other:
+            other.submit(gradients, model, pose).result()
+    assert set(seen) == {"chunked"} and len(seen) == 2 * forward > 0
+
+
+def test_checkpointing_by_hand_keeps_the_choice_through_its_contexts():
+    model, keypoints = small_model(), torch.randn(1, 3, 17, 2)
+    with calls("chunked", "reference") as seen:
+        with kernels.using("reference"):
+            named = kernels.current()
+            pose = checkpoint(
+                model, keypoints, use_reentrant=False,
+                context_fn=lambda: (contextlib.nullcontext(), kernels.using(named)),
+            )  # fmt: skip
+        gradients(model, pose)
+    assert set(seen) == {"reference"}
+
+
+def test_models_say_whether_they_scan():
+    assert {name for name in list_models() if not kernels.scans(create_model(name, frames=3))} == {
+        "lstm", "transformer", "transformer_published", "mlp",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -266,7 +369,7 @@ def test_an_implementation_that_cannot_run_is_an_error():
     with one_sentence(kernels.ScanUnavailable, "'cpu' cannot run here: the C.. scan runs on the cpu, not on meta"):
         kernels.selective_scan(*[tensor.float().to("meta") for tensor in inputs], implementation="cpu")
     with one_sentence(kernels.ScanUnavailable, "unknown scan implementation 'nonsense'; choose auto or cpu, gpu, chun"):
-        kernels.bidirectional_scan(inputs, inputs, implementation="nonsense")
+        kernels.selective_scan(*inputs, implementation="nonsense")
     assert kernels.selective_scan(*[tensor.to("meta") for tensor in inputs]).device.type == "meta", "chunked runs"
 
 
@@ -353,8 +456,8 @@ def relative_difference_from_the_oracle(name, frames, implementation):
     poses = []
     for choice in (implementation, "reference"):
         torch.manual_seed(0)
-        model = create_model(name, frames=frames, scan_implementation=choice).eval()
-        with torch.no_grad():
+        model = create_model(name, frames=frames).eval()
+        with kernels.using(choice), torch.no_grad():
             poses.append(model(torch.rand(1, frames, 17, 2) * 2 - 1))
     own, expected = poses
     return float((own - expected).abs().max() / expected.abs().max())
@@ -370,7 +473,7 @@ def test_posemamba_b_as_the_oracle(implementation):
 @pytest.mark.parametrize("implementation", OTHERS)
 @pytest.mark.parametrize("name", ["posemamba_b", "posemamba_l"])
 def test_full_size_posemamba_as_the_oracle(name, implementation):
-    """`pytest -m slow -s tests/test_kernels.py` prints the differences: 1.0e-6 to 1.4e-6, in 5 minutes on two cores."""
+    """With `-s` it prints the differences: 1.0e-6 to 1.4e-6, in 5 minutes on two cores."""
     difference = relative_difference_from_the_oracle(name, 243, implementation)
     print(f"{name}, 243 frames, {implementation}: largest relative difference {difference:.1e}")
     assert difference < 2e-5

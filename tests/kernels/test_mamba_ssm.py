@@ -76,11 +76,12 @@ def test_it_is_chosen_by_name_only(library, monkeypatch):
     monkeypatch.setattr(kernels.cpu, "unusable", lambda device_type: "not here")
     monkeypatch.setattr(kernels.gpu, "unusable", lambda device_type: "not here")
     assert kernels.choose("cuda") == "chunked"
-    assert kernels.choose("cuda", "mamba_ssm") == "mamba_ssm"
-    with pytest.raises(kernels.ScanUnavailable, match="'mamba_ssm' cannot run here: the scan of mamba-ssm runs on"):
-        kernels.choose("cpu", "mamba_ssm")
-    with pytest.raises(kernels.ScanUnavailable, match="the tensors are float64"):
-        kernels.choose("cuda", "mamba_ssm", torch.float64)
+    with kernels.using("mamba_ssm"):
+        assert kernels.choose("cuda") == "mamba_ssm"
+        with pytest.raises(kernels.ScanUnavailable, match="'mamba_ssm' cannot run here: the scan of mamba-ssm runs on"):
+            kernels.choose("cpu")
+        with pytest.raises(kernels.ScanUnavailable, match="the tensors are float64"):
+            kernels.choose("cuda", torch.float64)
 
 
 def test_the_library_gets_what_it_takes_and_gradients_come_back(library):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from liftbench import kernels
 from liftbench.baselines.training import losses
 from liftbench.bench.measure import cost
 from liftbench.mdtf import (
@@ -30,20 +31,15 @@ def parameters(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("scan_implementation", ["auto", "chunked", "reference"])
+@pytest.mark.parametrize("scan", ["auto", "chunked", "reference"])
 @pytest.mark.parametrize("dtype", PARITY)
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
-def test_parity(stage, dtype, scan_implementation):
-    if scan_implementation == "auto" and dtype == torch.float64:
-        scan_implementation = "chunked"
+def test_parity(stage, dtype, scan):
     arrays = np.load(GOLDEN / f"mdtf_{stage}_small.npz")
-    model = {
-        "stage1": lambda: BoneAware(32, 3, scan_implementation),
-        "stage2": lambda: Refinement(27, 32, 3, scan_implementation),
-    }[stage]()
+    model = BoneAware(32, 3) if stage == "stage1" else Refinement(27, 32, 3)
     model.load_state_dict({key[6:]: torch.tensor(arrays[key]) for key in arrays.files if key.startswith("state/")})
     model.to(dtype).eval()
-    with torch.no_grad():
+    with kernels.using(scan), torch.no_grad():
         output = model(torch.tensor(arrays["input"]).to(dtype))
     assert (output - torch.tensor(arrays["output"])).abs().max() < PARITY[dtype]
 
@@ -132,7 +128,7 @@ def test_costs_of_stage_2(numbers, count, macs):
 def test_contractions_of_a_mixer_are_counted():
     """What thop misses: the projections, the convolution and the scan of both streams of every mixer."""
     c, rank, states = 16, 1, 16
-    seen = cost.count(mdtf_model.Mixer(c, "auto"), torch.zeros(5, 17, c))
+    seen = cost.count(mdtf_model.Mixer(c), torch.zeros(5, 17, c))
     stream = 4 * c + c * (rank + 2 * states) + rank * c
     assert seen.contraction_macs.total() == 5 * 17 * (2 * c * c + 2 * stream + c * c)
     assert seen.scans == {(c, 17, states, True): 2 * 5}
@@ -216,7 +212,7 @@ def test_the_second_graph_is_the_first_with_its_joints_renamed():
 
 def test_scan_parameters_start_as_in_mamba():
     torch.manual_seed(0)
-    mixer = mdtf_model.Mixer(64, "auto")
+    mixer = mdtf_model.Mixer(64)
     for A_log, D, dt_proj in ((mixer.A_log, mixer.D, mixer.dt_proj), (mixer.A_b_log, mixer.D_b, mixer.dt_proj_b)):
         torch.testing.assert_close(A_log.exp()[5], torch.arange(1.0, 17.0))
         assert (D == 1).all()

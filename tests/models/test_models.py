@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from liftbench import create_model, list_models
+from liftbench import create_model, kernels, list_models
 from liftbench.baselines import registry
 from liftbench.baselines.errors import InputError
 from liftbench.posemamba.model import DropPath
@@ -49,14 +49,12 @@ def golden_posemamba(name, dtype, **numbers):
     return model, torch.tensor(arrays["input"]).to(dtype), arrays
 
 
-@pytest.mark.parametrize("scan_implementation", ["auto", "chunked", "reference"])
+@pytest.mark.parametrize("scan", ["auto", "chunked", "reference"])
 @pytest.mark.parametrize("dtype", PARITY)
 @pytest.mark.parametrize("name", ["posemamba_small", "posemamba_short_clip"])
-def test_posemamba_parity(name, dtype, scan_implementation):
-    if scan_implementation == "auto" and dtype == torch.float64:
-        scan_implementation = "chunked"
-    model, keypoints, arrays = golden_posemamba(name, dtype, scan_implementation=scan_implementation)
-    with torch.no_grad():
+def test_posemamba_parity(name, dtype, scan):
+    model, keypoints, arrays = golden_posemamba(name, dtype)
+    with kernels.using(scan), torch.no_grad():
         assert (model(keypoints) - torch.tensor(arrays["output"])).abs().max() < PARITY[dtype]
 
 

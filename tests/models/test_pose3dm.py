@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from liftbench import kernels
 from liftbench.bench.measure import cost
 from liftbench.pose3dm import Pose3DM, fractional_total_variation
 from liftbench.pose3dm.regularizer import grunwald_letnikov_weights
@@ -63,16 +64,18 @@ def error(model, dtype):
         return (model(torch.tensor(GOLDEN["input"]).to(dtype)) - torch.tensor(GOLDEN["output"])).abs().max()
 
 
-@pytest.mark.parametrize("dtype, scan_implementation", LEAN_PARITY)
-def test_parity(dtype, scan_implementation):
-    model, _ = golden_model(dtype, scan_implementation=scan_implementation)
-    assert error(model, dtype) < PARITY[dtype]
+@pytest.mark.parametrize("dtype, scan", LEAN_PARITY)
+def test_parity(dtype, scan):
+    model, _ = golden_model(dtype)
+    with kernels.using(scan):
+        assert error(model, dtype) < PARITY[dtype]
 
 
 @pytest.mark.parametrize("dtype", PARITY)
 def test_parity_of_the_official_layout(dtype):
-    model, _ = golden_model(dtype, official_depth=2, scan_implementation="chunked")
-    assert error(model, dtype) < PARITY[dtype]
+    model, _ = golden_model(dtype, official_depth=2)
+    with kernels.using("chunked"):
+        assert error(model, dtype) < PARITY[dtype]
 
 
 def test_what_is_left_out_of_an_official_checkpoint():

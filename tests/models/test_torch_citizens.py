@@ -120,6 +120,36 @@ def test_compiled_model():
 
 
 @built
+def test_compiled_once_with_one_choice():
+    """A graph keeps the choice with which it was traced, whatever is chosen around a later call."""
+    torch._dynamo.reset()
+    tensors = stream()
+    compiled = torch.compile(selective_scan, fullgraph=True, backend="aot_eager")
+    with kernels.using("chunked"):
+        expected, traced = output_and_gradients(selective_scan, tensors), output_and_gradients(compiled, tensors)
+    assert_same(traced, expected)
+    assert_same(output_and_gradients(compiled, tensors), expected)
+    assert any(
+        not torch.equal(one, other) for one, other in zip(expected, output_and_gradients(selective_scan, tensors))
+    )
+
+
+@built
+def test_a_choice_inside_a_compiled_function_counts():
+    torch._dynamo.reset()
+    tensors = [tensor.detach() for tensor in stream()]
+
+    def scan(*tensors):
+        with kernels.using("chunked"):
+            return selective_scan(*tensors)
+
+    assert torch.equal(torch.compile(scan, backend="aot_eager")(*tensors), scan(*tensors))
+    by_argument = functools.partial(selective_scan, implementation="chunked")
+    compiled = torch.compile(by_argument, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(*tensors), scan(*tensors))
+
+
+@built
 def test_exported_model_takes_any_batch_and_length():
     model, keypoints = toy(), torch.randn(2, 3, 17, 2)
     sizes = ({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC},)
@@ -157,8 +187,12 @@ def test_exported_without_gradients_and_trained(function):
 def test_autocast_leaves_the_scan_in_float32(function, outside, implementation):
     if reason := kernels.unusable(implementation):
         pytest.skip(reason)
-    scan, tensors = SCANS[function]
-    scan = functools.partial(scan, implementation=implementation)
+    function, tensors = SCANS[function]
+
+    def scan(*tensors):
+        with kernels.using(implementation):
+            return function(*tensors)
+
     tensors = [tensors[0].to(outside), *tensors[1:]]
     expected = output_and_gradients(scan, tensors)
     assert expected[0].dtype == outside

@@ -8,9 +8,24 @@ import warnings
 import thop
 import torch
 from thop.profile import register_hooks
+from torch import nn
 
 from liftbench.bench.measure.cost.plain import plain_graph, twin
 from liftbench.bench.records import FvcoreCount, ThopCount
+from liftbench.kernels import block
+
+
+def _conv_silu(module, x, y):
+    """thop's rule of a convolution, which expects the channels in front of the grid."""
+    module.total_ops += y.numel() * module.weight[0].numel()
+
+
+# thop goes by the exact type: PyTorch's modules and those that stand for them.
+_RULES = register_hooks | {
+    block.Linear: register_hooks[nn.Linear],
+    block.GatedNorm: register_hooks[nn.LayerNorm],
+    block.ConvSilu: _conv_silu,
+}
 
 
 def count_by_thop(model, clip, device="meta"):
@@ -26,12 +41,11 @@ def count_by_thop(model, clip, device="meta"):
     for module in model.modules():
         module.register_forward_pre_hook(note, with_kwargs=True)
     with plain_graph():
-        macs, parameters = thop.profile(model, (clip.to(device),), verbose=False)
+        macs, parameters = thop.profile(model, (clip.to(device),), custom_ops=_RULES, verbose=False)
     uncounted = collections.Counter(
         type(module).__name__
         for module in model.modules()
-        if any(True for _ in module.parameters(recurse=False))
-        and not (type(module) in register_hooks and module in called)
+        if any(True for _ in module.parameters(recurse=False)) and not (type(module) in _RULES and module in called)
     )
     return ThopCount(parameters=int(parameters), macs=int(macs), uncounted_modules=dict(sorted(uncounted.items())))
 

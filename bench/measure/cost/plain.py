@@ -39,7 +39,7 @@ def plain_graph(on_scan=None, onednn=False):
 
     before = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     with (
-        mock.patch.object(kernels, "choose", lambda *_, **__: "chunked"),
+        kernels.using("chunked"),
         mock.patch.object(kernels.chunked, "selective_scan", scan),
         sdpa_kernel(SDPBackend.MATH),
     ):

@@ -76,7 +76,8 @@ def grid_contenders(scans: Mapping[str, Scan], device: str | torch.device = "cpu
 
 
 def _fused(implementation, *tensors, **tables):
-    return kernels.grid_scan(*tensors, implementation=implementation, **tables)
+    with kernels.using(implementation):
+        return kernels.grid_scan(*tensors, **tables)
 
 
 def _over_grid(scan, x, *weights):

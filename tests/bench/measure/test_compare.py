@@ -82,7 +82,7 @@ def test_contenders_are_written_with_settings_and_frames():
     assert compare.parse("posemamba_s") == ("posemamba_s", {})
     assert compare.parse("lstm:81") == ("lstm", {"frames": 81})
     assert compare.parse("a@cpu+compile+bfloat16:9") == (
-        "a", {"frames": 9, "scan_implementation": "cpu", "mode": "compile", "dtype": "bfloat16"}
+        "a", {"frames": 9, "scan": "cpu", "mode": "compile", "dtype": "bfloat16"}
     )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_contenders_are_written_with_settings_and_frames():
     [
         ("lstm:", "'lstm:' is no contender; write NAME"),
         ("lstm@fast", "'fast' in 'lstm@fast' is no setting; known are cpu, gpu"),
-        ("lstm@cpu", "Model lstm has no setting 'scan_implementation'"),
+        ("lstm@cpu", "Model lstm has no scan, so it cannot run by 'cpu'"),
         ("lstn", "did you mean lstm"),
         ("lstm@float32+bfloat16", "has both float32 and bfloat16; leave one of them out"),
         ("lstm:0", "needs a positive whole number of frames"),

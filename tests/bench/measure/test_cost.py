@@ -1,5 +1,6 @@
 """Counts against closed forms, of every registered model and of one block of every kind; other counters; no traces."""
 
+import functools
 import random
 import sys
 
@@ -203,7 +204,7 @@ def test_the_unpublished_x_costs_what_thop_prints_of_the_official_code():
 def test_a_grid_mixer_by_hand():
     c, n = 32, 3 * JOINTS
     inner, rank = 64, 2
-    seen = cost.count(GridMixer(c, "posemamba", "exact", "auto"), torch.zeros(1, 3, JOINTS, c))
+    seen = cost.count(GridMixer(c, "posemamba", "exact"), torch.zeros(1, 3, JOINTS, c))
     assert seen.contraction_macs == {
         "linear": n * (32 * 128 + 64 * 32),
         "convolution": n * 64 * 9,
@@ -230,7 +231,7 @@ def test_a_grid_mixer_by_hand():
 def test_a_graph_mixer_by_hand():
     c, frames = 32, 5
     n = frames * JOINTS
-    seen = cost.count(GraphMixer(c, "auto"), torch.zeros(frames, JOINTS, c))
+    seen = cost.count(GraphMixer(c), torch.zeros(frames, JOINTS, c))
     assert seen.contraction_macs == {
         "linear": n * (32 * 64 + 2 * (32 * (2 + 32) + 2 * 32) + 32 * 32) + 2 * 2 * n * 32 * 32,
         "convolution": 2 * n * 32 * 4,
@@ -249,7 +250,7 @@ def test_a_graph_mixer_by_hand():
         "neg": 2 * c * 16,
     }
     assert seen.uncounted == {}
-    plain = cost.count(Mixer(c, "auto"), torch.zeros(frames, JOINTS, c))
+    plain = cost.count(Mixer(c), torch.zeros(frames, JOINTS, c))
     assert plain.contraction_macs["linear"] == seen.contraction_macs["linear"] - 2 * 2 * n * 32 * 32
     assert "graph convolution" not in plain.contraction_macs
 
@@ -280,7 +281,7 @@ def test_an_lstm_by_hand(device):
 
 
 def test_an_mlp_by_hand():
-    seen = cost.count(Mlp(8, "auto"), torch.zeros(1, 3, JOINTS, 8))
+    seen = cost.count(Mlp(8), torch.zeros(1, 3, JOINTS, 8))
     assert seen.contraction_macs == {"linear": 3 * 17 * (8 * 16 + 16 * 8)}
     assert seen.elementwise == {"gelu": 3 * 17 * 16}
 
@@ -309,7 +310,7 @@ def test_memory_kept_for_the_backward_pass_by_hand():
     model = create_model("mlp", frames=27)
     assert cost.kept_bytes(model, clip_of("mlp", 27)) == 4 * (27 * 34 + 1024)  # the clip; what relu answers, once
     c, n = 8, 5 * 17
-    kept = cost.kept_bytes(Mlp(c, "auto"), torch.zeros(1, 5, 17, c))
+    kept = cost.kept_bytes(Mlp(c), torch.zeros(1, 5, 17, c))
     assert kept == 4 * n * (c + 2 * c + 2 * c)  # inputs of fc1, gelu and fc2
 
 
@@ -395,14 +396,14 @@ def test_what_fvcore_counts():
 
 
 def test_fvcore_counts_one_matrix_of_a_batch():
-    seen = cost.count_by_fvcore(GraphMixer(16, "auto"), torch.zeros(5, 17, 16))
+    seen = cost.count_by_fvcore(GraphMixer(16), torch.zeros(5, 17, 16))
     assert seen.macs_by_operator["matmul"] == 2 * 17 * 17 * 16  # not 5 times as much
 
 
 def test_what_thop_leaves_out_is_named():
     layers = cost.count_by_thop(create_model("transformer"), clip_of("transformer", 81))
     assert layers.uncounted_modules == {"MultiheadAttention": 3, "NonDynamicallyQuantizableLinear": 3}
-    mixers = cost.count_by_thop(Mixer(16, "auto"), torch.zeros(5, 17, 16))  # its layers are never called
+    mixers = cost.count_by_thop(Mixer(16), torch.zeros(5, 17, 16))  # its layers are never called
     assert mixers.uncounted_modules == {"Conv1d": 2, "Linear": 6, "Mixer": 1}
     assert (mixers.parameters, mixers.macs) == (0, 0)
 
@@ -433,18 +434,24 @@ def test_the_variants_numbers_and_the_frames_are_those_asked_for():
     assert record.contraction_macs_by_operator | {"scan": record.scan_macs} == posemamba(9, 64, 2)
 
 
+@functools.cache
+def toy_counts(implementation):
+    model, clip = create_model("posemamba_toy", frames=3), clip_of("posemamba_toy", 3)
+    with kernels.using(implementation):
+        return (
+            cost.count(model, clip),
+            cost.count_by_fvcore(model, clip),
+            cost.kept_bytes(model, clip),
+            cost.peak_bytes(model, clip),
+        )
+
+
 @pytest.mark.parametrize("implementation", kernels.IMPLEMENTATIONS)
 def test_the_count_does_not_depend_on_the_scan_implementation(implementation):
-    asked, plain = (
-        create_model("posemamba_toy", frames=3, scan_implementation=name) for name in (implementation, "auto")
-    )
-    clip = clip_of("posemamba_toy", 3)
-    one, other = cost.count(asked, clip), cost.count(plain, clip)
+    (one, *others), (other, *expected) = toy_counts(implementation), toy_counts("auto")
+    assert others == expected
     for what in ("contraction_macs", "scans", "macs_by_module", "elementwise", "uncounted"):
         assert getattr(one, what) == getattr(other, what) and (what == "uncounted" or getattr(one, what)), what
-    assert cost.count_by_fvcore(asked, clip) == cost.count_by_fvcore(plain, clip)
-    assert cost.kept_bytes(asked, clip) == cost.kept_bytes(plain, clip)
-    assert cost.peak_bytes(asked, clip) == cost.peak_bytes(plain, clip)
 
 
 class Toy(nn.Module):
@@ -477,7 +484,7 @@ class Careless(nn.Module):
         super().__init__()
         self.body = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.BatchNorm2d(5))
         self.register_buffer("calls", torch.zeros(1))
-        self.mixer = GridMixer(3, "posemamba", "exact", "auto")
+        self.mixer = GridMixer(3, "posemamba", "exact")
         self.body.register_forward_hook(lambda module, inputs, output: output * 2)
         self.body[0].weight.grad = torch.ones(3, 2)
         self.seen = []
@@ -501,7 +508,7 @@ def state(model):
     gradients = {name: None if value.grad is None else value.grad.clone() for name, value in model.named_parameters()}
     around = (
         torch.get_rng_state(), random.getstate(), torch.backends.mha.get_fastpath_enabled(),
-        torch.backends.mkldnn.enabled, torch.is_grad_enabled(), torch.get_num_threads(), id(kernels.choose),
+        torch.backends.mkldnn.enabled, torch.is_grad_enabled(), torch.get_num_threads(), kernels.current(),
         id(kernels.chunked.selective_scan), torch.backends.cuda.flash_sdp_enabled(),
     )  # fmt: skip
     return modules, values, gradients, around

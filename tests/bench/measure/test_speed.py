@@ -47,7 +47,7 @@ def test_throughput_is_that_of_the_best_batch():
 
 @pytest.mark.parametrize("implementation", ["chunked", "reference"])
 def test_the_scan_that_ran_is_recorded(implementation):
-    record = measure("posemamba_toy", depth=1, scan_implementation=implementation)
+    record = measure("posemamba_toy", depth=1, scan=implementation)
     assert record.environment.scan_implementation == implementation
     assert record.throughput_output_frames_per_s == pytest.approx(9 * record.throughput_clips_per_s)
 
@@ -59,7 +59,7 @@ def test_a_scan_that_is_wrong_is_not_timed(monkeypatch):
     right = kernels.chunked.selective_scan
     monkeypatch.setattr(kernels.chunked, "selective_scan", wrong)
     with pytest.raises(kernels.ScanUnavailable, match="'chunked' is not timed: on posemamba_toy it differs"):
-        measure("posemamba_toy", depth=1, scan_implementation="chunked")
+        measure("posemamba_toy", depth=1, scan="chunked")
 
 
 def test_one_input_shape_is_timed_warm():
@@ -129,7 +129,7 @@ def test_wrong_gradients_are_not_timed(monkeypatch):
 
     right = kernels.chunked.selective_scan
     monkeypatch.setattr(kernels.chunked, "selective_scan", wrong)
-    settings = {"depth": 1, "scan_implementation": "chunked"}
+    settings = {"depth": 1, "scan": "chunked"}
     assert measure("posemamba_toy", **settings)
     with pytest.raises(kernels.ScanUnavailable, match="'chunked' is not timed"):
         measure("posemamba_toy", call="training step", **settings)
