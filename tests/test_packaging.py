@@ -11,7 +11,7 @@ import pytest
 from support import ROOT
 
 NOT_INSTALLED = {".md", ".cpp", ".h", ".so", ".pyc", ".py", ".typed"}  # or by other means than package data
-CODE = ("baselines", "bench", "kernels", "lstm_transformer", "mdtf", "pose3dm", "posemamba")
+CODE = ("baselines", "bench", "kernels", "lift", "lstm_transformer", "mdtf", "pose3dm", "posemamba")
 RUN_A_MODEL = """
 import kernels, torch, liftbench
 assert kernels.WHOSE == "another project's", kernels.__file__

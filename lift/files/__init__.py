@@ -1,0 +1,1 @@
+"""The files that a lifted recording is written to."""

@@ -1,0 +1,171 @@
+"""What every keypoint file comes to: one row for each person in each frame."""
+
+import json
+import math
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from liftbench.baselines.errors import InputError
+from liftbench.lift.keypoints import layouts
+
+_MOST_PEOPLE = 100  # in one frame
+_OUTSIDE = 0.1  # share of the image by which a keypoint may lie outside of it, and of keypoints that may lie farther
+
+
+@dataclass(frozen=True)
+class Detections:
+    """N detected people over T frames.
+
+    frame: (N,) int, from 0, rising. points: (N, J, 3) float64: x right, y down, pixels, and confidence from 0 to 1,
+    0 where the point was not seen. track: (N,) int, the person's number in the file, -1 where it has none.
+    """
+
+    source: str  # the program that wrote the file, for messages
+    layout: str  # a name in `layouts.LAYOUTS`, or "named points"
+    names: tuple[str, ...]  # of the J points
+    frame: np.ndarray
+    points: np.ndarray
+    track: np.ndarray
+    frames: int  # T
+    first_frame: int  # the number that the file gives to frame 0
+    scored: bool  # whether the file has confidences; they are 1 for every point seen otherwise
+    fps: float | None = None
+    size: tuple[int, int] | None = None  # width, height, pixels
+
+    def __str__(self):
+        return f"{self.source}, {self.layout}"
+
+
+def gather(path, source, layout, names, numbers, points, track, scored=True) -> Detections:
+    """Check the people of a file and put them in order.
+
+    numbers: (N,) the frame of each as the file numbers it; points: (N, J, 3), or (N, J, 2) without confidence.
+    Raises InputError where there is nobody, a number is not finite, or the frames are too far apart for the file.
+    """
+    numbers, points, track = np.asarray(numbers, np.int64), np.asarray(points), np.asarray(track, np.int64)
+    if not len(points):
+        raise InputError(f"Cannot lift {path}: no person was found in it. Check the detector's output.")
+    points = points.astype(np.float64)
+    if points.shape[-1] == 2:
+        points = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
+    good = np.isfinite(points).all(axis=(1, 2)) & (np.abs(points) < 1e9).all(axis=(1, 2))
+    if not good.all():
+        raise InputError(
+            f"Cannot read {path}: a keypoint in frame {numbers[~good][0]} is not finite. "
+            "Give points that were not seen the confidence 0."
+        )
+    first, last = int(numbers.min()), int(numbers.max())
+    if last - first > 1000 + 100 * len(points):
+        raise InputError(
+            f"Cannot read {path}: its {len(points):,} people are in frames {first} to {last}. Number the frames one by "
+            "one."
+        )
+    order = np.argsort(numbers, kind="stable")
+    frame = numbers[order] - first
+    if (most := np.bincount(frame).max()) > _MOST_PEOPLE:
+        raise InputError(f"Cannot read {path}: a frame holds {most:,} people. Keep at most {_MOST_PEOPLE}.")
+    points = points[order]
+    nowhere = (points[..., :2] == 0).all(axis=-1)
+    points[..., 2] = np.where(nowhere, 0, points[..., 2].clip(0, 1))
+    if not points[..., 2].any():
+        raise InputError(f"Cannot lift {path}: no person was found in it. Check the detector's output.")
+    return Detections(source, layout, names, frame, points, track[order], last - first + 1, first, scored)
+
+
+def in_image(detections: Detections, size: tuple[int, int], path: str | Path) -> Detections:
+    """The detections in pixels of an image of `size` (width, height).
+
+    Coordinates from 0 to 1, as MediaPipe writes them, are multiplied by the size. Raises InputError where more than a
+    tenth of the points lie outside of the image by more than a tenth of it.
+    """
+    points = detections.points.copy()
+    seen = points[points[..., 2] > 0, :2]
+    if np.median(np.abs(seen)) <= 1:
+        points[..., :2] *= size
+        seen = seen * size
+    margin = _OUTSIDE * np.array(size)
+    outside = ((seen < -margin) | (seen > size + margin)).any(axis=-1)
+    if outside.mean() > _OUTSIDE:
+        x, y = np.percentile(seen, 95, axis=0)
+        raise InputError(
+            f"Cannot lift {path}: its keypoints reach x = {x:.0f} and y = {y:.0f}, outside of an image of {size[0]} x "
+            f"{size[1]}. Correct --size."
+        )
+    return replace(detections, points=points, size=tuple(size))
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file. Raises InputError where it cannot be read."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}. Check the path.") from None
+    except RecursionError:
+        raise InputError(f"Cannot read {path}: it is nested too deeply. Give a detector's own file.") from None
+    except ValueError:
+        raise InputError(f"Cannot read {path}: it is not complete JSON. Write or copy it again.") from None
+
+
+def numbers_of(values: Any, path: str | Path) -> np.ndarray:
+    """A JSON list of numbers, or of lists of them, as an array. Raises InputError for anything else."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        array = np.array(None)
+    if array.dtype.kind not in "iuf" or not array.ndim:
+        raise InputError(f"Cannot read {path}: its keypoints are not all numbers. Give a detector's own file.")
+    return array
+
+
+def people(rows: list, path: str | Path) -> np.ndarray:
+    """Flat keypoints x, y, confidence, ... of N people -> (N, J, 3). Raises InputError where they do not fit."""
+    lengths = {len(row) if isinstance(row, list) else 0 for row in rows}
+    if len(lengths) > 1 or min(lengths, default=3) < 3 or min(lengths, default=3) % 3:
+        raise InputError(
+            f"Cannot read {path}: a person has {min(lengths)} values, which are not x, y and confidence of the same "
+            "points for everybody. Give a detector's own file."
+        )
+    return numbers_of(rows, path).reshape(len(rows), -1, 3)
+
+
+def choose_layout(path, count: int, wanted: str, candidates: tuple[str, ...] = tuple(layouts.LAYOUTS)) -> str:
+    """The layout of `count` points: `wanted`, or for "auto" the only one of the candidates that has so many.
+
+    Raises InputError where there is none or a choice, or `wanted` has another number of points.
+    """
+    if wanted != "auto":
+        if wanted not in layouts.LAYOUTS:
+            raise InputError(f"There is no format {wanted!r}. Choose auto, {', '.join(layouts.LAYOUTS)}.")
+        if len(layouts.LAYOUTS[wanted]) != count:
+            raise InputError(
+                f"Cannot read {path}: it has {count} points a person, but {wanted} has "
+                f"{len(layouts.LAYOUTS[wanted])}. Choose another --format."
+            )
+        return wanted
+    fitting = [name for name in candidates if len(layouts.LAYOUTS[name]) == count]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise InputError(f"Cannot tell which {count} points {path} has. Choose --format {' or '.join(fitting)}.")
+    known = ", ".join(f"{name} ({len(layouts.LAYOUTS[name])})" for name in candidates)
+    raise InputError(f"Cannot read {path}: it has {count} points a person. Give one of {known}.")
+
+
+def frame_numbers(names: list) -> list[int]:
+    """The frame of each file or image: an integer as it is, of a name its last digits, or else its place."""
+    found = [_number(name) for name in names]
+    if None not in found:
+        return found
+    place = {name: index for index, name in enumerate(dict.fromkeys(map(str, names)))}
+    return [place[str(name)] for name in names]
+
+
+def _number(name):
+    if isinstance(name, (int, float)) and not isinstance(name, bool):
+        return int(name) if math.isfinite(name) and abs(name) < 2**53 else None
+    digits = re.findall(r"\d+", Path(str(name)).stem)
+    return int(digits[-1][-15:]) if digits else None

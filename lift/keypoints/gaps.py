@@ -1,0 +1,113 @@
+"""What was not seen: short gaps are filled, long ones are left empty."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from liftbench.baselines.skeleton import PARENTS
+
+LONGEST_GAP = 0.25  # s that are filled
+CONFIDENCE = 0.3  # below it a joint counts as not seen
+_SPIKE = 0.1  # s that a point may be somewhere else and come back
+_JUMP = 0.3  # sizes of the person by which it then is an outlier
+
+
+@dataclass(frozen=True)
+class Person:
+    """The keypoints of one person, ready to be lifted.
+
+    keypoints: (T, 17, 3) pixels and confidence, everywhere finite. valid: (T, 17) bool, seen with enough confidence.
+    known: (T, 17) bool, seen at all or filled; elsewhere the keypoints are only a stand-in for the model.
+    """
+
+    keypoints: np.ndarray
+    valid: np.ndarray
+    known: np.ndarray
+    summary: str
+
+    @property
+    def present(self):
+        """(T,) bool: the frames in which anything of the person is known."""
+        return self.known.any(axis=1)
+
+
+def fill(keypoints: np.ndarray, fps: float, scored: bool) -> Person:
+    """Tell seen from unseen joints, fill the short gaps, and say what was missing.
+
+    keypoints: (T, 17, 3) pixels and confidence, 0 where a joint was not seen. scored: whether the confidences mean
+    anything. A joint below CONFIDENCE, or far off for an instant, is replaced between its neighbours in time where the
+    gap is at most LONGEST_GAP; in a longer gap it stays as it was detected, and is unknown where it was not.
+    """
+    keypoints = keypoints.astype(np.float64)
+    detected = keypoints[..., 2] > 0
+    seen = keypoints[..., 2] >= CONFIDENCE if scored else detected
+    outlier = _outliers(keypoints, seen, fps)
+    seen, detected = seen & ~outlier, detected & ~outlier
+    filled = _short(~seen, int(LONGEST_GAP * fps)) & seen.any(axis=0)
+    known = seen | filled | detected
+    keypoints = _interpolated(keypoints, seen, filled)
+    keypoints[filled, 2] = np.minimum(keypoints[filled, 2], CONFIDENCE)
+    stand_in = _interpolated(keypoints, known, ~known)
+    stand_in[~known, 2] = 0
+    return Person(_grown(stand_in, known.any(axis=0)), seen, known, _summary(detected, seen, filled, known, outlier))
+
+
+def _outliers(keypoints, seen, fps):
+    """(T, 17) bool: seen, but far from the running median over time. A monotone movement is its own median."""
+    half = max(1, round(_SPIKE * fps))
+    if len(seen) <= 2 * half:
+        return np.zeros_like(seen)
+    steady = _interpolated(keypoints, seen, ~seen)[..., :2]
+    median = median_filter(steady, size=(2 * half + 1, 1, 1), mode="nearest")
+    low, high = (np.where(seen, keypoints[..., 1], limit) for limit in (np.inf, -np.inf))
+    heights = high.max(axis=1) - low.min(axis=1)
+    size = np.median(heights[seen.any(axis=1)]) if seen.any() else 0
+    return seen & (np.linalg.norm(keypoints[..., :2] - median, axis=-1) > _JUMP * max(size, 1))
+
+
+def _short(missing, longest):
+    """(T, J) bool: missing for at most `longest` frames, between two frames where it is not."""
+    inside = np.zeros_like(missing)
+    for joint in np.flatnonzero(missing.any(axis=0)):
+        edges = np.flatnonzero(np.diff(missing[:, joint].astype(np.int8)))
+        for start, stop in zip(edges[:-1], edges[1:]):
+            if missing[start + 1, joint] and stop - start <= longest:
+                inside[start + 1 : stop + 1, joint] = True
+    return inside
+
+
+def _interpolated(keypoints, known, wanted):
+    """The keypoints with those that are wanted put, joint by joint, between the known ones in time."""
+    keypoints, frames = keypoints.copy(), np.arange(len(keypoints))
+    for joint in np.flatnonzero(wanted.any(axis=0) & known.any(axis=0)):
+        at, to = known[:, joint], wanted[:, joint]
+        for axis in range(3):
+            keypoints[to, joint, axis] = np.interp(frames[to], frames[at], keypoints[at, joint, axis])
+    return keypoints
+
+
+def _grown(keypoints, ever):
+    """Joints that are never known put at the nearest joint of the skeleton that is; ever: (17,) bool."""
+    ever = ever.copy()
+    while not ever.all() and ever.any():
+        for joint, parent in enumerate(PARENTS):
+            if parent >= 0 and ever[joint] != ever[parent]:
+                to, source = (parent, joint) if ever[joint] else (joint, parent)
+                keypoints[:, to, :2] = keypoints[:, source, :2]
+                ever[to] = True
+    return keypoints
+
+
+def _summary(detected, seen, filled, known, outlier):
+    frames, absent = len(seen), ~(detected | outlier).any(axis=1)
+    empty = ~known.any(axis=1)
+    parts = [f"{frames:,} frames"]
+    if absent.any():
+        parts.append(f"{absent.sum():,} without the person ({(absent & ~empty).sum():,} filled, {empty.sum():,} empty)")
+    weak = detected & ~seen
+    parts.append(
+        f"of {seen.size:,} joints {(~detected & ~outlier).sum():,} not seen, {weak.sum():,} below confidence "
+        f"{CONFIDENCE:g}, {outlier.sum():,} outliers; {filled.sum():,} filled, {(~known).sum():,} left empty"
+    )
+    return "; ".join(parts)

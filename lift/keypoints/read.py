@@ -1,0 +1,43 @@
+"""Keypoints from any file: what it is, is seen from its content."""
+
+from pathlib import Path
+
+from liftbench.baselines.errors import InputError
+from liftbench.lift.keypoints import alphapose, arrays, mmpose, openpose, tables
+from liftbench.lift.keypoints.detections import Detections, read_json
+
+
+def read_keypoints(path: str | Path, layout: str = "auto", names: str | Path | None = None) -> Detections:
+    """Read 2D keypoints: OpenPose's folder of JSON files; JSON of AlphaPose, of COCO results or of MMPose; CSV of
+    DeepLabCut or SLEAP; .npz and .npy arrays.
+
+    layout: one of `layouts.LAYOUTS`, or "auto" to tell it from the file and the number of points. names: YAML file that
+    names the points of a CSV table (see `tables`). Raises InputError, one sentence, where the file cannot be read, is
+    another program's, or leaves a choice of layouts.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return openpose.read(path, layout)
+    if not path.exists():
+        raise InputError(f"Cannot read {path}: there is no such file. Check the path.")
+    if path.suffix == ".csv":
+        return tables.read(path, names and Path(names))
+    if path.suffix in (".npz", ".npy"):
+        return arrays.read(path, layout)
+    if path.suffix != ".json":
+        raise InputError(
+            f"Cannot read {path}: its kind is not known. Give a .json, .csv, .npz or .npy file, or OpenPose's folder."
+        )
+    content = read_json(path)
+    if alphapose.is_alphapose(content):
+        return alphapose.read(path, content, layout)
+    if frames := mmpose.frames_in(content):
+        return mmpose.read(path, frames, layout)
+    if isinstance(content, dict) and "people" in content:
+        raise InputError(f"Cannot read {path}: it is one frame of OpenPose. Give the folder with all frames.")
+    if content == []:
+        raise InputError(f"Cannot lift {path}: no person was found in it. Check the detector's output.")
+    raise InputError(
+        f"Cannot read {path}: it is not the JSON of OpenPose, AlphaPose, MMPose or COCO results. Give a detector's own "
+        "file."
+    )
