@@ -36,6 +36,7 @@ class Entry:
     source: str  # the paper, or where else it comes from
     family: str  # models of one family share a colour
     published: tuple[str, str, str] | None = None  # (model, variant, detector) of its row in published.csv
+    shortest: int = 1  # the fewest frames that it can be built for and that reach all of its parameters
     depth: str | None = None  # the number that says how many blocks it has
     official: Mapping[str, Number] = field(default_factory=dict)  # numbers that build what the official code builds
     length: tuple[str, int, int] | None = None  # (end of a tensor's name, axis, its size per frame): where T is seen
@@ -107,6 +108,60 @@ def _transformer(name, published, **numbers):
     )  # fmt: skip
 
 
+def _comparator(name, model, published, frames, parameters, source, *, channels=2, output="sequence", **row):
+    """A lifter that the reproduced papers compare themselves with; its file is named as its class."""
+    module = model.lower()
+    return Entry(
+        name=name, builder=f"liftbench.baselines.models.{module}:{model}", frames=frames, channels=channels,
+        output=output, parameters=parameters, source=source, family=module, published=published, **row,
+    )  # fmt: skip
+
+
+def _motionagformer(variant, frames, parameters, embed_dim, depth):
+    return _comparator(
+        f"motionagformer_{variant.lower()}", "MotionAGFormer", None, frames, parameters,
+        "MotionAGFormer (WACV 2024)", channels=3, numbers={"embed_dim": embed_dim, "depth": depth}, depth="depth",
+        length=("graph_temporal.mixer.batch_norm.weight", 0, 1),
+    )  # fmt: skip
+
+
+def _mixste():
+    return _comparator(
+        "mixste", "MixSTE", None, 243, 33_783_811, "MixSTE (CVPR 2022)",
+        numbers={"embed_dim": 512, "depth": 8}, depth="depth", length=("Temporal_pos_embed", 1, 1),
+    )  # fmt: skip
+
+
+def _motionbert(name, published, parameters, embed_dim, mlp_ratio):
+    return _comparator(
+        name, "MotionBERT", published, 243, parameters, "MotionBERT (ICCV 2023)", channels=3,
+        numbers={"embed_dim": embed_dim, "mlp_ratio": mlp_ratio, "depth": 5}, depth="depth",
+        length=("temp_embed", 1, 1),
+    )  # fmt: skip
+
+
+def _stcformer(variant, frames, parameters, embed_dim):
+    return _comparator(
+        f"stcformer_{variant}", "STCFormer", None, frames, parameters, "STCFormer (CVPR 2023)",
+        numbers={"embed_dim": embed_dim, "depth": 6}, depth="depth",
+    )  # fmt: skip
+
+
+def _poseformerv2(frames, parameters, kept):
+    return _comparator(
+        f"poseformerv2_{frames}", "PoseFormerV2", None, frames, parameters, "PoseFormerV2 (CVPR 2023)",
+        output="centre", numbers={"kept_frames": kept, "kept_coefficients": kept, "depth": 4}, depth="depth",
+        shortest=kept,
+    )  # fmt: skip
+
+
+def _videopose3d(frames, parameters):
+    return _comparator(
+        f"videopose3d_{frames}", "VideoPose3D", None, frames, parameters, "VideoPose3D (CVPR 2019)", output="centre",
+        shortest=frames,
+    )  # fmt: skip
+
+
 MODELS = {
     row.name: row
     for row in (
@@ -129,6 +184,23 @@ MODELS = {
         _transformer("transformer", None),
         _transformer("transformer_published", "Transformer", across_clips=True),
         _centre_frame("mlp", "MLP", None, 2_873_395, ("fc1.weight", 1, 17 * 2)),
+        _motionagformer("XS", 27, 2_241_531, 64, 12),
+        _motionagformer("S", 81, 4_817_119, 64, 26),
+        _motionagformer("B", 243, 11_723_811, 128, 16),
+        _motionagformer("L", 243, 19_007_111, 128, 26),
+        _mixste(),
+        _motionbert("motionbert", None, 42_466_317, 512, 2),
+        _motionbert("motionbert_lite", None, 16_001_549, 256, 4),
+        _stcformer("27", 27, 4_748_000, 256),
+        _stcformer("81", 81, 4_748_000, 256),
+        _stcformer("243", 243, 4_748_000, 256),
+        _stcformer("l", 243, 18_933_184, 512),
+        _poseformerv2(27, 14_355_739, 3),
+        _poseformerv2(81, 14_362_279, 9),
+        _poseformerv2(243, 14_381_899, 27),
+        _videopose3d(27, 8_555_571),
+        _videopose3d(81, 12_753_971),
+        _videopose3d(243, 16_952_371),
     )
 }
 _OURS = frozenset(MODELS)

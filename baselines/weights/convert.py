@@ -55,7 +55,7 @@ def candidates(state):
     return sorted(found, key=lambda candidate: candidate.fit.problems)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _modules(name, frames):
     """(None, the model) and (stage, its module) for every stage, without memory for their weights."""
     model = create_model(name, frames=frames).to("meta")

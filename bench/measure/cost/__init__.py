@@ -22,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 JOINTS = 17
-_GRADIENT_FRAMES = 3  # enough to reach every parameter of a registered model
+_GRADIENT_FRAMES = 3  # enough to reach every parameter of a registered model, unless its row says more
 
 
 def measure(name: str, frames: int | None = None, **numbers: Number) -> CostRecord:
@@ -42,7 +42,7 @@ def measure(name: str, frames: int | None = None, **numbers: Number) -> CostReco
     if found.file is not None:
         with own.imports(found.file):
             return _measure_own(found, model, clip, facts)
-    short = min(frames, _GRADIENT_FRAMES)
+    short = min(frames, max(_GRADIENT_FRAMES, found.shortest))
     small = create_model(name, frames=short, **numbers)
     unused = without_gradient_in_training(small, clip[:, :short], found.stages)
     return _record(
