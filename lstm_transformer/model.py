@@ -20,7 +20,10 @@ def _centre(poses):
 
 
 class LSTM(nn.Module):
-    """`LSTM_PoseNet`: a one-layer LSTM over the frames; its last hidden state gives the pose."""
+    """`LSTM_PoseNet`: a one-layer LSTM over the frames; its last hidden state gives the pose.
+
+    Raises NotImplementedError under autocast on a processor whose PyTorch has no LSTM in that precision.
+    """
 
     def __init__(self, frames, hidden_dim=512):
         super().__init__()
@@ -29,7 +32,15 @@ class LSTM(nn.Module):
         self.fc = nn.Linear(hidden_dim, JOINTS * 3)
 
     def forward(self, keypoints):
-        _, (hidden, _) = self.lstm(keypoints.flatten(2))
+        try:
+            _, (hidden, _) = self.lstm(keypoints.flatten(2))
+        except RuntimeError as error:
+            if "could not create a primitive" not in str(error):
+                raise
+            dtype = str(torch.get_autocast_dtype("cpu")).removeprefix("torch.")
+            raise NotImplementedError(
+                f"Cannot run an LSTM in {dtype}: this processor has none. Use float32 or a GPU."
+            ) from error
         return _centre(self.fc(hidden[-1]))
 
 

@@ -266,10 +266,11 @@ def bone_features(logits, keypoints):
     logits: (B, T, 17, 6); keypoints: (B, T, 17, 3) -> (B, T, 17, 6): the keypoints, then azimuth and polar angle in
     units of pi and the length in the keypoints' unit, bone i in row i and zeros in row 16. The polar angle, the middle
     of the likeliest class, and the bone's length in the image give its depth. No gradient passes to the logits. As in
-    the official code the polar angle is float32 whatever the keypoints are.
+    the official code the polar angle is float32 whatever the keypoints are; features of half-precision keypoints are
+    computed in float32 and rounded once.
     """
     polar = (2 * logits[:, :, 1:].argmax(-1) + 1).float() / (2 * POLAR_CLASSES)
-    bones = _bones(keypoints[..., :2])
+    bones = _bones(keypoints[..., :2].to(torch.promote_types(keypoints.dtype, torch.float32)))
     depth = torch.linalg.vector_norm(bones, dim=-1) / torch.tan(polar * math.pi)
     features = torch.stack(
         [
@@ -279,7 +280,7 @@ def bone_features(logits, keypoints):
         ],
         dim=-1,
     )
-    return torch.cat([keypoints, F.pad(features, (0, 0, 0, 1))], dim=-1)
+    return torch.cat([keypoints, F.pad(features, (0, 0, 0, 1)).to(keypoints.dtype)], dim=-1)
 
 
 class Refinement(nn.Module):

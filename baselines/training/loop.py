@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing
-from liftbench.baselines.registry import create_model
+from liftbench.baselines.registry import create_model, entry
 from liftbench.baselines.training import checkpoint, distributed
 from liftbench.baselines.training.batches import Batches, order_of_epoch
 from liftbench.baselines.training.gradient_checkpointing import recompute_blocks
@@ -60,6 +60,8 @@ def train(
         raise InputError("A processor does not train in float16; choose --device cuda, or precision bfloat16.")
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
+    if recipe.precision in AUTOCAST and fabric.device.type == "cpu":
+        _refuse_missing_precision(model, recipe)
 
     with _named_disk_errors(folder), distributed.end_together():
         if fabric.is_global_zero and not begun:
@@ -280,6 +282,18 @@ class _Run:
 # What a checkpoint holds of a run: plain values, and the state of what has one.
 _PLAIN = ("step", "seconds", "waited", "sums", "history", "best")
 _STATEFUL = ("model", "averaged", "optimizer", "scaler")
+
+
+def _refuse_missing_precision(model, recipe):
+    """Raise InputError where this processor cannot run the model in the recipe's precision; a short clip shows it."""
+    clip = torch.zeros(1, recipe.frames, 17, entry(recipe.model).channels)
+    try:
+        with torch.no_grad(), torch.autocast("cpu", AUTOCAST[recipe.precision]):
+            model.eval()(clip)
+    except NotImplementedError as error:
+        raise InputError(str(error)) from error
+    finally:
+        model.train()
 
 
 @contextlib.contextmanager

@@ -7,10 +7,9 @@ and MDTF; temporal consistency after P-STMO and MixSTE. `TERMS` names them for r
 import torch
 import torch.nn.functional as F
 
-BONES = (
-    (0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6), (0, 7), (7, 8), (8, 9), (9, 10), (8, 11), (11, 12), (12, 13),
-    (8, 14), (14, 15), (15, 16),
-)  # fmt: skip
+from liftbench.baselines.skeleton import PARENTS
+
+_BONES = tuple(zip(PARENTS[1:], range(1, len(PARENTS))))  # parent and child
 # Pairs of bones whose angle at their common joint is compared.
 ANGLES = (
     (0, 3), (0, 6), (3, 6), (0, 1), (1, 2), (3, 4), (4, 5), (6, 7), (7, 10), (7, 13), (8, 13), (10, 13), (7, 8),
@@ -82,7 +81,7 @@ def total(predicted, target, weights):
 
 
 def _bones(poses):
-    ends = poses[:, :, BONES]  # (B, T, 16, 2, 3)
+    ends = poses[:, :, _BONES]  # (B, T, 16, 2, 3)
     return ends[..., 0, :] - ends[..., 1, :]
 
 

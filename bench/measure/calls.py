@@ -170,8 +170,11 @@ class Timed:
         if self.mode == "cuda-graph":  # of which only the output can be seen
             found, expected = [_captured(self._forward(clip), self.device)()], expected[:1]
         else:
-            with self._autocast():
-                found = self._outcome(self._network(), clip)
+            try:
+                with self._autocast():
+                    found = self._outcome(self._network(), clip)
+            except NotImplementedError as error:
+                raise InputError(str(error)) from error
         difference = _difference(found, expected)
         self._refuse(f"{self.dtype}, {self.mode}", "float32, eager,", difference, PARITY[self.dtype])
         return difference

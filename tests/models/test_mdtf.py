@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from liftbench import kernels
+from liftbench.baselines.skeleton import PARENTS
 from liftbench.baselines.training import losses
 from liftbench.bench.measure import cost
 from liftbench.mdtf import (
@@ -57,8 +58,9 @@ def test_polar_classes_parity():
     assert torch.equal(polar_classes(torch.tensor(arrays["pose3d"])), torch.tensor(arrays["classes"]))
 
 
-def test_bones_are_those_of_the_losses():
-    assert mdtf_model.BONES == losses.BONES
+def test_bones_are_those_of_the_skeleton():
+    assert mdtf_model.BONES == tuple((parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0)
+    assert losses._BONES == mdtf_model.BONES
 
 
 def posed(angle_degrees):
