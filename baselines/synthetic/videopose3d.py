@@ -1,14 +1,14 @@
-"""The embedded data of `baselines.synthetic.motionbert` in the files of VideoPose3D: the same people, motions and
-detections.
+"""Embedded data in the files of VideoPose3D: the people, actions and detector of `baselines.synthetic.motionbert`.
 
-Numbers on them say nothing about real people.
+That format wants every take before all four cameras: to fit in 60,000 frames each subject performs two actions, of 20 s
+each. Numbers on them say nothing about real people.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from liftbench.baselines.data.cameras import load_cameras, project_to_2d, world_to_camera
+from liftbench.baselines.data.cameras import CAMERAS, load_cameras, project_to_2d, world_to_camera
 from liftbench.baselines.data.formats.videopose3d import DETECTIONS, VideoPose3D
 from liftbench.baselines.data.formats.videopose3d_schema import JOINTS_3D, KEPT_JOINTS, MM_PER_M
 from liftbench.baselines.files import replacing
@@ -34,10 +34,12 @@ def write(folder: str | Path, frames: int = 60_000, seed: int = 0) -> Path:
     frames: about how many train and test hold together, over all cameras. The content depends on frames and seed only.
     Raises InputError for too few frames, a negative seed, or where the folder cannot be written to.
     """
+    motionbert.check_size(frames, seed)
+    plan = [take for take in motionbert.takes() if take.action in motionbert.PLAN[take.subject][:2]]
     folder = Path(folder)
     positions, detections, exact = {}, {}, {}
-    for take, world in motionbert.motions(frames, seed):
-        subject, action = f"S{take.subject}", NAMES[take.action] + (" 1" if take.subact == 2 else "")
+    for take, world in motionbert.motions(plan, round(frames / len(CAMERAS)), seed):
+        subject, action = f"S{take.subject}", NAMES[take.action]
         cameras = load_cameras(take.subject)
         points = [world_to_camera(world, camera) for camera in cameras]
         pixels = [project_to_2d(seen, camera) for seen, camera in zip(points, cameras, strict=True)]

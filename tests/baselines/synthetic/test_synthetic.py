@@ -204,8 +204,8 @@ def test_schema(path, content, split):
     assert check(content, path)[1] == {"kind": "synthetic", "version": motionbert.VERSION, "frames": FRAMES, "seed": 1}
 
 
-def test_all_subjects_actions_and_cameras(content):
-    seen = {}
+def test_subjects_actions_and_cameras(content):
+    seen, cameras = {}, {}
     for name in ("train", "test"):
         split = content[name]
         rows = set(zip(split["source"], split["camera_name"], split["action"], strict=True))
@@ -214,32 +214,42 @@ def test_all_subjects_actions_and_cameras(content):
         for source, camera, action in rows:
             _, subject, _, number, _, _, _, view = source.split("_")
             assert camera == CAMERAS[int(view) - 1] and action == NAMES[int(number)]
-            seen.setdefault((name, int(subject)), set()).add((action, camera))
-    everything = {(action, camera) for action in NAMES.values() for camera in CAMERAS}
-    assert seen == {("test" if s in (9, 11) else "train", s): everything for s in SUBJECTS}
-    assert all(f"{take}_ca_01" in content["test"]["source"] for take in EXCLUDED)
+            seen.setdefault((name, int(subject)), set()).add(action)
+            cameras.setdefault(name, set()).add(camera)
+    expected = {
+        ("test" if subject in (9, 11) else "train", subject): {NAMES[action] for action in actions}
+        for subject, actions in motionbert.PLAN.items()
+    }
+    assert seen == expected and set(motionbert.PLAN) == set(SUBJECTS)
+    assert cameras == {"train": set(CAMERAS), "test": set(CAMERAS)}
+    trained, tested = (set.union(*(seen[key] for key in seen if key[0] == name)) for name in ("train", "test"))
+    assert tested <= trained and len(trained) == 12
+    excluded = {source[:-6] for source in content["test"]["source"]} & set(EXCLUDED)
+    assert excluded == {"s_09_act_13_subact_01"}, "the protocol has something to leave out"
 
 
-def test_lengths():
-    lengths = np.array(motionbert.lengths(60_000, 0))
-    subjects = np.array([subject for subject, _, _ in motionbert.takes()])
-    assert abs(4 * lengths.sum() - 60_000) < 200
-    assert 0.65 < lengths[~np.isin(subjects, (9, 11))].sum() / lengths.sum() < 0.8
-    assert (lengths >= 243).mean() > 0.3 and lengths.min() >= 54
+def test_takes_are_as_long_as_the_real_ones():
+    """A minute and more at 50 frames per second, in 60,000 frames; five test actions count."""
+    lengths = np.array(motionbert.lengths(len(motionbert.takes()), 60_000, 0))
+    assert len(lengths) == 18 and abs(lengths.sum() - 60_000) < 20
+    assert lengths.min() >= 60 * 50
     assert (lengths % 27 != 0).all()
+    test = np.array([take.subject in motionbert.TEST_SUBJECTS for take in motionbert.takes()])
+    assert 0.6 < lengths[~test].sum() / lengths.sum() < 0.8
+    fewest = motionbert.lengths(18, motionbert.FEWEST_FRAMES, 0)
+    assert min(fewest) > 2 * 243, "no clip is stretched in the smallest file either"
 
 
 def test_ground_truth_is_the_projection_of_the_people(content):
-    subject, action, subact = 9, 14, 2
-    take = f"s_{subject:02d}_act_{action:02d}_subact_{subact:02d}"
-    split = content["test"]
-    sources = np.array(split["source"])
-    body = make_body(np.random.default_rng((1, subject)))
-    frames = (sources == f"{take}_ca_01").sum()
-    world = act(action, body, frames, np.random.default_rng((1, subject, action, subact)))
-    world[..., :2] += room_centre(subject)
-    for view, camera in enumerate(load_cameras(subject), start=1):
-        rows = sources == f"{take}_ca_{view:02d}"
+    for take in motionbert.takes():
+        if take.subject != 9:
+            continue
+        split = content["test"]
+        rows = np.array(split["source"]) == f"s_09_act_{take.action:02d}_subact_01_ca_{take.camera:02d}"
+        body = make_body(np.random.default_rng((1, 9)))
+        world = act(take.action, body, rows.sum(), np.random.default_rng((1, 9, take.action)))
+        world[..., :2] += room_centre(9)
+        camera = load_cameras(9)[take.camera - 1]
         points = world_to_camera(world, camera)
         image = split["joint3d_image"][rows]
         np.testing.assert_allclose(image[..., :2], project_to_2d(points, camera), atol=1e-3)
