@@ -239,7 +239,7 @@ def test_hostile_data_file(run, tmp_path):
 
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"train": Hostile(), "test": {}}))
     code, _, err = run("data", "check", "evil.pkl")
-    assert code == 2 and "refused" in err
+    assert code == 2 and "it asks for the name" in err
     assert not (tmp_path / "made_by_the_attack").exists()
 
 

@@ -129,7 +129,7 @@ def test_the_mean_over_frames_is_official_and_that_over_actions_beside_it(datase
     by_action = {names[code]: 10.0 + 5 * code for code in np.unique(codes)}
     mean = np.mean(list(by_action.values()))
     assert result["variants"]["action-wise"]["mpjpe_mm"] == pytest.approx(mean, rel=1e-5)
-    assert abs(size.mean() - mean) > 0.3
+    assert abs(size.mean() - mean) > 0.01, "takes differ a little in length"
     assert result["mpjpe_mm_per_action"] == pytest.approx(by_action, rel=1e-5)
 
 

@@ -28,7 +28,7 @@ MLP = {
     "learning_rate": 2e-3, "learning_rate_decay": 0.9,
 }  # fmt: skip
 POSEMAMBA = MLP | {
-    "model": "posemamba_toy", "numbers": {"embed_dim": 16, "depth": 2}, "stride": 300, "batch_size": 4,
+    "model": "posemamba_toy", "numbers": {"embed_dim": 16, "depth": 2}, "stride": 25, "batch_size": 4,
     "schedule": "cosine", "learning_rate_decay": None, "ema": 0.9, "accumulate": 2,
 }  # fmt: skip
 
