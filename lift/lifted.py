@@ -1,0 +1,74 @@
+"""A lifted recording: its arrays, and the files that hold them."""
+
+import contextlib
+import importlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from liftbench.baselines.data.formats import npz
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.files import replacing
+from liftbench.baselines.skeleton import JOINTS
+
+ALWAYS, ON_REQUEST = ("npz", "csv", "json"), ("bvh", "trc", "c3d")
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """One person over T frames; nan where nothing is known.
+
+    keypoints_2d: (T, 17, 3) pixels (x right, y down) and confidence. poses_3d: (T, 17, 3) mm, camera frame (x right,
+    y down, z forward), root-relative. root: (T, 3) mm, camera frame, the pelvis. poses_world: (T, 17, 3) mm, z up,
+    floor at 0. valid: (T, 17) bool, joints that were seen with enough confidence. fps: frames a second. image_size:
+    (width, height) in pixels. metadata: how it was made, for JSON.
+    """
+
+    keypoints_2d: np.ndarray
+    poses_3d: np.ndarray
+    root: np.ndarray
+    poses_world: np.ndarray
+    valid: np.ndarray
+    fps: float
+    image_size: tuple[int, int]
+    metadata: dict
+    joint_names: tuple[str, ...] = JOINTS
+
+    def save(self, folder: str | Path, to: Iterable[str] = ()) -> list[Path]:
+        """Write FOLDER/poses.npz, .csv and .json, and for each of `to` (bvh, trc, c3d) that file too, all or none.
+
+        Returns their paths. Raises InputError for another format, for one that cannot hold this recording, and where a
+        file cannot be written.
+        """
+        to = tuple(to)
+        if strange := [name for name in to if name not in ON_REQUEST]:
+            raise InputError(f"There is no format {strange[0]!r} to write. Choose {', '.join(ON_REQUEST)}.")
+        writers = {name: importlib.import_module(f"liftbench.lift.files.{name}").write for name in (*ALWAYS, *to)}
+        paths = {name: Path(folder) / f"poses.{name}" for name in writers}
+        with contextlib.ExitStack() as files:
+            temporary = {name: files.enter_context(replacing(path)) for name, path in paths.items()}
+            for name, write in writers.items():
+                write(self, temporary[name])
+        return list(paths.values())
+
+
+_ARRAYS = ("keypoints_2d", "poses_3d", "root", "poses_world", "valid")
+
+
+def load(path: str | Path) -> Lifted:
+    """Read a poses.npz. Raises InputError where it is not one."""
+    found = npz.load(path, (*_ARRAYS, "fps", "image_size", "joint_names", "metadata"))
+    frames = len(found["valid"])
+    shapes = {"keypoints_2d": (17, 3), "poses_3d": (17, 3), "root": (3,), "poses_world": (17, 3), "valid": (17,)}
+    for name, shape in shapes.items():
+        if found[name].shape != (frames, *shape):
+            raise InputError(f"Cannot read {path}: {name} is of shape {found[name].shape}. Lift the recording again.")
+    try:
+        metadata, fps = json.loads(str(found["metadata"])), float(found["fps"])
+        width, height = found["image_size"].tolist()
+    except (ValueError, TypeError, RecursionError):
+        raise InputError(f"Cannot read {path}: fps, image_size or metadata is damaged. Lift it again.") from None
+    return Lifted(*(found[name] for name in _ARRAYS), fps, (width, height), metadata)

@@ -1,0 +1,144 @@
+"""What is written comes back: by ourselves, and by libraries of others."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.skeleton import JOINTS
+from liftbench.lift.lifted import Lifted, load
+from support.walking import FPS, walker
+
+T = 60
+
+
+@pytest.fixture(scope="module")
+def lifted():
+    """Somebody who walks before a camera 4 m away; the left wrist is unknown in five frames, everything in one."""
+    world = walker(T) - [0, 0, 5.0]
+    camera = world[..., [0, 2, 1]] * [1, -1, 1] + [0, 1000, 4000]
+    pixels = camera[..., :2] / camera[..., 2:] * 1000 + [960, 540]
+    keypoints = np.concatenate([pixels, np.full((T, 17, 1), 0.875)], axis=-1)
+    poses, root, valid = camera - camera[:, :1], camera[:, 0].copy(), np.ones((T, 17), bool)
+    for array in (poses, world, keypoints):
+        array[20:25, 13] = array[40] = np.nan
+    root[40] = np.nan
+    valid[20:25, 13] = valid[40] = False
+    metadata = {"model": "mlp", "focal_px": 1000.0}
+    return Lifted(keypoints, poses, root, world, valid, float(FPS), (1920, 1080), metadata)
+
+
+def test_npz_comes_back_with_the_documented_keys(lifted, tmp_path):
+    paths = lifted.save(tmp_path)
+    assert [path.name for path in paths] == ["poses.npz", "poses.csv", "poses.json"]
+    with np.load(tmp_path / "poses.npz") as file:
+        assert set(file) == {
+            "keypoints_2d", "poses_3d", "root", "poses_world", "valid", "fps", "image_size", "joint_names", "metadata",
+        }  # fmt: skip
+        assert file["joint_names"].tolist() == list(JOINTS) and file["fps"] == FPS
+    again = load(tmp_path / "poses.npz")
+    for name in ("keypoints_2d", "poses_3d", "root", "poses_world", "valid"):
+        np.testing.assert_allclose(getattr(again, name), getattr(lifted, name), rtol=1e-6)
+    assert (again.metadata, again.image_size, again.fps) == (lifted.metadata, (1920, 1080), FPS)
+
+
+def test_csv_and_json_say_the_same(lifted, tmp_path):
+    lifted.save(tmp_path)
+    table = pd.read_csv(tmp_path / "poses.csv")
+    assert len(table) == T * 17 and table["joint"][:17].tolist() == list(JOINTS)
+    np.testing.assert_allclose(table["time_s"], np.repeat(np.arange(T) / FPS, 17), atol=1e-4)
+    content = json.loads((tmp_path / "poses.json").read_text())
+    assert content["metadata"] == lifted.metadata and len(content["frames"]) == T
+    assert content["frames"][40]["root"] == [None] * 3
+    for columns, name in (
+        (["image_x_px", "image_y_px", "confidence"], "keypoints_2d"),
+        (["relative_x_mm", "relative_y_mm", "relative_z_mm"], "poses_3d"),
+        (["world_x_mm", "world_y_mm", "world_z_mm"], "poses_world"),
+    ):
+        expected = getattr(lifted, name)
+        np.testing.assert_allclose(table[columns].to_numpy().reshape(T, 17, 3), expected, atol=1e-3)
+        rows = np.array([frame[name] for frame in content["frames"]], dtype=float)
+        np.testing.assert_allclose(rows, expected, atol=1e-3)
+
+
+def y_up(world):
+    return world[..., [0, 2, 1]] * [1, 1, -1]
+
+
+def test_trc_is_read_by_another_library(lifted, tmp_path):
+    trc = pytest.importorskip("trc")
+    lifted.save(tmp_path, ["trc"])
+    data = trc.TRCData()
+    data.load(tmp_path / "poses.trc")
+    assert data["Markers"] == list(JOINTS) and (data["NumFrames"], data["Units"]) == (T, "mm")
+    assert data["DataRate"] == FPS
+    markers = np.array([data[joint] for joint in JOINTS], float).swapaxes(0, 1)
+    np.testing.assert_allclose(markers, y_up(lifted.poses_world), atol=1e-3)
+    np.testing.assert_allclose(data["Time"], np.arange(T) / FPS, atol=1e-6)
+
+
+def test_bvh_is_read_by_another_library(lifted, tmp_path):
+    pybvh = pytest.importorskip("pybvh")
+    lifted.save(tmp_path, ["bvh"])
+    bvh = pybvh.read_bvh_file(tmp_path / "poses.bvh", world_up="+y")
+    assert bvh.frame_count == T and bvh.frame_time == pytest.approx(1 / FPS)
+    names, places = bvh.joint_names, np.asarray(bvh.node_positions())
+    nodes = [node.name for node in bvh.nodes]
+    assert set(JOINTS) <= set(names)
+    found = 1000 * places[:, [nodes.index(joint) for joint in JOINTS]]
+    known = np.isfinite(lifted.poses_world).all(axis=-1)
+    np.testing.assert_allclose(found[known], y_up(lifted.poses_world)[known], atol=0.5)
+    assert np.isfinite(found).all(), "BVH has no gaps"
+
+
+def test_bvh_of_changing_bones_has_their_median(lifted, tmp_path):
+    pybvh = pytest.importorskip("pybvh")
+    world = lifted.poses_world * np.where(np.arange(T) < 10, 1.2, 1.0)[:, None, None]
+    changed = Lifted(**{**vars(lifted), "poses_world": world})
+    changed.save(tmp_path, ["bvh"])
+    bvh = pybvh.read_bvh_file(tmp_path / "poses.bvh", world_up="+y")
+    nodes = [node.name for node in bvh.nodes]
+    places = 1000 * np.asarray(bvh.node_positions())
+    thigh = np.linalg.norm(places[:, nodes.index("left_knee")] - places[:, nodes.index("left_hip")], axis=-1)
+    true = np.linalg.norm(lifted.poses_world[0, 5] - lifted.poses_world[0, 4])
+    np.testing.assert_allclose(thigh, true, atol=0.5)
+
+
+def test_c3d_is_read_by_another_library(lifted, tmp_path):
+    pytest.importorskip("ezc3d")
+    c3d = pytest.importorskip("c3d")
+    lifted.save(tmp_path, ["c3d"])
+    with open(tmp_path / "poses.c3d", "rb") as file:
+        reader = c3d.Reader(file)
+        assert [label.strip() for label in reader.point_labels] == list(JOINTS)
+        assert reader.point_rate == FPS
+        points = np.array([points for _, points, _ in reader.read_frames()])
+    known = np.isfinite(lifted.poses_world).all(axis=-1)
+    np.testing.assert_allclose(points[..., :3][known], lifted.poses_world[known], atol=1e-2)
+    np.testing.assert_array_equal(points[..., 3] < 0, ~known)
+
+
+def test_all_files_or_none(lifted, tmp_path):
+    (tmp_path / "poses.trc").mkdir()  # in the way of the last one
+    with pytest.raises(InputError, match=r"^Cannot write .*poses\.trc: "):
+        lifted.save(tmp_path, ["trc"])
+    (tmp_path / "poses.trc").rmdir()
+    with pytest.raises(InputError, match=r"There is no format 'fbx' to write\. Choose bvh, trc, c3d\."):
+        lifted.save(tmp_path, ["fbx"])
+    nowhere = Lifted(**{**vars(lifted), "poses_world": np.full((T, 17, 3), np.nan)})
+    for kind in ("bvh", "trc"):
+        with pytest.raises(InputError, match=f"Cannot write {kind.upper()}: the pelvis was never seen"):
+            nowhere.save(tmp_path / "new", [kind])
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_damaged_npz_is_refused(lifted, tmp_path):
+    lifted.save(tmp_path)
+    with np.load(tmp_path / "poses.npz") as file:
+        arrays = dict(file)
+    for key, value in (("root", np.zeros((T, 2))), ("metadata", np.array("{")), ("fps", np.array("fast"))):
+        np.savez(tmp_path / "bad.npz", **{**arrays, key: value})
+        with pytest.raises(InputError, match=f"Cannot read .*: .*{key}"):
+            load(tmp_path / "bad.npz")

@@ -1,0 +1,157 @@
+"""Known people before known cameras: size, path, vertical and floor come back within the documented tolerances."""
+
+import numpy as np
+import pytest
+
+from liftbench.baselines.data.cameras import load_cameras, project_to_2d, room_centre, world_to_camera
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.synthetic.capture import millimetres_per_pixel
+from liftbench.lift import body, filters, world
+from support.walking import FPS, walker
+
+EVERYTHING = np.ones((1, 17), bool)
+
+
+def seen_by(camera, joints, room=(0, 0)):
+    """A world pose sequence before a camera without distortion: (T, 17, 3) camera frame, (T, 17, 3) its 2.5D image."""
+    points = world_to_camera(joints + [*room, 0], camera)
+    pinhole = type(camera)(camera.name, camera.size, np.full(2, camera.focal.mean()), np.array(camera.size) / 2,
+                           np.zeros(3), np.zeros(2), camera.rotation, camera.position)  # fmt: skip
+    pixels = project_to_2d(points, pinhole)
+    factor = millimetres_per_pixel(pixels, points)
+    depth = (points - points[:, :1])[..., 2:] / factor[:, None, None]
+    return points, np.concatenate([pixels, depth], axis=-1)
+
+
+@pytest.fixture(scope="module", params=range(4))
+def view(request):
+    """(camera, true poses in the camera's frame, their 2.5D image, the person's height in mm)"""
+    joints = walker()
+    camera = load_cameras(9)[request.param]
+    points, image = seen_by(camera, joints, room_centre(9))
+    return camera, points, image, float(np.median(body.body_height(points, np.ones((len(points), 17), bool))))
+
+
+def angle(a, b):
+    return np.degrees(np.arccos(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), -1, 1)))
+
+
+def test_body_height_of_the_synthetic_person():
+    joints = walker()
+    height = body.body_height(joints, np.ones((len(joints), 17), bool))
+    assert np.ptp(height) < 1 and 1550 < height[0] < 1850
+    legs_only = np.zeros((len(joints), 17), bool)
+    legs_only[:, :7] = True
+    assert np.abs(body.body_height(joints, legs_only) / height - 1).max() < 0.06
+    assert np.isnan(body.body_height(joints, np.zeros((len(joints), 17), bool))).all()
+
+
+@pytest.mark.parametrize("kind", ["image", "metric"])
+def test_the_root_path_comes_back(view, kind):
+    camera, points, image, height = view
+    known, focal = np.ones((len(points), 17), bool), camera.focal.mean()
+    if kind == "image":
+        poses, root = body.place_image_poses(image, known, height, focal, camera.size, FPS)
+    else:
+        metres = (points - points[:, :1]) / 1000
+        poses, root = body.place_metric_poses(metres, image[..., :2], known, height, focal, camera.size, FPS)
+    away = np.linalg.norm(root - points[:, 0], axis=-1)
+    assert away.mean() < 25 and away.max() < 100
+    assert np.abs(poses - (points - points[:, :1])).mean() < 8
+    path, true_path = root[-1] - root[0], points[-1, 0] - points[0, 0]
+    assert angle(path, true_path) < 1.5  # heading; 0.5 degrees on exact projections
+    speed, true_speed = (np.linalg.norm(p) / (len(points) - 1) * FPS / 1000 for p in (path, true_path))
+    assert abs(speed - true_speed) < 0.05  # m/s
+
+
+def test_another_height_scales_everything(view):
+    camera, points, image, height = view
+    known, focal = np.ones((len(points), 17), bool), camera.focal.mean()
+    once, twice = (body.place_image_poses(image, known, h, focal, camera.size, FPS) for h in (height, 2 * height))
+    for a, b in zip(once, twice):
+        np.testing.assert_allclose(2 * a, b)
+
+
+def test_frames_without_joints_take_the_depth_of_their_neighbours(view):
+    camera, points, image, height = view
+    known = np.ones((len(points), 17), bool)
+    known[40:45] = False
+    _, root = body.place_image_poses(image, known, height, camera.focal.mean(), camera.size, FPS)
+    assert np.linalg.norm(root - points[:, 0], axis=-1)[40:45].max() < 100
+
+
+def test_vertical_and_floor(view):
+    camera, points, _, height = view
+    up, how = world.up_from_body(points - points[:, :1])
+    assert angle(camera.rotation @ up, np.array([0, 0, 1.0])) < 5.5 and "ankles" in how
+    poses, root = points - points[:, :1], points[:, 0]
+    placed, _, how = world.stand(poses, root, camera.rotation, height)
+    true = points @ camera.rotation.T
+    np.testing.assert_allclose(np.diff(placed, axis=0), np.diff(true, axis=0), atol=1e-6)
+    assert abs(placed[..., 2] - (true + camera.position)[..., 2]).max() < 25 and how == "floor below the ankles"
+    assert np.abs(placed[0, 0, :2]).max() < 1e-9
+    tilted, _, _ = world.stand(poses, root, world.rotation_from_up(up), height)
+    assert np.abs(np.linalg.norm(tilted[-1, 0, :2]) - np.linalg.norm(placed[-1, 0, :2])) < 25
+
+
+def test_jumps_stay_above_the_floor(view):
+    camera, points, _, height = view
+    poses, root = points - points[:, :1], points[:, 0].copy()
+    root[60:90] += 300 * camera.rotation.T[:, 2]  # a leap of 30 cm
+    placed, _, _ = world.stand(poses, root, camera.rotation, height)
+    assert placed[70, [3, 6], 2].min() > 330 and placed[30, [3, 6], 2].min() < 120
+
+
+def test_a_given_rotation():
+    np.testing.assert_allclose(world.given_rotation((0, 0)), [[1, 0, 0], [0, 0, 1], [0, -1, 0]], atol=1e-12)
+    down = world.given_rotation((30, 0)) @ [0, 0, 1]  # where the camera looks, in the world
+    np.testing.assert_allclose(down, [0, np.cos(np.pi / 6), -0.5], atol=1e-12)
+    right = world.given_rotation((0, 10)) @ [1, 0, 0]
+    assert right[2] == pytest.approx(-np.sin(np.radians(10)))
+    for camera in load_cameras(9):
+        np.testing.assert_allclose(world.given_rotation(camera.rotation.T.ravel()), camera.rotation)
+    for wrong in ((1, 2, 3), np.arange(9), -np.eye(3), (np.nan, 0)):
+        with pytest.raises(InputError, match="Cannot use this camera rotation"):
+            world.given_rotation(wrong)
+
+
+def test_half_a_body_stands_somewhere():
+    joints = walker()
+    points, _ = seen_by(load_cameras(9)[0], joints)
+    poses = points - points[:, :1]
+    poses[:, [2, 3, 5, 6]] = np.nan
+    up, how = world.up_from_body(poses)
+    assert how == "vertical from the body (pelvis to thorax)"
+    placed, _, how = world.stand(poses, points[:, 0], world.rotation_from_up(up), 1700)
+    assert "as no ankle was" in how and np.isfinite(placed[:, 0]).all()
+    nothing = np.full_like(poses, np.nan)
+    assert world.up_from_body(nothing)[1] == "vertical from a level camera"
+    assert world.stand(nothing, points[:, 0], np.eye(3), 1700)[2] == "no floor"
+
+
+def test_rigid_bones_keep_their_directions():
+    joints = walker() * (1 + 0.05 * np.sin(np.arange(200))[:, None, None])
+    joints[50, 3] = np.nan
+    fixed = filters.rigid(joints)
+    bones = np.linalg.norm(fixed[:, 2] - fixed[:, 1], axis=-1)
+    assert np.ptp(bones) < 1e-6 and np.isnan(fixed[50, 3]).all() and np.isfinite(fixed[50, 2]).all()
+    assert angle(fixed[7, 2] - fixed[7, 1], joints[7, 2] - joints[7, 1]) < 1e-4
+
+
+def test_smoothing_has_no_delay_and_the_given_cutoff():
+    t = np.arange(500) / 50
+    for rate, gain in ((1.0, 1.0), (6.0, np.sqrt(0.5)), (20.0, 0.0)):
+        wave = np.sin(2 * np.pi * rate * t)[:, None, None] * np.ones((1, 17, 3))
+        filtered = filters.smooth(wave, 50, 6.0)[100:400]
+        np.testing.assert_allclose(filtered, gain * wave[100:400], atol=0.02)
+
+
+def test_smoothing_leaves_gaps_alone():
+    joints = walker()
+    joints[50:60, 3] = np.nan
+    filtered = filters.smooth(joints, FPS, 6.0)
+    assert np.isnan(filtered[50:60, 3]).all() and np.isfinite(np.delete(filtered[:, 3], slice(50, 60), axis=0)).all()
+    assert np.nanmax(np.abs(filtered - joints)) < 40
+    for cutoff in (0, -1, 25, np.nan):
+        with pytest.raises(InputError, match="^Cannot smooth at"):
+            filters.smooth(joints, FPS, cutoff)
