@@ -1,1 +1,1 @@
-"""Measurements: cost, speed, comparison, scaling, scan."""
+"""Measurements: cost, speed, comparison, scaling, scans, loader; `timing` is the engine of all times."""

@@ -94,7 +94,7 @@ def why_refused(device: torch.device, share: float | None, *samples: Sequence[fl
     """Why times are not to be used, or None. share: what `Share` said; samples: lists of times, each of one call."""
     if device.type == "cpu" and share is not None and share > OTHERS_SHARE:
         return f"other processes took {share:.0%} of the processors"
-    worst = max(map(spread, samples))
+    worst = max(map(spread, samples), default=0.0)
     return f"p80 - p20 is {worst:.0%} of the median" if worst > SPREAD else None
 
 

@@ -11,11 +11,19 @@ from liftbench.baselines.errors import InputError
 from liftbench.bench.records.accuracy import AccuracyRecord, TrainingRecord
 from liftbench.bench.records.base import SCHEMA, BaseRecord
 from liftbench.bench.records.cost import CostRecord
+from liftbench.bench.records.loader import LoaderRecord
 from liftbench.bench.records.scan import ScanRecord
 from liftbench.bench.records.speed import CompareRecord, ScalingRecord, SpeedRecord
 
 Record = Annotated[
-    CostRecord | SpeedRecord | CompareRecord | ScalingRecord | AccuracyRecord | TrainingRecord | ScanRecord,
+    CostRecord
+    | SpeedRecord
+    | CompareRecord
+    | ScalingRecord
+    | AccuracyRecord
+    | TrainingRecord
+    | ScanRecord
+    | LoaderRecord,
     Field(discriminator="kind"),
 ]
 _RECORD = TypeAdapter(Record)
