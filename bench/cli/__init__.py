@@ -8,12 +8,25 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from typer.core import TyperGroup
 
 from liftbench.bench.cli import data, measure, process, records, runs, training, weights
-from liftbench.bench.cli.common import choose_device, out
+from liftbench.bench.cli.common import choose_device, out, table
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+
+class _Interruptible(TyperGroup):
+    """Says in one line what is kept when a command is interrupted; Typer itself would say nothing."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            kept = str(stop) or "files that were written are complete; start the same command again"
+            Console(stderr=True, soft_wrap=True, highlight=False).print(f"interrupted: {escape(kept)}")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(cls=_Interruptible, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.command()(training.train)
 app.command()(training.evaluate)
 app.command()(runs.sweep)
@@ -29,9 +42,6 @@ def main():
     process.prepare(measuring=sys.argv[1:2] == ["measure"])
     try:
         app()
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; the same command goes on where it was (train: with --resume)")
-        sys.exit(130)
     except Exception as error:
         sys.exit(_explain(error))
 
@@ -75,11 +85,11 @@ def models():
     """
     from liftbench.baselines.registry import MODELS
 
-    table = Table("model", "parameters", "frames", "output", "source")
+    rows = table("model", "output", "source", numbers=("parameters", "frames"))
     for row in MODELS.values():
         count = "-" if row.parameters is None else f"{row.parameters:,}"
-        table.add_row(row.name, count, str(row.frames), row.output, row.source)
-    out.print(table)
+        rows.add_row(row.name, row.output, row.source, count, str(row.frames))
+    out.print(rows)
 
 
 @app.command()
@@ -93,16 +103,16 @@ def doctor():
 
     device = choose_device("auto")
     facts = describe(device, scan_implementation=kernels.choose(device)).model_dump()
-    table = Table("item", "value", title="environment")
+    rows = table("item", "value", title="environment")
     for key, value in facts.items():
-        table.add_row(key, "-" if value is None else str(value))
-    out.print(table)
-    table = Table("scan implementation", "usable", "note", title=f"selective scan on {device}")
+        rows.add_row(key, "-" if value is None else str(value))
+    out.print(rows)
+    rows = table("scan implementation", "usable", "note", title=f"selective scan on {device}")
     for name in kernels.IMPLEMENTATIONS:
         reason = kernels.unusable(name, device)
         note = reason or ("runs when --scan is auto" if name == kernels.choose(device) else "with --scan " + name)
-        table.add_row(name, "no" if reason else "yes", note)
-    out.print(table)
+        rows.add_row(name, "no" if reason else "yes", note)
+    out.print(rows)
 
 
 @app.command()

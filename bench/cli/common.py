@@ -1,5 +1,6 @@
 """What the commands share: options, the console, progress bars, choices of device, scan and data."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
 
 # What is printed comes from files and paths too: brackets and colons in it are text.
 PLAIN = {"markup": False, "emoji": False, "highlight": False}
@@ -75,3 +77,20 @@ def describe_origin(origin):
     if not origin:
         return "origin not stated (as in the real files)"
     return ", ".join(f"{key} {value}" if key != "kind" else f"{value} data" for key, value in origin.items())
+
+
+@contextlib.contextmanager
+def loading():
+    """A moving bar while PyTorch is imported, which takes seconds."""
+    with progress(transient=True) as bar:
+        bar.add_task("loading PyTorch", total=None)
+        yield
+
+
+def table(*titles: str, numbers: tuple[str, ...] = (), title: str | None = None) -> Table:
+    """A table in which names fold and nothing is cut, however narrow the terminal is.
+
+    titles: of columns of text; numbers: of the columns behind them, which stay on one line.
+    """
+    text = (Column(name, overflow="fold") for name in titles)
+    return Table(*text, *(Column(name, no_wrap=True, justify="right") for name in numbers), title=title)

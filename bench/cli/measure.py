@@ -1,9 +1,10 @@
-"""`liftbench measure`: costs and speed; results are appended as records."""
+"""`liftbench measure`: costs, speed and the loader; every result is appended as a record."""
 
+import contextlib
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Column, Table
 
 from liftbench.bench.cli.common import (
     RECORDS,
@@ -14,12 +15,16 @@ from liftbench.bench.cli.common import (
     Scan,
     choose_device,
     choose_scan,
+    loading,
     open_data,
     out,
     progress,
+    table,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Measure costs and speed; results are appended as records.")
+app = typer.Typer(
+    no_args_is_help=True, help="Measure costs, speed and the loader; every result is appended as a record."
+)
 
 
 @app.command()
@@ -49,24 +54,28 @@ def cost(
 
     Example: `liftbench measure cost path/to/file.py:build --frames 81`
     """
-    from liftbench.baselines.errors import InputError
-    from liftbench.baselines.registry import entry
-    from liftbench.bench import records
-    from liftbench.bench.measure import cost as costs
+    with loading():
+        from liftbench.baselines.errors import InputError
+        from liftbench.baselines.registry import entry
+        from liftbench.bench import records
+        from liftbench.bench.measure import cost as costs
 
-    table = Table(
-        Column("model", no_wrap=True), "frames", "params", "thop's", "MACs", "of scans", "thop's", "fvcore's",
+    rows = table(
+        "model",
+        numbers=("frames", "params", "params\nby thop", "MACs", "of scans", "MACs\nby thop", "MACs\nby fvcore"),
         title="in millions; MACs per output frame",
-    )  # fmt: skip
+    )
     layouts = {name: entry(name, frames).official if official else {} for name in names}
     if official and (same := [name for name in names if not layouts[name]]):
         raise InputError(f"The official layout of {same[0]} is the one built here; leave --official-layout out.")
-    with progress() as bar:
+    path, recorded = records_folder / "cost.jsonl", []
+    with _saying_what_is_kept(path, recorded), progress() as bar:
         for name in bar.track(names, description="counting"):
             record = costs.measure(name, frames, **layouts[name])
-            records.append(records_folder / "cost.jsonl", record)
+            records.append(path, record)
+            recorded.append(name)
             per_frame = [record.macs_per_clip, record.scan_macs, record.thop.macs, record.fvcore.macs]
-            table.add_row(
+            rows.add_row(
                 record.model, str(record.frames), f"{record.parameters / 1e6:.3f}",
                 f"{record.thop.parameters / 1e6:.3f}",
                 *("-" if macs is None else f"{macs / record.output_frames / 1e6:,.2f}" for macs in per_frame),
@@ -75,12 +84,12 @@ def cost(
             notes = uncounted and f"not counted: {uncounted}", record.gradient_missing, record.fvcore.missing
             for note in filter(None, notes):
                 bar.console.print(f"{record.model}: {note}", soft_wrap=True)
-    out.print(table)
+    out.print(rows)
     if len(names) == 1:
-        print_costs(record)
+        _print_costs(record)
 
 
-def print_costs(record):
+def _print_costs(record):
     """Where the MACs of one model are, what its elementwise operations are, and what others do not count."""
     from liftbench.bench.report.cost_tables import by_group
 
@@ -88,14 +97,14 @@ def print_costs(record):
         ("operator", record.contraction_macs_by_operator | ({"scan": record.scan_macs} if record.scans else {})),
         ("module (* stands for all of a list)", by_group(record)),
     ):
-        table = Table(title, "MACs", "share")
+        rows = table(title, numbers=("MACs", "share"))
         for name, part in macs.items():
-            table.add_row(name, f"{part:,}", f"{part / max(record.macs_per_clip, 1):.1%}")
-        out.print(table)
-    table = Table("elementwise operator", "operations")
+            rows.add_row(name, f"{part:,}", f"{part / max(record.macs_per_clip, 1):.1%}")
+        out.print(rows)
+    rows = table("elementwise operator", numbers=("operations",))
     for name, operations in record.elementwise_operations_by_operator.items():
-        table.add_row(name, f"{operations:,}")
-    out.print(table)
+        rows.add_row(name, f"{operations:,}")
+    out.print(rows)
     for counter, left_out in (
         ("thop left out the modules", record.thop.uncounted_modules),
         *([] if record.fvcore.missing else [("fvcore did not count", record.fvcore.uncounted_operator_calls)]),
@@ -111,7 +120,9 @@ TrainingStep = Annotated[
 
 @app.command()
 def speed(
-    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names as `liftbench models` lists them.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Names, or path/to/file.py:build of your own.")
+    ],
     frames: Annotated[
         list[int] | None, typer.Option(help="Clip length, may be repeated; default: the published one.")
     ] = None,
@@ -131,20 +142,21 @@ def speed(
 
     Example: `liftbench measure speed posemamba_s lstm --frames 81 --frames 243`
     """
-    from liftbench.bench import records
-    from liftbench.bench.measure import speed as speeds
-    from liftbench.bench.measure.timing import TooBusy
+    with loading():
+        from liftbench.bench import records
+        from liftbench.bench.measure import speed as speeds
+        from liftbench.bench.measure.timing import TooBusy
 
     device = choose_device(device)
-    implementation = choose_scan(scan, device)
+    choose_scan(scan, device)
     settings = {"call": "training step" if training_step else "forward", "dtype": dtype, "mode": mode}
     settings["dataset"] = open_data(data) if end_to_end else None
-    table = Table(
-        "model", "frames", "latency", "best batch", "clips/s", "output frames/s", "of the product's rate",
-        title=f"scan {implementation}",
-    )  # fmt: skip
-    refused = []
-    with progress() as bar:
+    rows = table(
+        "model",
+        numbers=("frames", "latency\nms", "best\nbatch", "clips/s", "output\nframes/s", "of the\nproduct's\nrate"),
+    )
+    refused, scans, recorded, path = [], {}, [], records_folder / "speed.jsonl"
+    with _saying_what_is_kept(path, recorded), progress() as bar:
         wanted = [(name, length) for name in names for length in frames or [None]]
         for name, length in bar.track(wanted, description="timing"):
             try:
@@ -152,22 +164,28 @@ def speed(
             except TooBusy as error:
                 refused.append(str(error))
                 continue
-            records.append(records_folder / "speed.jsonl", record)
+            records.append(path, record)
+            recorded.append(f"{name}, {record.frames} frames")
+            scans[record.environment.scan_implementation] = None
             share = record.ceilings.product_share
-            table.add_row(
-                name, str(record.frames), f"{record.latency.median_ms:.2f} ms", str(record.throughput.batch),
+            rows.add_row(
+                name, str(record.frames), f"{record.latency.median_ms:.2f}", str(record.throughput.batch),
                 f"{record.throughput_clips_per_s:.1f}", f"{record.throughput_output_frames_per_s:.0f}",
                 f"{share:.1%}" if share else "-",
             )  # fmt: skip
-    out.print(table)
+    if recorded:
+        rows.title = ", ".join(f"scan {name}" for name in scans if name)
+        out.print(rows)
     if refused:
         raise TooBusy(" ".join(refused))
 
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="NAME[@SETTING[+SETTING...]][:FRAMES]")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Likewise; settings: scan, precision or mode.")],
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="MODEL[@SETTING[+SETTING...]][:FRAMES]; MODEL as in `measure speed`.")
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="Likewise. Settings: scan, precision, mode.")],
     batch: Annotated[int, typer.Option(min=1, help="Clips in a call.")] = 1,
     device: Device = "auto",
     training_step: TrainingStep = False,
@@ -178,7 +196,8 @@ def compare(
 
     Example: `liftbench measure compare posemamba_s@chunked:27 posemamba_s@cpu:27`
     """
-    from liftbench.bench.measure import compare as compares
+    with loading():
+        from liftbench.bench.measure import compare as compares
 
     device = choose_device(device)
     call = "training step" if training_step else "forward"
@@ -190,10 +209,9 @@ def compare(
 
     record = _recorded(records_folder / "compare.jsonl", measure)
     for text, one in ((first, record.first), (second, record.second)):
-        out.print(
-            f"{text}: {one.median_ms:.3f} ms (p20 {one.p20_ms:.3f}, p80 {one.p80_ms:.3f}), scan "
-            f"{one.scan_implementation or 'none'}",
-        )  # fmt: skip
+        scan = f", scan {one.scan_implementation}" if one.scan_implementation else ""
+        times = f"{one.median_ms:.3f} ms (p20 {one.p20_ms:.3f}, p80 {one.p80_ms:.3f})"
+        out.print(f"{text}: {times}{scan}", soft_wrap=True)
     out.print(
         f"{first} takes {record.ratio:.3f} times as long as {second}; {record.confidence:.0%} interval "
         f"{record.ratio_low:.3f} to {record.ratio_high:.3f}, {len(record.first.samples_ms)} rounds",
@@ -214,19 +232,20 @@ def scaling(
 
     Example: `liftbench measure scaling --quick`
     """
-    from liftbench.bench.measure import scaling as scalings
+    with loading():
+        from liftbench.bench.measure import scaling as scalings
 
     device = choose_device(device)
     record = _recorded(
         records_folder / "scaling.jsonl", lambda progress: scalings.measure(device, seconds, quick, progress)
     )
-    table = Table("model", "MACs ~ frames^", "time ~ frames^", "time ~ batch^", "time ~ depth^")
+    rows = table("model", numbers=("MACs ~\nframes^", "time ~\nframes^", "time ~\nbatch^", "time ~\ndepth^"))
     panels = [scalings.series(record, "frames", "macs")]
     panels += [scalings.series(record, axis, "median_ms") for axis in ("frames", "batch", "depth")]
     for name in scalings.SIZES:
         exponents = [scalings.exponent(panel.get(name, [])) for panel in panels]
-        table.add_row(name, *("-" if one is None else f"{one:.2f}" for one in exponents))
-    out.print(table)
+        rows.add_row(name, *("-" if one is None else f"{one:.2f}" for one in exponents))
+    out.print(rows)
     for sentence in scalings.crossovers(record):
         out.print(sentence, soft_wrap=True)
 
@@ -244,33 +263,86 @@ def scan(
 
     Example: `liftbench measure scan --quick`
     """
-    from liftbench.bench.measure import scan as scans
+    with loading():
+        from liftbench.bench.measure import scan as scans
 
     device = choose_device(device)
     record = _recorded(records_folder / "scan.jsonl", lambda progress: scans.measure(device, seconds, quick, progress))
     for name, reason in record.absent.items():
         out.print(f"{name} was not measured: {reason}", soft_wrap=True)
-    table = Table("case", "call", "fastest", "ms", "ratio", "to", title=f"selective scan on {device}")
+    rows = table(
+        "case", "call", "fastest", "baseline", numbers=("ms", "times as\nfast"), title=f"selective scan on {device}"
+    )
     for one in record.comparisons:
         timed = [timing for timing in one.timings if timing.median_ms]
         if not timed:
-            table.add_row(one.case, one.call, one.timings[0].missing, "-", "-", one.baseline)
+            rows.add_row(one.case, one.call, one.timings[0].missing, one.baseline, "-", "-")
             continue
         best = min(timed, key=lambda timing: timing.median_ms)
         ratio = f"{best.ratio:.3g}" if best.ratio else "-"
-        table.add_row(one.case, one.call, best.name, f"{best.median_ms:.3g}", ratio, one.baseline)
-    out.print(table)
+        rows.add_row(one.case, one.call, best.name, one.baseline, f"{best.median_ms:.3g}", ratio)
+    out.print(rows)
     if refused := sum(
         (timing.missing or "").startswith("too busy") for one in record.comparisons for timing in one.timings
     ):
         out.print(f"{refused} times were refused because the machine was too busy; measure again when it is idle.")
 
 
+@app.command()
+def loader(
+    frames: Annotated[
+        int | None, typer.Option(help="Of both splits together; default: as many as the licensed file has, 8 GB.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Receives temporary files; default: the system's folder for them.")
+    ] = None,
+    records_folder: Records = RECORDS,
+):
+    """Time the Human3.6M loader on a file of random content, beside the official way, and watch its memory.
+
+    Example: `liftbench measure loader --frames 100000`
+    """
+    with loading():
+        from liftbench.bench.measure import loader as loaders
+
+    record = _recorded(records_folder / "loader.jsonl", lambda progress: loaders.measure(frames, folder, progress))
+    rows = table(
+        "",
+        numbers=(
+            "start\ns", f"{record.clips_read:,}\nclips, s", "peak\nMiB", "of it\nprivate", "of it file\npages"
+        ),
+    )  # fmt: skip
+    for name, step in (
+        ("first start", record.first_start), ("later start", record.later_start), ("official way", record.official_way)
+    ):  # fmt: skip
+        seconds = ("-" if value is None else f"{value:.2f}" for value in (step.start_s, step.read_s))
+        mib = (step.peak_rss_mib, step.peak_private_mib, step.peak_file_mib)
+        rows.add_row(name, *seconds, *("-" if value is None else f"{value:,}" for value in mib))
+    out.print(rows)
+    out.print(
+        f"{record.train_frames:,} training and {record.test_frames:,} test frames, {record.file_bytes:,} bytes; clips "
+        f"of {record.clip_frames} frames, training stride {record.train_stride}; the official way wrote "
+        f"{record.clips_written:,} clips",
+        soft_wrap=True,
+    )
+
+
+@contextlib.contextmanager
+def _saying_what_is_kept(path, recorded):
+    """Let an interruption say what stands in the file already. recorded: what does, so far."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"{path} keeps {'; '.join(recorded)}" if recorded else f"nothing was added to {path}"
+        others = "measure the others" if recorded else "start the same command"
+        raise KeyboardInterrupt(f"{kept}; {others} again") from None
+
+
 def _recorded(path, measure):
     """The record that measure(progress) makes, appended to a file; progress(text, done, of) moves a bar."""
     from liftbench.bench import records
 
-    with progress() as bar:
+    with _saying_what_is_kept(path, []), progress() as bar:
         task = bar.add_task("checking results", total=None)
         record = measure(lambda text, done, of: bar.update(task, description=text, completed=done, total=of))
     records.append(path, record)

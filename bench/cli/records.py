@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from liftbench.bench.cli.common import out
+from liftbench.bench.cli.common import out, table
 
 app = typer.Typer(no_args_is_help=True, help="Merge and compare the records of several machines.")
 
@@ -16,7 +15,7 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="A B...", help="Folders of records.")],
     folder: Annotated[Path, typer.Option("--out", help="A new folder for all of them.")],
 ):
-    """Write the records of several folders into a new one, each once; records of an older schema become new ones.
+    """Write the records of several folders into a new one, each once.
 
     Example: `liftbench records merge results/records elsewhere/records --out merged`
     """
@@ -36,11 +35,11 @@ def compare_records(
     """
     from liftbench.bench.records import exchange
 
-    table = Table("of both", "quantity", str(first), str(second), "ratio")
+    rows = table("measured", "quantity", numbers=("first", "second", "ratio"))
     for row in exchange.compare(first, second):
         ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
         values = (f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" for value in (row.first, row.second))
-        table.add_row(row.what, row.quantity, *values, ratio)
-    out.print(table)
-    for folder in (first, second):
-        out.print(f"speeds in {folder}: {exchange.machines(folder)}", soft_wrap=True)
+        rows.add_row(row.what, row.quantity, *values, ratio)
+    out.print(rows)
+    for title, folder in (("first", first), ("second", second)):
+        out.print(f"{title}: {folder}, speeds on {exchange.machines(folder)}", soft_wrap=True)

@@ -19,6 +19,7 @@ COMMANDS = [
     "sweep", "runs list", "runs compare",
     "models", "doctor", "train", "evaluate", "render", "data synthetic", "data mocap", "data check", "data info",
     "measure cost", "measure speed", "measure compare", "measure scaling", "measure scan",
+    "measure loader",
     "weights fetch", "weights convert", "weights inspect",
     "records merge", "records compare",
 ]  # fmt: skip
@@ -251,3 +252,35 @@ def test_installed_command():
     assert done.returncode == 0 and "measure" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "typer" in imported and "torch" not in imported
+
+
+def test_an_interruption_says_what_is_kept_and_how_to_go_on(run, monkeypatch):
+    from liftbench.bench.measure import cost
+
+    def interrupted(name, *_):
+        if name == "lstm":
+            raise KeyboardInterrupt
+        return measure(name, 9)
+
+    measure = cost.measure
+    monkeypatch.setattr(cost, "measure", interrupted)
+    code, _, err = run("measure", "cost", "mlp", "lstm")
+    assert code == 130 and "interrupted: results/records/cost.jsonl keeps mlp; measure the others again" in err
+    code, _, err = run("measure", "cost", "lstm", "--records", "other")
+    assert code == 130 and "nothing was added to other/cost.jsonl; start the same command again" in err
+    assert len(Path("results/records/cost.jsonl").read_text().splitlines()) == 1
+
+
+def test_names_fold_at_80_columns_and_no_two_columns_share_a_heading(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    long = "transformer_published"
+    _, models, _ = run("models")
+    _, costs, _ = run("measure", "cost", "posemamba_s_global", long, "--frames", "3")
+    _, speeds, _ = run("measure", "speed", long, "--frames", "3", "--seconds", "0.1")
+    for out in (models, costs, speeds):
+        assert "…" not in out and max(map(len, out.splitlines())) <= 80
+        rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+        assert long in "".join(row[0] for row in rows)
+        titles = [line.strip("┃").split("┃") for line in out.splitlines() if line.startswith("┃")]
+        headings = [" ".join(part.strip() for part in column) for column in zip(*titles, strict=True)]
+        assert len(headings) == len(set(headings)) > 4
