@@ -1,4 +1,4 @@
-"""What is timed: a registered model's forward pass or training step, in a stated precision and mode, checked first.
+"""What is timed: a model's forward pass or training step, in a stated precision and mode, checked first.
 
 forward: eval and inference mode. training step: forward, MPJPE against a random pose, backward and AdamW at learning
 rate 0, so that every sample does the same work. Random inputs, already on the device. End to end: clips of a data set
@@ -31,8 +31,9 @@ PARITY = {"float32": 2e-5, "bfloat16": 1e-1}
 
 
 class Timed:
-    """A registered model, checked and ready to be timed; `on(batch)` gives the call.
+    """A model, checked and ready to be timed; `on(batch)` gives the call.
 
+    name: a registered model, or the user's own, `path/to/file.py:build`, which is then called by its entry's name.
     frames: clip length (default: as published). dataset: a `baselines.data.dataset.Dataset` for timing end to end, on
     its test split. scan: the implementation (default: as `kernels.choose` has it). numbers: overrides of the variant's
     numbers. Attributes: registered, the registry's entry; name, frames, numbers, device, call, dtype, mode, dataset;
@@ -47,7 +48,8 @@ class Timed:
         self, name, frames=None, device="cpu", call=FORWARD, dtype="float32", mode="eager", dataset=None, scan=None,
         **numbers,
     ):  # fmt: skip
-        self.registered, self.name, self.numbers = entry(name), name, numbers
+        self.registered, self.numbers = entry(name, frames), numbers
+        self.name = self.registered.name
         self.frames = self.registered.frames if frames is None else frames
         self.device, self.call, self.dtype, self.mode = torch.device(device), call, dtype, mode
         self.dataset = dataset
@@ -57,7 +59,7 @@ class Timed:
             self.model = create_model(name, frames=self.frames, **numbers).to(self.device).eval()
         self._named_scan = kernels.current() if scan is None else scan
         if scan is not None and not kernels.scans(self.model):
-            raise InputError(f"Model {name} has no scan, so it cannot run by {scan!r}; leave that out.")
+            raise InputError(f"Model {self.name} has no scan, so it cannot run by {scan!r}; leave that out.")
         with kernels.using(self._named_scan):
             self.scan, scan_difference = self._check_scan()
             differences = [scan_difference, self._check_precision_and_mode()]

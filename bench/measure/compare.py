@@ -1,8 +1,9 @@
 """Which of two is faster, and how sure is that: both are timed in turn, in one process.
 
-Each is a registered model, which may be the same one with different settings: NAME[@SETTING[+SETTING...]][:FRAMES],
-where a setting is a scan implementation, a precision or a mode: `posemamba_s@cpu`, `lstm@compile+bfloat16:243`. What is
-timed, and what is checked before, stands in `bench.measure.calls`.
+Each is a model, which may be the same one with different settings: NAME[@SETTING[+SETTING...]][:FRAMES], where NAME is
+registered or your own `path/to/file.py:build`, and a setting is a scan implementation, a precision or a mode:
+`posemamba_s@cpu`, `lstm@compile+bfloat16:243`, `mine.py:build@bfloat16:81`. What is timed, and what is checked before,
+stands in `bench.measure.calls`.
 
 Each round calls one and then the other, every second round the other way round. The ratio is the median over the rounds
 of the first one's time over the second one's, medians of a round, so that a machine that drifts cancels out. Its
@@ -25,7 +26,7 @@ ROUNDS = (7, 60)  # at least and at most
 ROUND_S = 0.1  # of one contender
 CONFIDENCE = 0.95
 _DRAWS = 10_000
-_FORM = re.compile(r"(?P<name>[^@:]+)(@(?P<settings>[^@:]+))?(:(?P<frames>\d+))?")
+_FORM = re.compile(r"(?P<name>[^@:]+\.py:[^\W\d]\w*|[^@:]+)(@(?P<settings>[^@:]+))?(:(?P<frames>\d+))?")
 
 
 def measure(

@@ -86,6 +86,15 @@ def test_contenders_are_written_with_settings_and_frames():
     )  # fmt: skip
 
 
+def test_a_contender_may_be_a_function_of_a_file(tmp_path):
+    assert compare.parse("a/b.py:build") == ("a/b.py:build", {})
+    assert compare.parse("a/b.py:build@bfloat16:9") == ("a/b.py:build", {"frames": 9, "dtype": "bfloat16"})
+    file = tmp_path / "mine.py"
+    file.write_text("from torch import nn\n\n\ndef build():\n    return nn.Linear(2, 3)\n")
+    record = compare.measure("mlp:9", f"{file}:build:9", seconds=0.1)
+    assert (record.second.model, record.second.frames) == ("mine.py:build", 9)
+
+
 @pytest.mark.parametrize(
     "text, sentence",
     [

@@ -38,6 +38,14 @@ def test_a_record_says_what_was_timed_and_survives_the_round_trip(tmp_path):
     assert records.read(tmp_path) == [record]
 
 
+def test_a_module_of_ones_own_is_timed(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from torch import nn\n\n\ndef build():\n    return nn.Linear(2, 3)\n")
+    record = measure(f"{file}:build")
+    assert (record.model, record.frames, record.output_frames) == ("mine.py:build", 9, 9)
+    assert record.ceilings.macs_per_clip == 9 * 17 * 2 * 3
+
+
 def test_throughput_is_that_of_the_best_batch():
     record = measure("mlp")
     rates = {one.batch: one.batch / one.median_ms * 1e3 for one in record.sweep}
