@@ -93,8 +93,11 @@ class _Run:
         if recipe.gradient_checkpointing:
             recompute_blocks(self.model)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
-        self.optimizer = kind(self.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+        kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+        self.optimizer = kind(
+            self.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True,
+            amsgrad=recipe.optimizer == "adam_amsgrad",
+        )  # fmt: skip
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
         self.history, self.best = [], None
         self._begin_epoch()

@@ -15,13 +15,19 @@ ANGLES = (
     (0, 3), (0, 6), (3, 6), (0, 1), (1, 2), (3, 4), (4, 5), (6, 7), (7, 10), (7, 13), (8, 13), (10, 13), (7, 8),
     (8, 9), (10, 11), (11, 12), (13, 14), (14, 15),
 )  # fmt: skip
-# Joints far from the torso count more in the temporal consistency term.
+# Joints far from the torso count more in weighted_mpjpe and in the temporal consistency term.
 JOINT_WEIGHTS = (1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4)
 
 
 def mpjpe(predicted, target):
     """Mean distance of joints."""
     return torch.linalg.vector_norm(predicted - target, dim=-1).mean()
+
+
+def weighted_mpjpe(predicted, target):
+    """Mean distance of joints, each times its weight in JOINT_WEIGHTS (MixSTE, Zhang et al. 2022, equation 6)."""
+    distances = torch.linalg.vector_norm(predicted - target, dim=-1)
+    return (predicted.new_tensor(JOINT_WEIGHTS) * distances).mean()
 
 
 def n_mpjpe(predicted, target):
@@ -70,7 +76,17 @@ def angle_velocity(predicted, target):
 
 TERMS = {
     term.__name__: term
-    for term in (mpjpe, n_mpjpe, velocity, temporal_consistency, limb_var, limb_gt, angle, angle_velocity)
+    for term in (
+        mpjpe,
+        weighted_mpjpe,
+        n_mpjpe,
+        velocity,
+        temporal_consistency,
+        limb_var,
+        limb_gt,
+        angle,
+        angle_velocity,
+    )
 }
 
 

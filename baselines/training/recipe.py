@@ -64,7 +64,7 @@ class Recipe(BaseModel):
     flip: bool = True
     loss: dict[str, PositiveFloat]
     total_variation: TotalVariation | None = None
-    optimizer: Literal["adamw", "adam"] = "adamw"
+    optimizer: Literal["adamw", "adam", "adam_amsgrad"] = "adamw"
     learning_rate: PositiveFloat
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["exponential", "cosine"] = "exponential"

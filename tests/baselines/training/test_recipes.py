@@ -33,6 +33,35 @@ FOLDERS = {
     "cpn": ("h36m_videopose3d", "cpn"),
     "3dhp": ("mpi_inf_3dhp", "gt"),
 }
+_AGFORMER = ("adamw", 5e-4, 0.01, 0.99, 60, 16)
+_AGFORMER_3DHP = ("adam_amsgrad", 5e-4, 0, 0.99, 90, 16)
+_MOTIONBERT = ("adamw", 2e-4, 0.01, 0.99, 120, 32, 243, 81)
+_STCFORMER = ("adam_amsgrad", 1e-3, 0, 0.96, 20, 128 // 3)
+_POSEFORMERV2 = ("adamw", 1e-4, 0.1, 0.99, 200, 1024)
+_VIDEOPOSE3D = ("adam_amsgrad", 1e-3, 0, 0.95)
+COMPARATORS = {
+    "sh/motionagformer_xs": (*_AGFORMER, 27, 9), "sh/motionagformer_s": (*_AGFORMER, 81, 27),
+    "sh/motionagformer_b": (*_AGFORMER, 243, 81), "sh/motionagformer_l": (*_AGFORMER, 243, 81),
+    "sh/motionbert": _MOTIONBERT, "sh/motionbert_lite": _MOTIONBERT,
+    "cpn/mixste": ("adamw", 4e-5, 0.1, 0.99, 120, 4, 243, 243),
+    "cpn/videopose3d_27": (*_VIDEOPOSE3D, 60, 1024, 27, 1), "cpn/videopose3d_81": (*_VIDEOPOSE3D, 60, 1024, 81, 1),
+    "cpn/videopose3d_243": (*_VIDEOPOSE3D, 80, 1024, 243, 1),
+    "cpn/stcformer_27": (*_STCFORMER, 27, 3), "cpn/stcformer_81": (*_STCFORMER, 81, 3),
+    "cpn/stcformer_243": (*_STCFORMER, 243, 3), "cpn/stcformer_l": (*_STCFORMER, 243, 3),
+    "cpn/poseformerv2_27": (*_POSEFORMERV2, 27, 1), "cpn/poseformerv2_81": (*_POSEFORMERV2, 81, 1),
+    "cpn/poseformerv2_243": (*_POSEFORMERV2, 243, 1),
+    "3dhp/motionagformer_xs": (*_AGFORMER_3DHP, 27, 9), "3dhp/motionagformer_s": (*_AGFORMER_3DHP, 81, 9),
+    "3dhp/motionagformer_b": (*_AGFORMER_3DHP, 81, 9), "3dhp/motionagformer_l": (*_AGFORMER_3DHP, 81, 9),
+}  # fmt: skip
+COMPARATORS |= {
+    f"gt/{name}": COMPARATORS[f"{folder}/{name}"]
+    for folder, name in (
+        ("sh", "motionagformer_b"), ("sh", "motionagformer_l"), ("sh", "motionbert"), ("cpn", "mixste"),
+    )
+}  # fmt: skip
+LOSSES |= dict.fromkeys(("motionagformer", "motionbert"), LOSSES["mdtf"])
+LOSSES |= dict.fromkeys(("videopose3d", "stcformer", "poseformerv2"), {"mpjpe": 1})
+LOSSES["mixste"] = {"weighted_mpjpe": 1, "temporal_consistency": 0.5, "velocity": 2}
 PAPERS = [path for path in RECIPES if str(path.parent.relative_to(CONFIGS)) in FOLDERS]
 ADDED = {"schedule": "exponential", "warmup_epochs": 0, "clip_gradient": None, "ema": None, "accumulate": 1,
          "precision": "float32", "gradient_checkpointing": False, "total_variation": None}  # fmt: skip
@@ -66,23 +95,43 @@ def test_a_recipe_is_the_published_one(path):
         assert tuple(first[key] for key in keys) == (STAGE_1_ON_3DHP if on_3dhp else STAGE_1)
 
 
+@pytest.mark.parametrize("recipe_name", COMPARATORS)
+def test_a_comparator_s_recipe_is_the_published_one(recipe_name):
+    recipe, (folder, model) = read_recipe(f"comparators/{recipe_name}"), recipe_name.split("/")
+    family = model.split("_")[0]
+    assert recipe.model == model and numbers(recipe) == COMPARATORS[recipe_name]
+    assert recipe.loss == LOSSES[family] and recipe.flip and recipe.numbers == {}
+    data, given = FOLDERS[folder if folder != "sh" else "."]
+    assert (recipe.data, recipe.input) == ("h36m_videopose3d" if model == "mixste" else data, given)
+    settings = recipe.model_dump()
+    assert {key: settings[key] for key in ADDED} == ADDED
+
+
 def test_every_model_of_a_paper_has_its_recipe():
     assert {path.stem for path in PAPERS if path.parent == CONFIGS} == set(PUBLISHED)
-    assert {path.parent.name for path in RECIPES} == {"configs", "gt", "cpn", "3dhp", "improved", "mocap", "toy"}
+    comparators = {name(path)[12:-5] for path in RECIPES if name(path).startswith("comparators/")}
+    assert comparators == set(COMPARATORS)
+    assert {path.split("/")[1] for path in comparators} == {
+        model for model, entry in registry.MODELS.items() if "baselines.models" in entry.builder
+    }
+    folders = {path.parent.name for path in RECIPES if not name(path).startswith("comparators/")}
+    assert folders == {"configs", "gt", "cpn", "3dhp", "improved", "mocap", "toy"}
 
 
 def published_rows():
     """(model, folder, number as written) of every published number of a registered model."""
     table = pd.read_csv(ROOT / "results/reference/published.csv", dtype=str, keep_default_na=False)
-    folder_of = {("Human3.6M", "SH"): ".", ("Human3.6M", "CPN"): "cpn", ("MPI-INF-3DHP", "GT"): "3dhp"}
-    models = {entry.published[:2]: name for name, entry in registry.MODELS.items() if entry.published}
+    folder_of = {("Human3.6M", "SH"): "sh", ("Human3.6M", "CPN"): "cpn", ("MPI-INF-3DHP", "GT"): "3dhp"}
+    models = {entry.published[:2]: entry for entry in registry.MODELS.values() if entry.published}
     for row in table.itertuples():
-        model = models.get((row.model, row.variant))
-        if model:
+        if entry := models.get((row.model, row.variant)):
             folder = folder_of[row.dataset, row.detector]
-            yield from ((model, folder, number) for number in (row.mpjpe_mm, row.p_mpjpe_mm) if number)
-            if row.mpjpe_gt2d_mm:
-                yield model, "gt", row.mpjpe_gt2d_mm
+            cells = [(folder, row.mpjpe_mm), (folder, row.p_mpjpe_mm), ("gt", row.mpjpe_gt2d_mm)]
+            for folder, number in cells:
+                if number and "baselines.models" in entry.builder:
+                    yield entry.name, f"comparators/{folder}", number
+                elif number:
+                    yield entry.name, folder.removeprefix("sh"), number
 
 
 @pytest.mark.parametrize(("model", "folder", "number"), list(published_rows()))
