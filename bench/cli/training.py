@@ -46,6 +46,7 @@ def train(
 
     Example: `liftbench train posemamba_toy --data data/synthetic.pkl --resume`
     """
+    from liftbench import create_model, kernels
     from liftbench.baselines.training.lookup import find_recipe
     from liftbench.baselines.training.loop import train as run_training
     from liftbench.baselines.training.recipe import read_recipe
@@ -64,7 +65,10 @@ def train(
     out.quiet = not first
     dataset = open_data(data, recipe.input)
     folder = run or folders.default_folder(path)
-    out.print(f"training {recipe.model} on {device}, scan {implementation}, into {folder}")
+    by = (
+        f", scan {implementation}" if kernels.scans(create_model(recipe.model, recipe.frames, **recipe.numbers)) else ""
+    )
+    out.print(f"training {recipe.model} on {device}{by}, into {folder}")
     watch = folders.Watch(folder, recipe.model, environment.describe(device, implementation))
     bar = progress()
     bar.disable |= not first
