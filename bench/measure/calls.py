@@ -201,7 +201,7 @@ class Timed:
             )
 
 
-def macs_per_clip(model, clip):
+def macs_per_clip(model: torch.nn.Module, clip: torch.Tensor) -> int:
     """MACs of a forward pass, contractions and scans, as `bench.measure.cost` counts them. clip: (1, T, 17, C)."""
     return cost.count(model, clip).macs_by_module.total()
 

@@ -79,7 +79,7 @@ def measure(
     )
 
 
-def parse(text):
+def parse(text: str) -> tuple[str, dict[str, int | str]]:
     """(name, settings of `Timed`) of a contender; raises InputError for one that cannot be read."""
     if not (found := _FORM.fullmatch(text)):
         raise InputError(

@@ -16,6 +16,7 @@ logarithms between the two points that enclose it.
 import functools
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ class _Place(NamedTuple):
     depth: int | None  # None: as registered
 
 
-def places(quick=False):
+def places(quick: bool = False) -> Iterator[_Place]:
     """Every place on every axis, rising; quick: every second batch and depth."""
     step = 2 if quick else 1
     yield from (_Place("frames", frames, frames, 1, None) for frames in FRAMES)
@@ -139,7 +140,7 @@ def _forward(name, place, device):
     return call
 
 
-def series(record, axis, value):
+def series(record: ScalingRecord, axis: str, value: str) -> dict[str, list[tuple[int, float]]]:
     """{model: [(x, value)]} on one axis, in order; value: a field of ScalingPoint, points without one are left out."""
     found = {}
     for point in record.points:
@@ -148,7 +149,7 @@ def series(record, axis, value):
     return found
 
 
-def exponent(points):
+def exponent(points: Sequence[tuple[float, float]]) -> float | None:
     """The slope through the last LAST points (x, y) in logarithms; None where there are fewer."""
     if len(points) < LAST:
         return None
@@ -156,7 +157,7 @@ def exponent(points):
     return float(np.polyfit(x, y, 1)[0])
 
 
-def crossover(points, others):
+def crossover(points: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]) -> float | None:
     """The largest x at which the values of two series are equal, None where the common part of both has no such x."""
     others = dict(others)
     common = [(math.log(x), math.log(y / others[x])) for x, y in points if x in others]
@@ -167,7 +168,7 @@ def crossover(points, others):
     return found
 
 
-def crossovers(record):
+def crossovers(record: ScalingRecord) -> list[str]:
     """A sentence for each Mamba model: from how many frames on attention needs more MACs and more time than it."""
     sentences = []
     values = {what: series(record, "frames", value) for what, value in (("MACs", "macs"), ("time", "median_ms"))}

@@ -6,6 +6,7 @@ import platform
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt
@@ -30,17 +31,17 @@ class Environment(BaseModel):
     scan_implementation: str | None  # that ran, None where no scan did
 
     @property
-    def machine(self):
+    def machine(self) -> str:
         """What to call it: the GPU, or the CPU and its threads."""
         return self.gpu or f"{self.cpu}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
-def stamp(device="cpu", scan_implementation=None):
+def stamp(device: str | torch.device = "cpu", scan_implementation: str | None = None) -> dict[str, Any]:
     """The fields that every record begins with: when and where it was made."""
     return {"created_utc": datetime.now(timezone.utc), "environment": describe(device, scan_implementation)}
 
 
-def describe(device="cpu", scan_implementation=None):
+def describe(device: str | torch.device = "cpu", scan_implementation: str | None = None) -> Environment:
     """The Environment of a measurement on `device` (anything torch.device takes), made here and now."""
     device = torch.device(device)
     on_gpu = device.type == "cuda"

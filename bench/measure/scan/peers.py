@@ -5,12 +5,13 @@ fastest for it.
 """
 
 import importlib
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
 
-def public_scans():
+def public_scans() -> tuple[dict[str, Callable[..., torch.Tensor]], dict[str, str]]:
     """({name: scan}, {name: why it cannot run here})."""
     scans, absent = {}, {}
     for name, (package, load) in _PEERS.items():
