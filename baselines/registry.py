@@ -9,9 +9,11 @@ package, which the row leads to.
 import difflib
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from liftbench.baselines.errors import InputError
@@ -217,6 +219,11 @@ def list_models() -> list[str]:
 def is_file(name: str) -> bool:
     """Whether a model's name is a user's `path/to/file.py:build`, and not a registered one."""
     return ".py" in name or ":" in name
+
+
+def located(name: str, folder: str | Path) -> str:
+    """A model's name as it is; of a user's `path/to/file.py:build`, the whole path, which is taken from `folder`."""
+    return os.path.normpath(os.path.join(os.path.abspath(folder), name)) if is_file(name) else name
 
 
 def entry(name: str, frames: int | None = None) -> Entry:

@@ -11,7 +11,7 @@ _HOMES = {
     "create_model": "baselines.registry",
     "evaluate": "baselines.evaluation.inference",
     "list_models": "baselines.registry",
-    "load_weights": "baselines.weights.read",
+    "load_weights": "baselines.weights.load",
     "open_dataset": "baselines.data.dataset",
     "register": "baselines.registry",
     "read_recipe": "baselines.training.recipe",

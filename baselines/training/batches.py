@@ -13,7 +13,6 @@ import torch
 from liftbench.baselines.data.normalization import root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation.inference import mirror
-from liftbench.baselines.registry import entry
 
 READ_AHEAD = 4  # batches
 _BLOCK = 1 << 16  # frames moved to the device at a time
@@ -27,7 +26,7 @@ class Batches:
     """
 
     def __init__(self, dataset, recipe, device="cpu", resident=None):
-        registered = entry(recipe.model)
+        registered = recipe.entry
         self.dataset, self.frames, self.channels = dataset, recipe.frames, registered.channels
         self.device = torch.device(device)
         self.centre = registered.output == "centre"

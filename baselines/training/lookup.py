@@ -7,6 +7,7 @@ from typing import Any
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import read_yaml
+from liftbench.baselines.registry import located
 
 CONFIGS = Path(str(importlib.resources.files("liftbench.configs")))
 
@@ -39,13 +40,17 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     """The settings of a recipe file, over those of its `base`, and so on.
 
     base: a path from the recipe's own folder, in it or in the folder above, or the name of a recipe of liftbench. A
-    setting replaces that of the base as a whole; null takes it away. Raises InputError for a base that is missing,
+    setting replaces that of the base as a whole; null takes it away. A model path/to/file.py:build is taken from the
+    folder of the recipe that names it. Raises InputError for a base that is missing,
     outside or leads back to its own recipe, and for a file that is not YAML.
     """
     path, seen, settings = Path(path), [], {}
     while True:
         seen.append(path.resolve())
-        settings = read_yaml(path, "the recipe") | settings
+        own = read_yaml(path, "the recipe")
+        if isinstance(own.get("model"), str):
+            own["model"] = located(own["model"], path.parent)
+        settings = own | settings
         base = settings.pop("base", None)
         if base is None:
             return settings

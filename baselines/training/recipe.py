@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from liftbench.baselines.errors import InputError
-from liftbench.baselines.registry import entry
+from liftbench.baselines.registry import Entry, entry, is_file, located
 from liftbench.baselines.training.lookup import find_recipe, read_settings
 from liftbench.baselines.training.losses import TERMS
 
@@ -84,9 +84,15 @@ class Recipe(BaseModel):
 
     @field_validator("model")
     @classmethod
-    def _known_model(cls, name):
-        entry(name)
-        return name
+    def _located_model(cls, name):
+        if not is_file(name):
+            entry(name)
+        return located(name, ".")
+
+    @property
+    def entry(self) -> Entry:
+        """What the registry says of the model."""
+        return entry(self.model, self.frames)
 
     @field_validator("loss")
     @classmethod
@@ -108,19 +114,19 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _variation_of_what(self):
-        if self.total_variation and (self.frames == 1 or entry(self.model).output == "centre"):
+        if self.total_variation and (self.frames == 1 or self.entry.output == "centre"):
             raise ValueError(
-                f"total_variation is of poses over time, but here {self.model} answers a clip with a single one; "
+                f"total_variation is of poses over time, but here {self.entry.name} answers a clip with a single one; "
                 "leave it out"
             )
         return self
 
     @model_validator(mode="after")
     def _stages(self):
-        stages = len(entry(self.model).stages) or 1
+        stages = len(self.entry.stages) or 1
         if (self.stage_1 is None) == (stages > 1):
             found = "needs stage_1 beside the settings of its second" if stages > 1 else "has no stage_1; leave it out"
-            raise ValueError(f"{self.model} is trained in {stages} stage{'s' * (stages > 1)} and {found}")
+            raise ValueError(f"{self.entry.name} is trained in {stages} stage{'s' * (stages > 1)} and {found}")
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ import torch
 
 from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.evaluation import inference
-from liftbench.baselines.registry import REGULARIZERS, entry, load
+from liftbench.baselines.registry import REGULARIZERS, load
 from liftbench.baselines.training import losses
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Stage:
 
 def pose_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> Stage:
     """The last stage, or the only one, which gives the poses. The stages before it are frozen."""
-    for name in entry(recipe.model, recipe.frames).stages[:-1]:
+    for name in recipe.entry.stages[:-1]:
         getattr(model, name).requires_grad_(False)
     total_variation = load(REGULARIZERS["total_variation"]) if recipe.total_variation else None
 
@@ -64,7 +64,7 @@ def first_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> S
     keypoints and the normalised target poses (B, T, 17, 3); and `headline`, the name of the score whose highest value
     chooses the best epoch.
     """
-    row = entry(recipe.model, recipe.frames)
+    row = recipe.entry
     name = row.stages[0]
     part = getattr(model, name)
 

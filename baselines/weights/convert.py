@@ -1,68 +1,32 @@
 """Official checkpoints to safetensors: which registered model a file fits, and a file that says what it holds."""
 
 import datetime
-import functools
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing, sha256
-from liftbench.baselines.registry import create_model, entry, list_models
-from liftbench.baselines.weights.read import Fit, compare, read_checkpoint
+from liftbench.baselines.registry import entry
+from liftbench.baselines.weights.candidates import candidates, exact, trained_frames, whole_models
+from liftbench.baselines.weights.metadata import KINDS
+from liftbench.baselines.weights.read import read_checkpoint
 
 FOLDER = Path("weights")  # of converted files, unless told otherwise
-_LONGEST_CLIP = 10_000  # frames; tensors that claim more were not made for these models
-_KNOWN = {"numbers": dict, "input": str, "epoch": int, "chosen_by": str}  # facts that evaluation asks for
+_KEPT = ("numbers", "input", "epoch", "chosen_by")  # facts that evaluation asks for
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A registered model, or one stage of it (None: the whole), and how the tensors of a file fit it."""
-
-    model: str
-    stage: str | None
-    parameters: int
-    fit: Fit
-
-    def __str__(self):
-        return f"{self.model}, stage {self.stage} only" if self.stage else self.model
-
-
-def trained_frames(model: str, state: dict[str, torch.Tensor]) -> int | None:
-    """The clip length T that weights of a registered model were made for; None where no tensor tells a plausible one.
-
-    state: of the whole model or of one stage of it.
-    """
-    frames = entry(model).frames_of({key: tuple(value.shape) for key, value in state.items()})
-    return frames if frames and frames <= _LONGEST_CLIP else None
-
-
-def candidates(state):
-    """All registered models, and the stages of those trained in stages, the best fitting first -> list of Candidate.
-
-    Models that fit equally well stand in the order of the registry.
-    """
-    found = [
-        Candidate(name, stage, sum(value.numel() for value in module.parameters()), compare(module, state))
-        for name in list_models()
-        for stage, module in _modules(name, trained_frames(name, state))
-    ]
-    return sorted(found, key=lambda candidate: candidate.fit.problems)
-
-
-@functools.lru_cache(maxsize=256)
-def _modules(name, frames):
-    """(None, the model) and (stage, its module) for every stage, without memory for their weights."""
-    model = create_model(name, frames=frames).to("meta")
-    return [(None, model)] + [(stage, getattr(model, stage)) for stage in entry(name).stages]
-
-
-def convert(paths, out=None, model=None, origins=None):
+def convert(
+    paths: Sequence[str | Path],
+    out: str | Path | None = None,
+    model: str | None = None,
+    origins: Sequence[str] | None = None,
+) -> tuple[Path, dict[str, Any]]:
     """Write a checkpoint, or the two of a model of two stages, as one safetensors file -> (its path, provenance).
 
     paths: a file or folder that `read_checkpoint` reads, or one of each stage in any order. out: the file to write,
@@ -78,16 +42,11 @@ def convert(paths, out=None, model=None, origins=None):
     checkpoints = [read_checkpoint(path) for path in paths]
     state, facts = _join(paths, checkpoints)
     where = " and ".join(map(str, paths))
-    fitting = _exact(state, where)
-    names = [candidate.model for candidate in fitting]
-    if fitting[0].stage:
-        raise InputError(
-            f"{where} holds only the stage {fitting[0].stage} of {' and '.join(names)}; "
-            "give the files of both stages together."
-        )
+    names = whole_models(state, where)
     if model not in (None, *names):
         raise InputError(f"{where} is not of {model}: its tensors fit {', '.join(names)}.")
     wanted = model or facts.get("model")
+    fitting = exact(state, where)
     chosen = next((candidate for candidate in fitting if candidate.model == wanted), fitting[0])
     if strange := next((key for key, value in state.items() if not value.isfinite().all()), None):
         raise InputError(f"{where} holds values in {strange} that are not finite; get the file again.")
@@ -100,7 +59,7 @@ def convert(paths, out=None, model=None, origins=None):
         if key not in chosen.fit.left_out
     }
     metadata = {"model": chosen.model, "frames": frames}
-    metadata |= {key: facts[key] for key, kind in _KNOWN.items() if isinstance(facts.get(key), kind)}
+    metadata |= {key: facts[key] for key in _KEPT if isinstance(facts.get(key), KINDS[key])}
     provenance = {
         "file": out.name,
         "model": chosen.model,
@@ -114,7 +73,7 @@ def convert(paths, out=None, model=None, origins=None):
         "converter": f"liftbench {version('liftbench')}",
         "sources": [
             {"file": Path(path).name, "from": origin, "sha256": sha256(path), "format": checkpoint.format}
-            | {"facts": checkpoint.facts}
+            | {"facts": checkpoint.facts, "stripped": checkpoint.stripped}
             for path, checkpoint, origin in zip(paths, checkpoints, origins or [None] * len(paths))
         ],
     }
@@ -126,7 +85,7 @@ def convert(paths, out=None, model=None, origins=None):
     return out, provenance
 
 
-def new_file(out, model):
+def new_file(out: str | Path | None, model: str) -> Path:
     """`out`, or weights/MODEL.safetensors; raises InputError where it exists or is not called .safetensors."""
     out = Path(out or FOLDER / f"{model}.safetensors")
     if out.suffix != ".safetensors":
@@ -143,7 +102,7 @@ def _join(paths, checkpoints):
         return checkpoints[0].state, checkpoints[0].facts
     state = {}
     for path, checkpoint in zip(paths, checkpoints):
-        stage = _exact(checkpoint.state, path)[0].stage
+        stage = exact(checkpoint.state, path)[0].stage
         if stage is None or any(key.startswith(f"{stage}.") for key in state):
             held = "is a whole model" if stage is None else f"holds the stage {stage}, as another one does"
             raise InputError(f"{path} {held}; several files are taken only as the stages of one model, one file each.")
@@ -151,16 +110,8 @@ def _join(paths, checkpoints):
     return state, {}
 
 
-def _exact(state, where):
-    """The candidates that fit exactly; raises InputError where there are none."""
-    nearest, *others = candidates(state)
-    if not nearest.fit.exact:
-        raise InputError(f"{where} fits no registered model; the nearest is {nearest} - {nearest.fit}.")
-    return [nearest, *(candidate for candidate in others if candidate.fit.exact)]
-
-
-def inspect(path):
-    """What a weights file holds and which registered models it fits, in words -> list of (item, text).
+def inspect(path: str | Path) -> list[tuple[str, str]]:
+    """What a weights file holds and which registered models it fits, in words: (item, text) each.
 
     Raises InputError for what `read_checkpoint` refuses.
     """
@@ -177,4 +128,6 @@ def inspect(path):
     else:
         rows += [("fits", "no registered model"), ("nearest", f"{nearest}: {nearest.fit}")]
     rows.append(("clip length T", str(trained_frames(nearest.model, state) or "none of the tensors depends on it")))
+    if checkpoint.stripped:
+        rows.append(("stripped", ", ".join(checkpoint.stripped)))
     return rows + [(key, str(value)) for key, value in checkpoint.facts.items()]

@@ -35,6 +35,9 @@ def train(
     track: Track = ("tensorboard",),
     checkpoint_minutes: Annotated[float, typer.Option(min=0, help="Between checkpoints within an epoch.")] = 10,
     input_2d: Input2D = None,
+    model: Annotated[
+        str | None, typer.Option(help="Instead of the recipe's: a name, or your own path/to/file.py:build.")
+    ] = None,
     device: Device = "auto",
     scan: Scan = "auto",
     records_folder: Records = RECORDS,
@@ -58,18 +61,20 @@ def train(
 
     overrides = {"epochs": epochs, "input": input_2d}
     path = find_recipe(name)
-    recipe = read_recipe(path, **{key: value for key, value in overrides.items() if value is not None})
+    overrides = {key: value for key, value in overrides.items() if value is not None}
+    if model:  # the recipe's numbers and first stage belong to its own model
+        overrides |= {"model": model, "numbers": {}, "stage_1": None}
+    recipe = read_recipe(path, **overrides)
     device = choose_device(device)
     implementation = choose_scan(scan, device)
     first = int(os.environ.get("RANK", 0)) == 0  # of the processes of torchrun, the one that reports and records
     out.quiet = not first
     dataset = open_data(data, recipe.input)
-    folder = run or folders.default_folder(path)
-    by = (
-        f", scan {implementation}" if kernels.scans(create_model(recipe.model, recipe.frames, **recipe.numbers)) else ""
-    )
-    out.print(f"training {recipe.model} on {device}{by}, into {folder}")
-    watch = folders.Watch(folder, recipe.model, environment.describe(device, implementation))
+    folder = run or folders.default_folder(path, model=recipe.entry.name if model else None)
+    built = create_model(recipe.model, recipe.frames, **recipe.numbers)
+    by = f", scan {implementation}" if kernels.scans(built) else ""
+    out.print(f"training {recipe.entry.name} on {device}{by}, into {folder}")
+    watch = folders.Watch(folder, recipe.entry.name, environment.describe(device, implementation))
     bar = progress()
     bar.disable |= not first
     with bar, watch if first else contextlib.nullcontext():
@@ -107,7 +112,12 @@ def _epoch_line(row):
 def evaluate(
     weights: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run folder, or a weights file.")],
     data: DataFile = SYNTHETIC,
-    model: Annotated[str | None, typer.Option(help="For weights that do not say what they are.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A name or your own path/to/file.py:build, where the tensors do not say which model they are of."
+        ),
+    ] = None,
     frames: Frames = None,
     input_2d: Input2D = None,
     best: Annotated[bool, typer.Option("--best", help="Of a run folder, the best epoch instead of the last.")] = False,
@@ -126,9 +136,11 @@ def evaluate(
     device = choose_device(device)
     implementation = choose_scan(scan, device)
     what = accuracy.open_weights(weights, model, frames, input_2d, best)
+    if what.also_fits:
+        out.print(f"taken for {what.name}: its tensors fit {', '.join(what.also_fits)} as well; --model chooses")
     dataset = open_data(data, what.input)
     with progress() as bar:
-        task = bar.add_task(f"evaluating {what.model_name}")
+        task = bar.add_task(f"evaluating {what.name}")
         record = accuracy.evaluate(
             what, dataset, device, implementation, lambda done, total: bar.update(task, completed=done, total=total)
         )
@@ -138,7 +150,7 @@ def evaluate(
             temporary.write_text(record.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
     columns = ("MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "acceleration", "PCK, %", "AUC, %")
     columns = columns[: len(record.variants["official"])]  # the last two are of MPI-INF-3DHP
-    table = Table("protocol", *columns, title=f"{what.model_name}, mm")
+    table = Table("protocol", *columns, title=f"{what.name}, mm")
     for name, row in record.variants.items():
         table.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))
     out.print(table)

@@ -78,6 +78,9 @@ def print_converted(path, provenance):
         f"wrote {path}: {provenance['model']}, {provenance['frames']} frames, {provenance['parameters']:,} parameters "
         f"(where it comes from: {path.with_suffix('.json')})", soft_wrap=True,
     )  # fmt: skip
+    stripped = [what for source in provenance["sources"] for what in source["stripped"]]
+    if stripped:
+        out.print(f"stripped: {', '.join(stripped)}", soft_wrap=True)
     if provenance["left_out"]:
         out.print(f"left out: {provenance['left_out_parameters']:,} parameters that the model never uses")
     if provenance["also_fits"]:

@@ -8,22 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
 from liftbench import kernels
-from liftbench.baselines.data.formats.checks import short
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import inference
 from liftbench.baselines.files import sha256
-from liftbench.baselines.registry import create_model, entry
-from liftbench.baselines.weights.read import load_weights
+from liftbench.baselines.registry import create_model, entry, is_file, located
+from liftbench.baselines.weights.candidates import trained_frames, whole_models
+from liftbench.baselines.weights.load import load_weights
+from liftbench.baselines.weights.metadata import read_metadata
+from liftbench.baselines.weights.read import read_checkpoint
 from liftbench.bench import records
 from liftbench.bench.records import environment
-
-# What a weights file may say about itself.
-_METADATA = {
-    "model": str, "frames": int, "numbers": dict, "data": str, "input": str, "epoch": int, "chosen_by": str,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,13 +35,19 @@ class Weights:
     epoch: int | None
     chosen_by: str | None
     data: str | None = None  # what it was trained on, a key of `protocols.PROTOCOLS`
+    also_fits: tuple[str, ...] = ()  # other models that the same tensors fit, which the file cannot tell apart
+
+    @property
+    def name(self):
+        """The model's name as records and tables show it."""
+        return entry(self.model_name, self.frames).name
 
 
 def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
     """Build and load the model of a run folder or a weights file -> Weights.
 
-    Our own files say what they are; for others `model_name` is needed, and `frames` unless it is the published one.
-    Raises InputError where something is missing, or contradicts the file.
+    Our own files say what they are; the tensors of others do, and where they fit several models the first counts unless
+    `model_name` chooses. Raises InputError where something is missing, contradicts the file or fits no model.
     """
     path = Path(path)
     if path.is_dir():
@@ -54,32 +56,33 @@ def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
             raise InputError(f"{path.parent} holds no finished epoch ({path.name} is missing); train it first.")
     elif not path.is_file():
         raise InputError(f"There is no run folder or weights file {path}; check the path.")
-    known = _metadata(path)
+    model_name = model_name and located(model_name, ".")
+    known = read_metadata(path) or _identified(path, model_name)
     for key, value in (("model", model_name), ("frames", frames), ("input", input_2d)):
-        if value is not None and known.get(key, value) != value:
+        if value is not None and known.get(key, value) != value and not _is_moved(key, known[key], value):
             raise InputError(f"{path} was made with {key} {known[key]}, not {value}; leave that option away.")
-    model_name = known.get("model", model_name)
-    if model_name is None:
-        raise InputError(f"{path} does not say which model it belongs to; name it with --model.")
-    frames = known.get("frames", frames or entry(model_name).frames)
+    model_name = model_name or known["model"]
+    frames = known.get("frames") or frames or entry(model_name).frames
     numbers = _of_forward_pass(known.get("numbers", {}))
     model = load_weights(create_model(model_name, frames=frames, **numbers), path)
-    input_2d, whence = known.get("input", input_2d), (known.get(key) for key in ("epoch", "chosen_by", "data"))
-    return Weights(model, model_name, frames, numbers, input_2d, path, *whence)
+    return Weights(
+        model, model_name, frames, numbers, known.get("input", input_2d), path, known.get("epoch"),
+        known.get("chosen_by"), known.get("data"), known.get("also_fits", ()),
+    )  # fmt: skip
 
 
-def _metadata(path):
-    if path.suffix != ".safetensors":
-        return {}
-    try:
-        with safe_open(path, "pt") as file:
-            found = {key: json.loads(value) for key, value in (file.metadata() or {}).items() if key != "format"}
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not a readable safetensors file ({error}); copy it again.") from error
-    for key, kind in _METADATA.items():
-        if not isinstance(found.get(key), kind | None):
-            raise InputError(f"{path} says that its {key} is {short(found[key])}, which cannot be; get the file again.")
-    return {key: value for key, value in found.items() if value is not None}
+def _identified(path, model_name):
+    """What the tensors of a file say that says nothing of itself."""
+    state = read_checkpoint(path).state
+    if model_name:
+        return {"model": model_name, "frames": trained_frames(model_name, state)}
+    model, *others = whole_models(state, path)
+    return {"model": model, "frames": trained_frames(model, state), "also_fits": tuple(others)}
+
+
+def _is_moved(key, known, given):
+    """Whether both are the same function of a user's file, which may stand elsewhere by now."""
+    return key == "model" and is_file(known) and os.path.basename(known) == os.path.basename(given)
 
 
 def evaluate(weights, dataset, device, scan_implementation, progress=None):
@@ -96,7 +99,7 @@ def evaluate(weights, dataset, device, scan_implementation, progress=None):
     result = inference.evaluate(model, weights.model_name, dataset, weights.frames, device=device, progress=progress)
     return records.AccuracyRecord(
         **environment.stamp(device, _scan_of(model, scan_implementation)),
-        model=weights.model_name,
+        model=weights.name,
         frames=weights.frames,
         numbers=weights.numbers,
         data=_data(dataset, result.pop("test_frames"), result.pop("test_clips")),
@@ -117,7 +120,7 @@ def record_training(folder, recipe, dataset, history, device, scan_implementatio
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
     record = records.TrainingRecord(
         **environment.stamp(device, _scan_of(model, scan_implementation)),
-        model=recipe.model,
+        model=recipe.entry.name,
         frames=recipe.frames,
         numbers=_of_forward_pass(recipe.numbers),
         data=_data(dataset, int(np.unique(clips).size), len(clips)),

@@ -29,9 +29,14 @@ _FAILED = "failed: "
 _DRAW_EVERY = 60  # seconds
 
 
-def default_folder(recipe_path, top="runs"):
-    """Where a recipe's run goes by default: runs/cpn/lstm for configs/cpn/lstm.yaml, runs/NAME outside of configs/."""
+def default_folder(recipe_path, top="runs", model=None):
+    """Where a recipe's run goes by default: runs/cpn/lstm for configs/cpn/lstm.yaml, runs/NAME outside of configs/.
+
+    model: the name of another model than the recipe's, which goes to runs/cpn/lstm_MODEL.
+    """
     parts = Path(recipe_path).resolve().with_suffix("").parts
+    if model:
+        parts = *parts[:-1], f"{parts[-1]}_{model.replace('.py:', '_')}"
     inside = parts[len(parts) - parts[::-1].index("configs") :] if "configs" in parts[:-1] else parts[-1:]
     return Path(top, *inside)
 

@@ -225,12 +225,15 @@ def test_weights_that_do_not_say_what_they_are(run, synthetic_file):
     from liftbench import create_model
 
     torch.save({"model_pos": create_model("mlp", frames=9).state_dict()}, "bare.bin")
+    code, out, err = run("evaluate", "bare.bin", "--data", synthetic_file)
+    assert code == 0 and "official" in out and "mlp, mm" in out, err
+    code, _, err = run("evaluate", "bare.bin", "--data", synthetic_file, "--model", "mlp", "--frames", "27")
+    assert code == 2 and "bare.bin was made with frames 9, not 27" in err
+    code, _, err = run("evaluate", "bare.bin", "--data", synthetic_file, "--model", "lstm")
+    assert code == 2 and "do not fit LSTM" in err
+    torch.save({"model_pos": create_model("posemamba_s", frames=9, depth=9).state_dict()}, "bare.bin")
     code, _, err = run("evaluate", "bare.bin", "--data", synthetic_file)
-    assert code == 2 and "name it with --model" in err
-    code, out, err = run("evaluate", "bare.bin", "--data", synthetic_file, "--model", "mlp", "--frames", "9")
-    assert code == 0 and "official" in out, err
-    code, _, err = run("evaluate", "bare.bin", "--data", synthetic_file, "--model", "mlp")
-    assert code == 2 and "fc1.weight is (1024, 306) but the model has (1024, 2754)" in err
+    assert code == 2 and "bare.bin fits no registered model; the nearest is posemamba_s - " in err
 
 
 def test_hostile_data_file(run, tmp_path):

@@ -146,7 +146,7 @@ def test_official_files(tmp_path, toy, suffix, key, options):
     assert provenance["sources"] == [{
         "file": source.name, "from": None, "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
         "format": "torch checkpoint" + (" before PyTorch 1.6" if "_use_new_zipfile_serialization" in options else ""),
-        "facts": {"epoch": 7, "lr": 1e-4, "min_loss": 41.8},
+        "facts": {"epoch": 7, "lr": 1e-4, "min_loss": 41.8}, "stripped": [key, "the prefix module."],
     }]  # fmt: skip
     assert provenance["parameters"] == sum(value.numel() for value in toy.parameters())
     assert sorted(file.name for file in path.parent.iterdir()) == ["toy.json", "toy.safetensors"]

@@ -1,0 +1,76 @@
+"""Which registered model the tensors of a file belong to."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.registry import create_model, entry, list_models
+from liftbench.baselines.weights.load import Fit, compare
+
+_LONGEST_CLIP = 10_000  # frames; tensors that claim more were not made for these models
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A registered model, or one stage of it (None: the whole), and how the tensors of a file fit it."""
+
+    model: str
+    stage: str | None
+    parameters: int
+    fit: Fit
+
+    def __str__(self):
+        return f"{self.model}, stage {self.stage} only" if self.stage else self.model
+
+
+def trained_frames(model: str, state: dict[str, Tensor]) -> int | None:
+    """The clip length T that weights of a model were made for; None where no tensor tells a plausible one.
+
+    state: of the whole model or of one stage of it.
+    """
+    frames = entry(model).frames_of({key: tuple(value.shape) for key, value in state.items()})
+    return frames if frames and frames <= _LONGEST_CLIP else None
+
+
+def candidates(state: dict[str, Tensor]) -> list[Candidate]:
+    """All registered models, and the stages of those trained in stages, the best fitting first.
+
+    Those that do not fit are ranked by the names and shapes that they share with the file. Models that fit equally well
+    stand in the order of the registry.
+    """
+    found = [
+        Candidate(name, stage, sum(value.numel() for value in module.parameters()), compare(module, state))
+        for name in list_models()
+        for stage, module in _modules(name, trained_frames(name, state))
+    ]
+    return sorted(found, key=lambda candidate: (not candidate.fit.exact, -candidate.fit.likeness))
+
+
+def exact(state: dict[str, Tensor], where: str | Path) -> list[Candidate]:
+    """The candidates that fit exactly; raises InputError where there are none."""
+    nearest, *others = candidates(state)
+    if not nearest.fit.exact:
+        raise InputError(f"{where} fits no registered model; the nearest is {nearest} - {nearest.fit}.")
+    return [nearest, *(candidate for candidate in others if candidate.fit.exact)]
+
+
+def whole_models(state: dict[str, Tensor], where: str | Path) -> list[str]:
+    """The names of the models that fit exactly; raises InputError where there are none, or one stage fits only."""
+    fitting = exact(state, where)
+    names = [candidate.model for candidate in fitting]
+    if fitting[0].stage:
+        raise InputError(
+            f"{where} holds only the stage {fitting[0].stage} of {' and '.join(names)}; "
+            "give the files of both stages together to `liftbench weights convert`."
+        )
+    return names
+
+
+@functools.lru_cache(maxsize=256)
+def _modules(name: str, frames: int | None) -> list[tuple[str | None, nn.Module]]:
+    """(None, the model) and (stage, its module) for every stage, without memory for their weights."""
+    model = create_model(name, frames=frames).to("meta")
+    return [(None, model)] + [(stage, getattr(model, stage)) for stage in entry(name).stages]

@@ -1,0 +1,78 @@
+"""Weights into a model: all of them or none, and what does not fit is named."""
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.weights.metadata import in_short
+from liftbench.baselines.weights.read import read_checkpoint
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How the tensors of a file relate to those of a model: keys on one side only, and shapes that differ."""
+
+    left_out: list[str]  # official keys that the model by design does not build
+    missing: list[str]
+    unexpected: list[str]
+    misshapen: list[str]
+    likeness: float  # 0 to 2: the share of names that both have, and that of shapes
+
+    @property
+    def exact(self) -> bool:
+        return not (self.missing or self.unexpected or self.misshapen)
+
+    def __str__(self):
+        kinds = (("missing", self.missing), ("not in the model", self.unexpected), ("of another shape", self.misshapen))
+        return "; ".join(
+            f"{len(items)} {kind}: {', '.join(map(in_short, items[:5]))}"
+            + (f" and {len(items) - 5} more" if len(items) > 5 else "")
+            for kind, items in kinds
+            if items
+        )
+
+
+def compare(model: nn.Module, state: Mapping[str, Tensor]) -> Fit:
+    """How tensors by name fit a model."""
+    own = model.state_dict()
+    left_out = getattr(model, "unused_official_keys", lambda keys: set())(state)
+    names = len(own.keys() & state.keys()) / len(own.keys() | state.keys())
+    shapes, others = (Counter(tuple(value.shape) for value in tensors.values()) for tensors in (own, state))
+    return Fit(
+        left_out=sorted(left_out),
+        missing=[key for key in own if key not in state],
+        unexpected=[key for key in state if key not in own and key not in left_out],
+        misshapen=[
+            f"{key} is {tuple(state[key].shape)} but the model has {tuple(own[key].shape)}"
+            for key in own
+            if key in state and state[key].shape != own[key].shape
+        ],
+        likeness=names + (shapes & others).total() / (shapes | others).total(),
+    )
+
+
+def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
+    """Load weights from `path` into `model`, all of them or none, and return the model.
+
+    Reads what `read_checkpoint` reads. Raises InputError naming the keys and shapes that do not fit. What an official
+    checkpoint holds but a model by design does not build (`unused_official_keys`, Pose3DM) is left out with a warning
+    that says how many parameters that is.
+    """
+    state = read_checkpoint(path, model.state_dict().keys()).state
+    fit = compare(model, state)
+    if not fit.exact:
+        raise InputError(
+            f"The weights in {path} do not fit {type(model).__name__} - {fit}. "
+            "Build the variant, clip length and settings that the file was made with."
+        )
+    left_out = sum(state.pop(key).numel() for key in fit.left_out)
+    model.load_state_dict(state)
+    if left_out:
+        message = f"left out {left_out:,} parameters of {path} that {type(model).__name__} never uses"
+        warnings.warn(message, stacklevel=2)
+    return model

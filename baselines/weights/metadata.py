@@ -1,0 +1,50 @@
+"""What a safetensors file of ours says about itself: every fact as JSON, in the header."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from liftbench.baselines.errors import InputError
+
+KINDS = {
+    "model": str, "frames": int, "numbers": dict, "data": str, "input": str, "epoch": int, "chosen_by": str,
+}  # fmt: skip
+_LONGEST = 10_000  # characters of a fact
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The facts of KINDS that a file of ours states; {} for a file of others.
+
+    Raises InputError for a file that cannot be read, and for a fact that is not of its kind.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a readable safetensors file ({in_short(error)}); copy it again.") from error
+    found = {key: decoded(metadata[key]) for key in KINDS if key in metadata}
+    if not isinstance(found.get("model"), str) or found["model"] == metadata["model"]:  # ours is JSON, with quotes
+        return {}
+    for key, value in found.items():
+        if value is not None and (not isinstance(value, KINDS[key]) or isinstance(value, bool)):
+            raise InputError(f"{path} says that its {key} is {in_short(value)}, which cannot be; get the file again.")
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def decoded(text: str) -> Any:
+    """A fact of ours, which is JSON; the text itself where it is none, as in files of others."""
+    try:
+        return json.loads(text) if len(text) <= _LONGEST else text
+    except (ValueError, RecursionError):
+        return text
+
+
+def in_short(value: Any) -> str:
+    """Any value as one line of at most 120 characters."""
+    text = str(value) if isinstance(value, (str, int, float, Exception)) else repr(type(value).__name__)
+    line = " ".join(text[:500].split())
+    return line if len(line) <= 120 else f"{line[:117]}..."

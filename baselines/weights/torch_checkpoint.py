@@ -1,0 +1,172 @@
+"""Torch checkpoints: refused or loaded, without running anything in them, in time that their size bounds."""
+
+import io
+import pickle
+import pickletools
+import re
+import struct
+import warnings
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+
+from liftbench.baselines.errors import InputError
+
+# A checkpoint may hold its best loss as a numpy scalar; nothing else than these and tensors is admitted.
+_SAFE_GLOBALS = [
+    np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)),
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+]  # fmt: skip
+_MOST_INSTRUCTIONS = 1_000_000  # in a pickle; Pose3DM-L with its optimizer has 320,000
+_LARGEST_KEY = 2**60  # whole numbers below are their own hashes
+# What a pickle may call. Others that torch knows, such as sets and bytearrays, cost more than they are long.
+_CALLS = re.compile(
+    r"torch\._utils _rebuild_\w+|collections OrderedDict|_codecs encode|numpy dtype|torch (device|Size)|"
+    r"numpy\._?core\.multiarray scalar"
+)
+_DAMAGE = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, MemoryError, OverflowError,
+    AssertionError, NotImplementedError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+def pack(folder: Path) -> bytes:
+    """The bytes of the torch checkpoint that was unpacked into `folder`, or into the one folder inside it.
+
+    Raises InputError where there is none or more than one, and for links.
+    """
+    found = [folder] if (folder / "data.pkl").exists() else sorted(file.parent for file in folder.glob("*/data.pkl"))
+    if len(found) != 1:
+        raise InputError(
+            f"{folder} holds {len(found) or 'no'} unpacked checkpoint{'s' if found else ''} (data.pkl beside data/); "
+            "give a checkpoint file, or the folder into which one was unpacked."
+        )
+    root = found[0]
+    if not root.joinpath("data").is_dir() or root.joinpath("data").is_symlink():
+        raise InputError(f"{root} lacks the folder data/ beside data.pkl; unpack the checkpoint again.")
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("archive/version", "3\n")
+        storages = [file for file in root.joinpath("data").iterdir() if file.name.isdecimal()]
+        for file in [root / "data.pkl", root / "byteorder", *sorted(storages)]:
+            if file.is_symlink() or (file.exists() and not file.is_file()):
+                raise InputError(
+                    f"{root} was refused, because {file.name} is a link or no plain file; unpack it again."
+                )
+            if file.exists():
+                archive.writestr(f"archive/{file.relative_to(root).as_posix()}", file.read_bytes())
+    return content.getvalue()
+
+
+def load(content: bytes, path: Path) -> Any:
+    """What torch.load makes of a checkpoint's bytes, on the CPU. `path` names it in messages.
+
+    Raises InputError for what is damaged, is no checkpoint, asks to run something, or would cost far more than its
+    size.
+    """
+    try:
+        if content.startswith(b"PK\3\4"):
+            _check_pickle(io.BytesIO(_check_zip(content, path)), path)
+        else:
+            stream = io.BytesIO(content)
+            for _ in range(5):  # magic number, version, machine, content, names of storages
+                _check_pickle(stream, path)
+        with torch.serialization.safe_globals(_SAFE_GLOBALS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old pickle protocols
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except pickle.UnpicklingError as error:
+        name = re.search(r"GLOBAL (\S{1,80})", str(error))
+        what = f"it asks to run {name[1]}" if name else "it holds more than tensors and plain containers"
+        raise InputError(f"{path} was refused, because {what}; only weights are read.") from error
+    except _DAMAGE as error:
+        lost = re.search(r"locating file (data/\d+)", str(error))
+        what = f"lacks the file {lost[1]}" if lost else "is not a readable torch checkpoint"
+        raise InputError(f"{path} {what}; it may be cut short, copy it again.") from error
+
+
+def _check_zip(content, path):
+    """The pickle in an archive; raises InputError for one that torch would not have written."""
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    pickled = next((name for name in names if PurePosixPath(name).name == "data.pkl"), None)
+    if not pickled:
+        raise InputError(f"{path} is a zip archive but no checkpoint; unpack it and give the checkpoint inside.")
+    root = names[0].split("/")[0]
+    odd = [name for name in names if not name.startswith(f"{root}/") or ".." in name.split("/")]
+    if odd or len(set(names)) < len(names):
+        raise InputError(f"{path} was refused, because no checkpoint has the entry {(odd or names)[0][:80]!r}.")
+    size = sum(entry.file_size for entry in entries)
+    if size > len(content):
+        raise InputError(
+            f"{path} was refused, because it is compressed ({size:,} bytes in {len(content):,}), which a checkpoint "
+            "never is; if you compressed it, unpack it and give the folder."
+        )
+    return archive.read(pickled)
+
+
+def _check_pickle(stream, path):
+    """Walk through one pickle without building anything; raises InputError for calls and keys that could cost much.
+
+    The stack holds a (kind, value) for each object: "text", "number", "global", "empty" for (), or "other".
+    """
+    stack, memo = [], {}
+    for done, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        if done > _MOST_INSTRUCTIONS:
+            raise InputError(f"{path} was refused, because it is larger than any checkpoint; only weights are read.")
+        name, before = opcode.name, opcode.stack_before
+        if name == "MARK":
+            stack.append(None)
+        elif name == "MEMOIZE" or "PUT" in name:
+            memo[len(memo) if name == "MEMOIZE" else int(argument)] = stack[-1]
+        elif "GET" in name:
+            stack.append(memo[int(argument)])
+        else:
+            start = len(stack) - len(before)
+            if pickletools.markobject in before:
+                mark = len(stack) - 1 - stack[::-1].index(None)
+                start = mark - before.index(pickletools.markobject)
+                items = stack[mark + 1 :]
+            else:
+                items = stack[start + 1 :] if name == "SETITEM" else []
+            if name in ("SETITEM", "SETITEMS", "DICT"):
+                for key in items[::2]:
+                    _check_key(key, path)
+            if name == "REDUCE":
+                _check_call(*stack[-2:], path)
+            made = _made(name, argument, stack)
+            del stack[start:]
+            stack += [made] * len(opcode.stack_after)
+
+
+def _made(name, argument, stack):
+    if "UNICODE" in name or "STRING" in name:
+        return "text", argument
+    if name in ("BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4", "NEWTRUE", "NEWFALSE"):
+        return "number", argument
+    if name == "GLOBAL":
+        return "global", argument
+    if name == "STACK_GLOBAL":
+        return "global", f"{stack[-2][1]} {stack[-1][1]}"
+    return ("empty" if name == "EMPTY_TUPLE" else "other"), None
+
+
+def _check_key(key, path):
+    kind, value = key
+    if kind != "text" and not (kind == "number" and abs(value or 0) < _LARGEST_KEY):
+        raise InputError(f"{path} was refused, because a key in it is no text or number; only weights are read.")
+
+
+def _check_call(function, arguments, path):
+    kind, name = function
+    called = name if kind == "global" else "an object"
+    if not _CALLS.fullmatch(called) or (called == "collections OrderedDict" and arguments[0] != "empty"):
+        raise InputError(
+            f"{path} was refused, because it asks to run {called[:80].replace(' ', '.', 1)}; only weights are read."
+        )
