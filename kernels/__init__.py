@@ -4,7 +4,10 @@ The first usable one of IMPLEMENTATIONS runs, or the one that `with kernels.usin
 LIFTBENCH_SCAN names. One that is named and cannot run is an error, never replaced.
 """
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from liftbench.kernels.choice import (
     IMPLEMENTATIONS,
@@ -25,7 +28,16 @@ __all__ = [
 ]  # fmt: skip
 
 
-def selective_scan(u, delta, A, B, C, D=None, delta_bias=None, implementation="auto"):
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    implementation: str = "auto",
+) -> Tensor:
     """y of h_t = exp(delta_t A) h_(t-1) + delta_t u_t B_t;  y_t = C_t . h_t + D u_t, delta = softplus(delta + bias).
 
     u, delta: (B, channels, L); A: (channels, N), negative; B, C: (B, groups, N, L), where channel c reads group
@@ -40,7 +52,17 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None, implementation="a
     return _chosen(tensors, implementation).selective_scan(*tensors)
 
 
-def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient="exact"):
+def grid_scan(
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    orders: Tensor,
+    limb: Sequence[bool],
+    limb_gradient: str = "exact",
+) -> Tensor:
     """PoseMamba's scan: K directions over a (T, J) grid, projections and merge included.
 
     x: (B, T, J, channels); x_proj_weight: (K, R + 2N, channels) gives low-rank delta, B and C; dt_weight: (K, channels,
@@ -54,7 +76,7 @@ def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gra
     return _chosen(tensors).grid_scan(*tensors, orders, limb, limb_gradient)
 
 
-def bidirectional_scan(forward_stream, reversed_stream):
+def bidirectional_scan(forward_stream: Sequence[Tensor | None], reversed_stream: Sequence[Tensor | None]) -> Tensor:
     """The sum of a scan from 0 to L - 1 and of another one from L - 1 to 0, as MDTF's mixer runs them.
 
     Both streams are (u, delta, A, B, C, D, delta_bias) as for `selective_scan`, in their natural order of time and of
@@ -104,7 +126,7 @@ def _check(u, delta, A, B, C, D, delta_bias):
     _check_each(expected, "u")
 
 
-def check_limb_gradient(limb_gradient):
+def check_limb_gradient(limb_gradient: str) -> None:
     """Raise ValueError for what `grid_scan` does not know."""
     if limb_gradient not in ("exact", "published"):
         raise ValueError(f"limb_gradient is 'exact' or 'published', not {limb_gradient!r}")

@@ -17,7 +17,7 @@ LIMB_ORDER = (0, 0, 1, 2, 3, 0, 4, 5, 6, 8, 11, 12, 13, 8, 14, 15, 16)
 PATTERNS = ("posemamba", "global", "fs_ft", "fs_bt", "bs_ft", "bs_bt")
 
 
-def scan_orders(pattern, frames, joints=17):
+def scan_orders(pattern: str, frames: int, joints: int = 17) -> tuple[torch.Tensor, tuple[bool, ...]]:
     """Order tables of a named pattern: (orders (4, L) int64 with L = frames * joints, limb: tuple of 4 bool).
 
     Step t of direction k reads and writes grid cell orders[k, t]; limb[k] says that it reads x + x[LIMB_ORDER].
@@ -45,7 +45,7 @@ def _orders(pattern, frames, joints):
     return orders
 
 
-def check_orders(orders):
+def check_orders(orders: torch.Tensor) -> None:
     """Raise ValueError unless every row of (K, L) orders is a permutation of 0 .. L - 1.
 
     By NumPy, so that who counts operators of torch sees none here; what has no numbers (tracing, meta) passes.

@@ -218,7 +218,7 @@ class BoneAware(nn.Module):
         return bone_class_scores(logits.argmax(-1), polar_classes(pose))
 
 
-def polar_classes(pose):
+def polar_classes(pose: torch.Tensor) -> torch.Tensor:
     """The target of stage 1: the angle between each bone and +z, in steps of 30 degrees.
 
     pose: (B, T, 17, 3), any unit, camera frame (z away from the camera) -> (B, T, 17) int64; row 0 has class 0 and row
@@ -230,12 +230,12 @@ def polar_classes(pose):
     return F.pad(classes, (1, 0))
 
 
-def bone_class_loss(logits, pose):
+def bone_class_loss(logits: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
     """The loss of stage 1, cross entropy over all 17 rows; logits: (B, T, 17, 6), pose: (B, T, 17, 3)."""
     return F.cross_entropy(logits.flatten(0, 2), polar_classes(pose).flatten())
 
 
-def bone_class_scores(predicted, true):
+def bone_class_scores(predicted: torch.Tensor, true: torch.Tensor) -> dict[str, float]:
     """Accuracy and, averaged over the classes that occur, precision, recall and F1 of the 16 bones' classes -> dict.
 
     predicted, true: (B, T, 17) int64, as of `polar_classes`; row 0 belongs to no bone and is left out. A class occurs
@@ -260,7 +260,7 @@ def _bones(joints):
     return joints[:, :, list(children)] - joints[:, :, list(parents)]
 
 
-def bone_features(logits, keypoints):
+def bone_features(logits: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
     """The input of stage 2: the keypoints, and every bone in spherical coordinates.
 
     logits: (B, T, 17, 6); keypoints: (B, T, 17, 3) -> (B, T, 17, 6): the keypoints, then azimuth and polar angle in

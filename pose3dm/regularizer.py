@@ -3,7 +3,7 @@
 import torch
 
 
-def grunwald_letnikov_weights(order, length):
+def grunwald_letnikov_weights(order: float, length: int) -> torch.Tensor:
     """The first `length` weights of the backward difference of fractional order, (length,) float64.
 
     The difference of order n is (1 - S)^n with S the shift by one frame. Newton's binomial series gives it a meaning
@@ -15,7 +15,7 @@ def grunwald_letnikov_weights(order, length):
     return torch.cat([torch.ones(1, dtype=torch.float64), ((k - 1 - order) / k).cumprod(0)])
 
 
-def fractional_total_variation(poses, order):
+def fractional_total_variation(poses: torch.Tensor, order: float) -> torch.Tensor:
     """Mean length of the fractional difference of every joint's path, a scalar; poses: (B, T, 17, 3) in any one unit.
 
     Derivation. The Grunwald-Letnikov derivative of order a is the limit for small h of h^-a sum_k w_k x(t - k h). With
