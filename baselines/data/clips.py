@@ -64,6 +64,14 @@ def centred_windows(bounds, frames, centres=None):
     return np.clip(window, bounds[run][..., None], bounds[run + 1][..., None] - 1)
 
 
+def stretched_share(clips: np.ndarray) -> float:
+    """Share of clips whose frames do not follow one another: takes shorter than a clip, resampled to its length.
+
+    clips: (clips, T) frame numbers, as `split_clips` and `cover_clips` give them. Returns 0 for no clip.
+    """
+    return float((np.diff(clips, axis=1) != 1).any(axis=1).mean()) if len(clips) else 0.0
+
+
 def _resampled(start, stop, frames):
     return start + np.floor(np.linspace(0, stop - start, frames, endpoint=False)).astype(np.int64)[None]
 

@@ -72,6 +72,27 @@ def open_data(path, input_2d=None):
     return dataset
 
 
+LOUD_SHARE = 0.1  # of stretched clips, above which it is a warning
+
+
+def say_stretched(dataset, frames, strides):
+    """Print which share of the clips of each split was stretched: resampled from a take shorter than a clip.
+
+    strides: {split: frames from one clip to the next, or None for the protocol's}.
+    """
+    from liftbench.baselines.data.clips import stretched_share
+
+    shares = {split: stretched_share(dataset.clips(split, frames, stride)) for split, stride in strides.items()}
+    said = " and ".join(f"{share:.1%} of the {split} clips" for split, share in shares.items())
+    out.print(f"stretched: {said}, from takes shorter than {frames} frames")
+    if max(shares.values()) > LOUD_SHARE:
+        out.print(
+            f"WARNING: many clips of {frames} frames are stretched takes, so these motions are slower than real ones. "
+            "Use shorter clips or longer takes.",
+            style="bold red",
+        )
+
+
 def describe_origin(origin):
     """One phrase about where a data file comes from."""
     if not origin:

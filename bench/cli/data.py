@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from liftbench.bench.cli.common import SYNTHETIC, Input2D, open_data, out
+from liftbench.bench.cli.common import SYNTHETIC, Input2D, open_data, out, say_stretched
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and look at data files.")
+
+CLIP_FRAMES = 243  # of most published models
 
 DataArgument = Annotated[
     Path, typer.Argument(metavar="DATA", help="A file of MotionBERT's format, or a folder of the others' files.")
@@ -86,6 +88,7 @@ def info(
     for key in train | test:
         table.add_row(key, train.get(key, "-"), test.get(key, "-"))
     out.print(table)
+    say_stretched(dataset, CLIP_FRAMES, {"train": None, "test": None})
     if plot:
         from liftbench.baselines.data.picture import draw_dataset
 

@@ -23,6 +23,7 @@ from liftbench.bench.cli.common import (
     open_data,
     out,
     progress,
+    say_stretched,
 )
 
 
@@ -70,6 +71,8 @@ def train(
     first = int(os.environ.get("RANK", 0)) == 0  # of the processes of torchrun, the one that reports and records
     out.quiet = not first
     dataset = open_data(data, recipe.input)
+    if recipe.entry.output != "centre":  # which reads windows that repeat the first and last frame instead
+        say_stretched(dataset, recipe.frames, {"train": recipe.stride, "test": None})
     folder = run or folders.default_folder(path, model=recipe.entry.name if model else None)
     built = create_model(recipe.model, recipe.frames, **recipe.numbers)
     by = f", scan {implementation}" if kernels.scans(built) else ""
@@ -130,6 +133,7 @@ def evaluate(
     Example: `liftbench evaluate runs/toy/posemamba_toy --data data/synthetic.pkl`
     """
     from liftbench.baselines.files import replacing
+    from liftbench.baselines.registry import entry
     from liftbench.bench import records
     from liftbench.bench.runs import accuracy
 
@@ -139,6 +143,8 @@ def evaluate(
     if what.also_fits:
         out.print(f"taken for {what.name}: its tensors fit {', '.join(what.also_fits)} as well; --model chooses")
     dataset = open_data(data, what.input)
+    if entry(what.model_name, what.frames).output != "centre":
+        say_stretched(dataset, what.frames, {"test": None})
     with progress() as bar:
         task = bar.add_task(f"evaluating {what.name}")
         record = accuracy.evaluate(

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from liftbench.baselines.data import cache
-from liftbench.baselines.data.clips import centred_windows, cover_clips, split_clips
+from liftbench.baselines.data.clips import centred_windows, cover_clips, split_clips, stretched_share
 from liftbench.baselines.data.formats import unpickle
 from liftbench.baselines.data.formats.motionbert import Human36M
 from liftbench.baselines.data.normalization import denormalize, normalize, root_relative
@@ -225,6 +225,14 @@ def runs(*lengths_and_names):
 def test_split_clips_walk(lengths_and_names, stride):
     bounds, names, per_frame = runs(*lengths_and_names)
     np.testing.assert_array_equal(split_clips(bounds, names, 9, stride), official_clips(per_frame, 9, stride))
+
+
+def test_share_of_stretched_clips():
+    bounds, names, _ = runs((20, "a"), (5, "b"), (9, "c"), (1, "d"))
+    clips = split_clips(bounds, names, 9, 9)
+    assert len(clips) == 5 and stretched_share(clips) == 2 / 5, "b and d"
+    assert stretched_share(split_clips(bounds, names, 1, 1)) == 0
+    assert stretched_share(clips[:0]) == 0
 
 
 def test_short_sources_are_resampled(data):

@@ -20,7 +20,7 @@ from liftbench.baselines.training.recipe import Recipe
 from support import in_child
 
 SETTINGS = {
-    "model": "posemamba_toy", "numbers": {"embed_dim": 16, "depth": 1}, "frames": 9, "stride": 25, "batch_size": 7,
+    "model": "posemamba_toy", "numbers": {"embed_dim": 16, "depth": 1}, "frames": 9, "stride": 22, "batch_size": 7,
     "loss": {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 2, "temporal_consistency": 0.5}, "epochs": 2,
     "total_variation": {"order": 0.5, "weight": 0.1}, "learning_rate": 2e-3, "learning_rate_decay": 0.9,
 }  # fmt: skip

@@ -19,7 +19,7 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.training import checkpoint, losses
 from liftbench.baselines.training.loop import train
 from liftbench.baselines.training.recipe import Recipe
-from liftbench.bench import records
+from liftbench.bench.records import store
 from liftbench.bench.runs import accuracy
 from support import in_child
 
@@ -223,6 +223,6 @@ def test_a_record_lost_by_a_kill_is_made_up_for(synthetic_dataset, tmp_path):
         history, _ = train(recipe, synthetic_dataset, folder, "cpu", resume=True)
         accuracy.record_training(tmp_path, recipe, synthetic_dataset, history, "cpu", "cpu")
     cut, line = (tmp_path / "training.jsonl").read_text().splitlines()
-    record = records._parse(line, "")
+    record = store._parse(line, "")
     assert record.data_wait_share == [row["data_wait_share"] for row in history]
     assert all(0 <= share < 1 for share in record.data_wait_share)
