@@ -13,6 +13,7 @@ import contextlib
 
 import numpy as np
 import torch
+from torch import nn
 
 from liftbench import kernels
 from liftbench.baselines.errors import InputError
@@ -201,9 +202,9 @@ class Timed:
             )
 
 
-def macs_per_clip(model: torch.nn.Module, clip: torch.Tensor) -> int:
+def macs_per_clip(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> int:
     """MACs of a forward pass, contractions and scans, as `bench.measure.cost` counts them. clip: (1, T, 17, C)."""
-    return cost.count(model, clip).macs_by_module.total()
+    return cost.count(model, clip, device).macs_by_module.total()
 
 
 def _difference(found, expected):
