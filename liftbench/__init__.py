@@ -10,6 +10,7 @@ _HOMES = {
     "InputError": "baselines.errors",
     "create_model": "baselines.registry",
     "evaluate": "baselines.evaluation.inference",
+    "lift": "lift.lifting",
     "list_models": "baselines.registry",
     "load_weights": "baselines.weights.load",
     "open_dataset": "baselines.data.dataset",
@@ -26,8 +27,7 @@ def __getattr__(name):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    return globals().setdefault(name, value)  # `lift` is a package already, which may be called
 
 
 def __dir__():

@@ -275,6 +275,8 @@ class _Run:
         recipe, epoch = self.recipe, len(self.history) - 1
         metadata = {"model": recipe.model, "frames": recipe.frames, "numbers": recipe.numbers, "input": recipe.input}
         metadata |= {"data": recipe.data, "epoch": epoch}
+        mocap = (self.dataset.origin or {}).get("kind") == "mocap"
+        metadata |= {"joint_9": "neck" if mocap else "nose"}  # for lifting: joint 9 of Human3.6M lies at the face
         weights = self.evaluated.state_dict()
         if self.best == epoch:
             chosen = {"chosen_by": self.stage.chosen_by}

@@ -3,24 +3,10 @@
 import numpy as np
 import pytest
 
-from liftbench.baselines.data.cameras import load_cameras, project_to_2d, room_centre, world_to_camera
+from liftbench.baselines.data.cameras import load_cameras, room_centre
 from liftbench.baselines.errors import InputError
-from liftbench.baselines.synthetic.capture import millimetres_per_pixel
 from liftbench.lift import body, filters, world
-from support.walking import FPS, walker
-
-EVERYTHING = np.ones((1, 17), bool)
-
-
-def seen_by(camera, joints, room=(0, 0)):
-    """A world pose sequence before a camera without distortion: (T, 17, 3) camera frame, (T, 17, 3) its 2.5D image."""
-    points = world_to_camera(joints + [*room, 0], camera)
-    pinhole = type(camera)(camera.name, camera.size, np.full(2, camera.focal.mean()), np.array(camera.size) / 2,
-                           np.zeros(3), np.zeros(2), camera.rotation, camera.position)  # fmt: skip
-    pixels = project_to_2d(points, pinhole)
-    factor = millimetres_per_pixel(pixels, points)
-    depth = (points - points[:, :1])[..., 2:] / factor[:, None, None]
-    return points, np.concatenate([pixels, depth], axis=-1)
+from support.walking import FPS, seen_by, walker
 
 
 @pytest.fixture(scope="module", params=range(4))

@@ -1,0 +1,94 @@
+"""`liftbench lift`."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from liftbench.bench.cli.common import Device, Scan, choose_device, choose_scan, out, progress
+
+
+def lift(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Keypoints: .json, .csv, .npz, .npy, or OpenPose's folder.")
+    ],
+    weights: Annotated[
+        Path | None, typer.Option(metavar="RUN|WEIGHTS", help="A run folder or weights file; none come along yet.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="For weights that do not say what they are.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Of the image in pixels, such as 1920x1080.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second.")] = None,
+    layout: Annotated[
+        str, typer.Option("--format", help="Which points they are; auto tells it from the file.")
+    ] = "auto",
+    names: Annotated[Path | None, typer.Option(help="YAML file that names the points of a CSV table.")] = None,
+    person: Annotated[str, typer.Option(metavar="largest|all|N", help="Whom to lift; 1 is the largest.")] = "largest",
+    joint_9: Annotated[
+        str | None, typer.Option("--joint-9", metavar="nose|neck", help="For weights that do not say it.")
+    ] = None,
+    height: Annotated[float | None, typer.Option(help="Of the person in metres; default: 1.70.")] = None,
+    focal: Annotated[float | None, typer.Option(help="Focal length in pixels; default: the longer side.")] = None,
+    camera_rotation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PITCH,ROLL|MATRIX", help="Degrees, or 9 numbers of R, world to camera; default: by body."
+        ),
+    ] = None,
+    smooth: Annotated[float | None, typer.Option(metavar="HZ", help="Zero-phase low-pass with this cutoff.")] = None,
+    rigid: Annotated[bool, typer.Option("--rigid", help="Give every bone its median length.")] = False,
+    to: Annotated[list[str], typer.Option(metavar="bvh|trc|c3d", help="A further file; repeatable.")] = (),
+    folder: Annotated[Path | None, typer.Option("--out", help="Default: lifted/ and the name of FILE.")] = None,
+    device: Device = "auto",
+    scan: Scan = "auto",
+):
+    """Lift 2D keypoints of any detector to 3D poses in millimetres: poses.npz, .csv and .json.
+
+    Example: `liftbench lift keypoints.json --weights runs/toy/mlp --size 1920x1080 --fps 30 --to bvh`
+    """
+    from liftbench.baselines.errors import InputError
+    from liftbench.bench.runs.accuracy import open_weights
+    from liftbench.lift.keypoints.people import choose, find_people
+    from liftbench.lift.keypoints.read import read_keypoints
+    from liftbench.lift.lifting import lift as lift_person
+
+    if weights is None:
+        raise InputError("Cannot lift without weights: none come with liftbench yet. Give --weights RUN|WEIGHTS.")
+    size = _numbers(size, "x", "--size", "1920x1080") if size else None
+    camera_rotation = _numbers(camera_rotation, ",", "--camera-rotation", "10,0") if camera_rotation else None
+    device = choose_device(device)
+    implementation = choose_scan(scan, device)
+    detections = read_keypoints(path, layout, names)
+    opened = open_weights(weights, model)
+    persons = find_people(detections, fps or detections.fps or 30)
+    chosen = choose(persons, person)
+    out.print(f"keypoints: {detections}, {detections.frames:,} frames, people: {len(persons)}")
+    out.print(f"lifting with {opened.model_name} on {device}, scan {implementation}")
+    done = []
+    for number in chosen:
+        begun = time.monotonic()
+        with progress() as bar:
+            task = bar.add_task(f"person {number + 1}")
+            lifted = lift_person(
+                detections, size and tuple(map(int, size)), fps, opened, person=number + 1, joint_9=joint_9,
+                height=height, focal=focal, camera_rotation=camera_rotation, smooth=smooth, rigid=rigid, device=device,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),  # noqa: B023
+            )  # fmt: skip
+        speed = detections.frames / (time.monotonic() - begun)
+        out.print(f"person {number + 1}: {lifted.metadata['missing']}; {speed:,.0f} frames a second")
+        out.print(f"assumed: {'; '.join(lifted.metadata['assumed'])}")
+        done.append((number, lifted))
+    folder = folder or Path("lifted") / path.stem
+    for number, lifted in done:
+        written = lifted.save(folder / f"person_{number + 1}" if len(done) > 1 else folder, to)
+        out.print(f"wrote {', '.join(map(str, written))}")
+
+
+def _numbers(text, separator, option, example):
+    """The numbers of an option."""
+    from liftbench.baselines.errors import InputError
+
+    try:
+        return [float(word) for word in text.lower().split(separator)]
+    except ValueError:
+        raise InputError(f"Cannot use {option} {text[:40]}. Write it as {option} {example}.") from None

@@ -1,0 +1,187 @@
+"""`liftbench.lift`: from keypoints and weights to a person in 3D."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from liftbench.baselines.data.normalization import normalize, root_relative
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.registry import entry
+from liftbench.baselines.weights.read import read_checkpoint
+from liftbench.bench.runs.accuracy import Weights, open_weights
+from liftbench.lift import body, filters, world
+from liftbench.lift.keypoints import arrays, gaps, layouts
+from liftbench.lift.keypoints.detections import Detections, in_image
+from liftbench.lift.keypoints.people import choose, find_people
+from liftbench.lift.keypoints.read import read_keypoints
+from liftbench.lift.lifted import Lifted
+from liftbench.lift.windows import lift_windows
+
+_METRIC = ("h36m_videopose3d", "mpi_inf_3dhp")  # data whose targets are metres; others are in image coordinates
+_MEAN_FOCAL = 1.0  # widths of the longer side: 53 degrees across it, between a phone's camera and Human3.6M's
+
+
+def lift(
+    keypoints: str | Path | np.ndarray | Detections,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    weights: str | Path | Weights | None = None,
+    *,
+    layout: str = "auto",
+    names: str | Path | None = None,
+    person: str | int = "largest",
+    joint_9: str | None = None,
+    height: float | None = None,
+    focal: float | None = None,
+    camera_rotation: Sequence[float] | None = None,
+    smooth: float | None = None,
+    rigid: bool = False,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Lifted:
+    """Lift one person's 2D keypoints to 3D.
+
+    keypoints: a file or folder of any format that `read_keypoints` knows, what it returned, or an array, (T, J, 2) x
+    right and y down in pixels or (T, J, 3) with confidence from 0 to 1. size: (width, height) of the image, pixels.
+    fps: frames a second. Both may stand in an .npz file instead. weights: a run folder or a weights file of any model.
+    layout, names: see `read_keypoints`. person: "largest", or a number from 1, the largest first.
+    joint_9: "nose" or "neck", what the weights were trained with; by default what they say, or else the nose.
+    height: of the person, metres; by default 1.70. focal: of the camera, pixels; by default the image's longer side.
+    camera_rotation: (pitch, roll) in degrees or the 9 numbers of a matrix, see `world.given_rotation`; by default the
+    vertical comes from the body. smooth: cutoff in Hz of a zero-phase Butterworth filter. rigid: give every bone its
+    median length. progress(done, of) counts frames.
+
+    What was assumed is listed in `metadata["assumed"]`. Raises InputError, one sentence, for input that cannot be used.
+    """
+    if weights is None:
+        raise InputError(
+            "Cannot lift without weights: none come with liftbench yet. Give a run folder or a weights file."
+        )
+    detections, where = _detections(keypoints, size, fps, layout, names)
+    if height is not None and not 0.3 <= height <= 3:
+        raise InputError(f"Cannot use a height of {height:g}. Give metres, such as 1.75.")
+    if focal is not None and not 0 < focal < 1e6:
+        raise InputError(f"Cannot use a focal length of {focal:g}. Give pixels.")
+    if smooth is not None:
+        filters.low_pass(np.zeros(0), detections.fps, smooth)  # refuse a bad cutoff before the work
+    rotation = None if camera_rotation is None else world.given_rotation(camera_rotation)
+    weights = weights if isinstance(weights, Weights) else open_weights(weights)
+    model = entry(weights.model_name)
+    if model.channels == 3 and not detections.scored:
+        raise InputError(
+            f"Cannot lift {where} with {weights.path}: {weights.model_name} expects a confidence for each keypoint. "
+            "Give keypoints with confidence or weights of another model."
+        )
+    assumed = []
+    joint_9 = _joint_9(weights, joint_9, assumed)
+    focal = _or_assumed(focal, _MEAN_FOCAL * max(detections.size), "focal length {:.0f} pixels", assumed)
+    height = _or_assumed(height, body.MEAN_HEIGHT, "body height {:.2f} m", assumed)
+
+    persons = find_people(detections, detections.fps)
+    (number,) = choose(persons, person)
+    rows = persons[number]
+    joints = np.zeros((detections.frames, 17, 3))
+    joints[detections.frame[rows]] = layouts.to_h36m(detections.points[rows], detections.names, joint_9)
+    seen = gaps.fill(joints, detections.fps, detections.scored)
+
+    answer = _answer(weights, model, seen, detections.size, device, progress)
+    metric = (weights.data or _published_data(model)) in _METRIC
+    place = (1000 * height, focal, detections.size, detections.fps)
+    if metric:
+        poses, root = body.place_metric_poses(answer, seen.keypoints[..., :2], seen.known, *place)
+    else:
+        image = answer / 2 * detections.size[0]
+        image[..., :2] += seen.keypoints[:, :1, :2]
+        poses, root = body.place_image_poses(image, seen.known, *place)
+    poses[~seen.known] = np.nan
+    root[~seen.known[:, 0]] = np.nan
+    if smooth is not None:
+        poses, root = (filters.smooth(values, detections.fps, smooth) for values in (poses, root))
+    if rigid:
+        poses = filters.rigid(poses)
+    upright = "rotation of the camera as given"
+    if rotation is None:
+        up, upright = world.up_from_body(poses)
+        rotation = world.rotation_from_up(up)
+        assumed.append(upright)
+    poses_world, origin, floor = world.stand(poses, root, rotation, 1000 * height)
+    assumed.append(floor)
+
+    shown = seen.keypoints.copy()
+    shown[~seen.known] = np.nan
+    metadata = {
+        "liftbench": version("liftbench"), "keypoints": str(detections), "first_frame": detections.first_frame,
+        "people": len(persons), "person": number + 1, "missing": seen.summary, "model": weights.model_name,
+        "weights": weights.path.name, "data": weights.data, "clip_frames": weights.frames,
+        "normalisation": "image width", "joint_9": joint_9, "unit_of_the_model": "metres" if metric else "image",
+        "focal_px": float(focal), "height_m": float(height), "camera_to_world": rotation.tolist(),
+        "world_origin_mm": origin.tolist(), "vertical": upright, "floor": floor, "smooth_hz": smooth,
+        "rigid": bool(rigid), "assumed": assumed,
+    }  # fmt: skip
+    return Lifted(shown, poses, root, poses_world, seen.valid, detections.fps, detections.size, metadata)
+
+
+def _detections(keypoints, size, fps, layout, names):
+    """The detections in pixels, with size and fps, and what to call them in messages."""
+    where = "the keypoints"
+    if isinstance(keypoints, Detections):
+        found = keypoints
+    elif isinstance(keypoints, np.ndarray):
+        found = arrays.of_array(keypoints, layout)
+    else:
+        found, where = read_keypoints(keypoints, layout, names), keypoints
+    size, fps = size or found.size, fps or found.fps
+    if size is None or len(size) != 2 or not all(0 < side < 1e6 for side in size):
+        raise InputError(f"Cannot lift {where}: the size of the image is not known. Give it, such as --size 1920x1080.")
+    if fps is None or not 0 < fps < 1e5:
+        raise InputError(f"Cannot lift {where}: its frame rate is not known. Give it, such as --fps 30.")
+    return replace(in_image(found, size, where), fps=float(fps)), where
+
+
+def _joint_9(weights, given, assumed):
+    """What joint 9 of the weights is: "nose" or "neck"."""
+    said = read_checkpoint(weights.path).facts.get("joint_9")
+    if given not in (None, "nose", "neck"):
+        raise InputError(f"There is no joint 9 {given!r}. Choose nose or neck.")
+    if given or said in ("nose", "neck"):
+        return given or said
+    assumed.append("joint 9 is the nose, as in Human3.6M (the weights do not say)")
+    return "nose"
+
+
+def _or_assumed(value, default, text, assumed):
+    if value is None:
+        value = default
+        assumed.append(text.format(value))
+    return value
+
+
+def _published_data(model):
+    """The data that a model's published weights were trained on."""
+    return "h36m_videopose3d" if model.published and model.published[2] == "CPN" else "h36m"
+
+
+def _answer(weights, model, seen, size, device, progress):
+    """What the model says of every frame with a person, (T, 17, 3) root-relative in its own unit; 0 elsewhere."""
+    inputs = normalize(seen.keypoints[..., :2], size).astype(np.float32)
+    if model.channels == 3:
+        inputs = np.concatenate([inputs, seen.keypoints[..., 2:].astype(np.float32)], axis=-1)
+    network, total, done = weights.model.to(device), int(seen.present.sum()), 0
+
+    def advance(frames):
+        nonlocal done
+        done += frames
+        progress(done, total)
+
+    answer = np.zeros((len(inputs), 17, 3), np.float32)
+    for run in filters.runs(seen.present):  # what is missing for long parts a recording in two
+        answer[run] = lift_windows(
+            network, inputs[run], weights.frames, model.output == "centre", device, progress=advance
+        )
+    if not math.isfinite(answer.sum()):
+        raise InputError(f"Cannot lift with {weights.path}: its answers are not finite. Train it again.")
+    return root_relative(answer).astype(np.float64)
