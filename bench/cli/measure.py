@@ -91,7 +91,7 @@ def cost(
 
 def _print_costs(record):
     """Where the MACs of one model are, what its elementwise operations are, and what others do not count."""
-    from liftbench.bench.report.cost_tables import by_group
+    from liftbench.bench.report.tables.cost import by_group
 
     for title, macs in (
         ("operator", record.contraction_macs_by_operator | ({"scan": record.scan_macs} if record.scans else {})),

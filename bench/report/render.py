@@ -2,19 +2,26 @@
 
 import functools
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from liftbench.baselines.files import replacing
-from liftbench.bench.report import plots, tables
-from liftbench.bench.report.cost_tables import cost, cost_by_module, cost_by_operator
-from liftbench.bench.report.ledger import ledger
-from liftbench.bench.report.report import report
-from liftbench.bench.report.results import Results
+from matplotlib.figure import Figure
 
-_TABLES = (
-    tables.comparison, ledger, tables.accuracy, cost, cost_by_operator, cost_by_module, tables.speed, tables.compare,
-    tables.scaling, tables.scan,
+from liftbench.baselines.files import replacing
+from liftbench.bench.report.html import report
+from liftbench.bench.report.plots import bars, canvas, errors, heat, operators, scaling, scan, training
+from liftbench.bench.report.results import Results
+from liftbench.bench.report.tables.accuracy import accuracy
+from liftbench.bench.report.tables.comparison import comparison
+from liftbench.bench.report.tables.cost import cost, cost_by_module, cost_by_operator
+from liftbench.bench.report.tables.ledger import ledger
+from liftbench.bench.report.tables.scaling import scaling as scaling_table
+from liftbench.bench.report.tables.scan import scan as scan_table
+from liftbench.bench.report.tables.speed import compare, speed
+
+TABLES = (
+    comparison, ledger, accuracy, cost, cost_by_operator, cost_by_module, speed, compare, scaling_table, scan_table,
 )  # fmt: skip
 _SHOWN = ("error_against_macs", "per_action_synthetic_data", "scan_time_amd_epyc_family_26", "training_mocap_data")
 
@@ -33,7 +40,7 @@ def render(results: Results, out_folder: Path | str, svg: bool = False) -> Rende
     """
     out, rendered = Path(out_folder), Rendered([], [])
     made, drawn = [], []
-    for make in _TABLES:
+    for make in TABLES:
         table = make(results)
         if not table.rows:
             rendered.skipped.append(f"Table {table.name} was not made: there is nothing to put into it.")
@@ -41,16 +48,16 @@ def render(results: Results, out_folder: Path | str, svg: bool = False) -> Rende
         for suffix, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
             rendered.written.append(_write(out / "tables" / f"{table.name}.{suffix}", text.encode()))
         made.append(table)
-    for name, draw, reason in _figures(results):
-        with plots.styled():
+    for name, draw, reason in figures(results):
+        with canvas.styled():
             figure = draw()
             if figure is None:
                 rendered.skipped.append(f"Plot {name} was not made: {reason}.")
                 continue
-            encoded = {suffix: plots.encode(figure, suffix) for suffix in ["png"] + ["svg"] * svg}
+            encoded = {suffix: canvas.encode(figure, suffix) for suffix in ["png"] + ["svg"] * svg}
         for suffix, content in encoded.items():
             rendered.written.append(_write(out / "plots" / f"{name}.{suffix}", content))
-        drawn.append((name, plots.title(figure), encoded["png"]))
+        drawn.append((name, canvas.title(figure), encoded["png"]))
     rendered.written.append(_write(out / "report.html", report(results, made, drawn, rendered.skipped).encode()))
     return rendered
 
@@ -58,13 +65,13 @@ def render(results: Results, out_folder: Path | str, svg: bool = False) -> Rende
 def render_reference(results: Results, out_folder: Path | str) -> Rendered:
     """Write what this repository shows of its reference records: markdown tables, ledger.md and the READMEs' plots."""
     out, written = Path(out_folder), []
-    for table in (make(results) for make in _TABLES):
+    for table in (make(results) for make in TABLES):
         folder = out if table.name == "ledger" else out / "tables"
         written.append(_write(folder / f"{table.name}.md", table.markdown().encode()))
-    for name, draw, _ in _figures(results):
+    for name, draw, _ in figures(results):
         if name.startswith(_SHOWN):
-            with plots.styled():
-                written.append(_write(out / "plots" / f"{name}.png", plots.encode(draw(), "png")))
+            with canvas.styled():
+                written.append(_write(out / "plots" / f"{name}.png", canvas.encode(draw(), "png")))
     return Rendered(written, [])
 
 
@@ -74,24 +81,24 @@ def _write(path, content):
     return path
 
 
-def _figures(results):
+def figures(results: Results) -> Iterator[tuple[str, Callable[[], Figure | None], str]]:
     """(file name, function that draws it or gives None, why it would not) of every plot."""
     unknown = "no error is known together with its cost"
-    yield "error_against_macs", lambda: plots.error_against_macs(results), unknown
-    yield "error_against_parameters", lambda: plots.error_against_parameters(results), unknown
-    yield "cost_by_operator", lambda: plots.cost_by_operator(results), "there are no cost records"
-    yield "memory", lambda: plots.memory(results), "no record counted activations"
+    yield "error_against_macs", lambda: errors.error_against_macs(results), unknown
+    yield "error_against_parameters", lambda: errors.error_against_parameters(results), unknown
+    yield "cost_by_operator", lambda: operators.cost_by_operator(results), "there are no cost records"
+    yield "memory", lambda: bars.memory(results), "no record counted activations"
     for name, draw, groups, kind in (
-        ("error_against_latency", plots.error_against_latency, results.speed, "speed"),
-        ("speed", plots.speed, results.speed, "speed"),
-        ("per_action", plots.per_action, results.accuracy, "accuracy"),
-        ("per_joint", plots.per_joint, results.accuracy, "accuracy"),
-        ("training", plots.training, results.training, "training"),
-        ("scaling", plots.scaling, results.scaling, "scaling"),
-        ("scan_time", plots.scan_time, results.scan, "scan"),
-        ("scan_ratio", plots.scan_ratio, results.scan, "scan"),
-        ("scan_memory", plots.scan_memory, results.scan, "scan"),
-        ("scan_roofline", plots.scan_roofline, results.scan, "scan"),
+        ("error_against_latency", errors.error_against_latency, results.speed, "speed"),
+        ("speed", bars.speed, results.speed, "speed"),
+        ("per_action", heat.per_action, results.accuracy, "accuracy"),
+        ("per_joint", heat.per_joint, results.accuracy, "accuracy"),
+        ("training", training.training, results.training, "training"),
+        ("scaling", scaling.scaling, results.scaling, "scaling"),
+        ("scan_time", scan.scan_time, results.scan, "scan"),
+        ("scan_ratio", scan.scan_ratio, results.scan, "scan"),
+        ("scan_memory", scan.scan_memory, results.scan, "scan"),
+        ("scan_roofline", scan.scan_roofline, results.scan, "scan"),
     ):
         if not groups:
             yield name, lambda: None, f"there are no {kind} records"
@@ -100,7 +107,7 @@ def _figures(results):
             yield f"{name}_{_slug(label)}", draw_one, "there is nothing to draw"
     for machine, settings in results.speed_in_other_settings.items():
         for setting in settings:
-            draw_one = functools.partial(plots.speed, results, machine, setting)
+            draw_one = functools.partial(bars.speed, results, machine, setting)
             yield f"speed_{_slug(machine)}_{_slug(setting)}", draw_one, "there is nothing to draw"
 
 

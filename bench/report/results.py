@@ -81,9 +81,7 @@ class Results:
         self.scaling = dict(sorted({self._machine(record): record for record in scalings}.items()))
         pairs = {(self._machine(one), _pair(one)): one for one in newest if one.kind == "compare"}
         self.compare = [(machine, pairs[machine, pair]) for machine, pair in sorted(pairs)]
-        newest = [
-            record for record in newest if record.kind not in ("scan", "scaling", "compare", "loader")
-        ]  # of models
+        newest = [one for one in newest if one.kind in ("cost", "speed", "accuracy", "training")]  # of models
         whole_last = sorted(scans, key=lambda record: not record.quick)
         self.scan = dict(sorted({self._machine(record): record for record in whole_last}.items()))
         self.published_text = _read_published(published_csv)

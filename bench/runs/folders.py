@@ -302,14 +302,14 @@ def curves_of(folder, model, label):
 
 def draw_curves(title, curves, path, suffixes=("png", "svg")):
     """Draw loss and test MPJPE into path.png and path.svg. curves: (label, model, log)s, log as of read_log."""
-    from liftbench.bench.report import plots
+    from liftbench.bench.report.plots import canvas, training
 
     rows = [
         (label, model, range(len(log)), log["loss"], log.get("test_mpjpe_mm", pd.Series(float("nan"), log.index)))
         for label, model, log in curves
     ]
-    with plots.styled():
-        figure = plots.curves(title, rows)
+    with canvas.styled():
+        figure = training.curves(title, rows)
         for suffix in suffixes:
             with replacing(path.with_suffix(f".{suffix}")) as temporary:
-                temporary.write_bytes(plots.encode(figure, suffix))
+                temporary.write_bytes(canvas.encode(figure, suffix))

@@ -17,8 +17,8 @@ from liftbench.bench.measure import cost
 from liftbench.bench.measure.cost import rules
 from liftbench.bench.measure.cost.plain import plain_graph, twin
 from liftbench.bench.records import CostRecord
-from liftbench.bench.report import cost_tables
 from liftbench.bench.report.results import Missing, Results
+from liftbench.bench.report.tables import cost as cost_tables
 from liftbench.mdtf.model import GraphMixer, Mixer
 from liftbench.posemamba.model import GridMixer, Mlp
 from support import PUBLISHED, ROOT

@@ -2,8 +2,10 @@
 
 import pytest
 
-from liftbench.bench.report import plots, tables
-from liftbench.bench.report.render import _figures
+from liftbench.bench.report.accuracy_table import accuracy as accuracy_table
+from liftbench.bench.report.comparison_table import comparison as comparison_table
+from liftbench.bench.report.plots import canvas, errors, heat
+from liftbench.bench.report.render import figures
 from liftbench.bench.report.results import Results
 from support import PUBLISHED
 from support.records import accuracy, cost, data
@@ -23,7 +25,7 @@ def on_mpi(model, **fields):
 
 def test_each_protocol_has_its_table():
     written = [accuracy("mlp", 90.0), accuracy("mlp", 51.0, on=CPN), accuracy("lstm", 40.0, on=CPN), on_mpi("mlp")]
-    text = tables.accuracy(Results(written, PUBLISHED)).markdown()
+    text = accuracy_table(Results(written, PUBLISHED)).markdown()
     parts = dict(part.split("\n", 1) for part in text.split("## Accuracy on ")[1:])
     assert list(parts) == [
         "synthetic data", "synthetic data (MPI-INF-3DHP), 2D ground truth", "synthetic data (VideoPose3D), CPN"
@@ -38,17 +40,17 @@ def test_each_protocol_has_its_table():
 def test_each_protocol_has_its_plots():
     results = Results([accuracy("mlp", 90.0), accuracy("mlp", 51.0, on=CPN)], PUBLISHED)
     labels = "synthetic_data", "synthetic_data_videopose3d_cpn"
-    names = {name for name, _, _ in _figures(results)}
+    names = {name for name, _, _ in figures(results)}
     assert {f"{kind}_{label}" for kind in ("per_action", "per_joint") for label in labels} < names
-    with plots.styled():
-        titles = [plots.title(plots.per_action(results, label)) for label in results.accuracy]
+    with canvas.styled():
+        titles = [canvas.title(heat.per_action(results, label)) for label in results.accuracy]
     assert ["on synthetic data (VideoPose3D), CPN, mm" in title for title in titles] == [False, True]
 
 
 def test_each_protocol_has_its_axes():
     written = [accuracy("mlp", 90.0), accuracy("mlp", 51.0, on=CPN), on_mpi("mlp"), cost("mlp")]
-    with plots.styled():
-        figure = plots.error_against_macs(Results(written, PUBLISHED))
+    with canvas.styled():
+        figure = errors.error_against_macs(Results(written, PUBLISHED))
     measured = [ax for ax in figure.axes if ax.get_title().startswith("measured on")]
     assert len(measured) == 3
     assert [len([text for text in ax.texts if text.get_text().startswith("mlp")]) for ax in measured] == [1, 1, 1]
@@ -77,7 +79,7 @@ def test_published_errors_are_compared_within_their_protocol():
         accuracy("posemamba_l", 12.0, on=TRUE_2D | RELEASED),
         accuracy("posemamba_b", 41.8, on=real),
     ]
-    rows = {row["model"]: row for row in tables.comparison(Results(written, PUBLISHED)).rows}
+    rows = {row["model"]: row for row in comparison_table(Results(written, PUBLISHED)).rows}
     difference = {name: row["MPJPE measured - published, mm"] for name, row in rows.items()}
     assert difference["lstm"] == pytest.approx(56.0 - 55)
     assert difference["posemamba_b"] == pytest.approx(41.8 - 40.8)
@@ -89,7 +91,7 @@ def test_the_accuracy_table_says_which_epoch_was_evaluated():
     told, untold = accuracy("mlp", 90.0), accuracy("lstm", 80.0)
     foreign = untold.checkpoint.model_copy(update={"epoch": None, "chosen_by": None})
     untold = untold.model_copy(update={"checkpoint": foreign})
-    rows = tables.accuracy(Results([told, untold], PUBLISHED)).rows
+    rows = accuracy_table(Results([told, untold], PUBLISHED)).rows
     by_model = {row["model"]: row for row in rows if row["protocol"] == "official"}
     assert (by_model["mlp"]["epoch"], by_model["mlp"]["epoch chosen"]) == (9, "lowest test MPJPE")
     assert by_model["lstm"]["epoch"].reason == "the weights do not say"

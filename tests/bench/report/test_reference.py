@@ -5,10 +5,12 @@ import subprocess
 
 import pytest
 
-from liftbench.bench.report import tables
-from liftbench.bench.report.cost_tables import cost as cost_table
-from liftbench.bench.report.render import _TABLES, render_reference
+from liftbench.bench.report.comparison_table import comparison as comparison_table
+from liftbench.bench.report.render import TABLES, render_reference
 from liftbench.bench.report.results import REFERENCE, Results, load, load_reference
+from liftbench.bench.report.scaling_table import scaling as scaling_table
+from liftbench.bench.report.speed_table import compare as compare_table
+from liftbench.bench.report.tables.cost import cost as cost_table
 from support import ROOT
 from support.records import MACHINE, MODELS, accuracy, cost, scans, speed, training, write
 
@@ -21,7 +23,7 @@ def test_reference_records_never_take_the_place_of_ones_own():
     results = Results(own, reference=[*later, cost("lstm", environment=OTHER)])
     assert list(results.speed) == ["Test CPU, 2 threads", "Test CPU, 2 threads (reference)"]
     assert list(results.accuracy) == ["synthetic data", "synthetic data (reference)"]
-    (row,) = [row for row in tables.comparison(results).rows if row["model"] == "mlp"]
+    (row,) = [row for row in comparison_table(results).rows if row["model"] == "mlp"]
     assert [row[f"MPJPE, mm (synthetic data{mark})"] for mark in ("", " (reference)")] == [90.0, 80.0]
     assert [row[f"latency, ms (Test CPU, 2 threads{mark})"] for mark in ("", " (reference)")] == [2.0, 1.0]
     counted = {row["model"]: (row["parameters"], row["whose"]) for row in cost_table(results).rows}
@@ -33,9 +35,9 @@ def test_every_table_says_where_its_numbers_come_from():
     own = [cost(one), speed(one), accuracy(one), training(one), scans()]
     reference = [record.model_copy(update={"environment": scans().environment.model_copy(update={"cpu": "Other CPU"})})
                  for record in own]  # fmt: skip
-    for make in _TABLES:
+    for make in TABLES:
         text = make(Results(own, reference=reference)).markdown()
-        if make not in (tables.compare, tables.scaling):
+        if make not in (compare_table, scaling_table):
             assert "Your own results were measured on: Test CPU, 2 threads. Reference results come" in text
             assert "were measured on: Other CPU, 2 threads." in text
         assert "Reference" not in make(Results(own)).markdown()
@@ -54,7 +56,7 @@ def test_without_ones_own_records_the_reference_is_read_alone(tmp_path, monkeypa
 def test_the_shipped_tables_are_what_the_shipped_records_give():
     """After a change: liftbench render --reference."""
     results = load_reference()
-    for make in _TABLES:
+    for make in TABLES:
         table = make(results)
         path = REFERENCE / ("ledger.md" if table.name == "ledger" else f"tables/{table.name}.md")
         assert table.markdown() == path.read_text(encoding="utf-8"), path.name

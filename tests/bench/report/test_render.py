@@ -11,10 +11,16 @@ import pytest
 
 from liftbench.baselines.errors import InputError
 from liftbench.bench.records import read
-from liftbench.bench.report import labels, plots, tables
+from liftbench.bench.report.accuracy_table import accuracy as accuracy_table
+from liftbench.bench.report.comparison_table import comparison as comparison_table
+from liftbench.bench.report.plots import bars, canvas, errors, labels, operators
 from liftbench.bench.report.render import render
 from liftbench.bench.report.results import Missing, Results
-from liftbench.bench.report.tables import Table
+from liftbench.bench.report.scaling_table import scaling as scaling_table
+from liftbench.bench.report.scan_table import scan as scan_table
+from liftbench.bench.report.speed_table import compare as compare_table
+from liftbench.bench.report.speed_table import speed as speed_table
+from liftbench.bench.report.tables.table import Table
 from support import PUBLISHED
 from support.records import (
     MACHINE,
@@ -31,7 +37,7 @@ from support.records import (
 
 def comparison(*written):
     """The comparison table as users of its CSV read it, by model."""
-    text = tables.comparison(Results(written, PUBLISHED)).csv()
+    text = comparison_table(Results(written, PUBLISHED)).csv()
     return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).set_index("model")
 
 
@@ -264,7 +270,7 @@ def test_large_numbers_have_no_exponents():
 
 
 def test_the_accuracy_table_has_a_row_a_variant_and_the_mean_pose():
-    table = tables.accuracy(Results([accuracy("mlp", 90.0, frames=27)], PUBLISHED))
+    table = accuracy_table(Results([accuracy("mlp", 90.0, frames=27)], PUBLISHED))
     assert [(row["model"], row["protocol"]) for row in table.rows] == [
         ("mlp", "official"), ("mlp", "frame-wise"), ("mlp", "without flip"), ("constant mean pose", "official"),
     ]  # fmt: skip
@@ -273,7 +279,7 @@ def test_the_accuracy_table_has_a_row_a_variant_and_the_mean_pose():
 
 
 def test_the_scan_table_has_ratios_and_says_what_is_missing():
-    rows = tables.scan(Results([scans()], PUBLISHED)).rows
+    rows = scan_table(Results([scans()], PUBLISHED)).rows
     assert [(row["case"], row["call"], row["contender"]) for row in rows[:4]] == [
         ("length 17", "forward", "cpu"), ("length 17", "forward", "mambapy"), ("length 17", "forward", "reference"),
         ("PoseMamba-B", "forward", "cpu"),
@@ -301,8 +307,8 @@ def test_labels_of_bubbles_do_not_overlap():
     ]
     written = [cost(model, 10**6, frames=27) for model, _ in crowd]
     written += [accuracy(model, error / 4, frames=27) for model, error in crowd]
-    with plots.styled():
-        figure = plots.error_against_macs(Results(written, PUBLISHED))
+    with canvas.styled():
+        figure = errors.error_against_macs(Results(written, PUBLISHED))
         renderer = figure.canvas.get_renderer()
         for ax in figure.axes:
             boxes = [text.get_window_extent(renderer) for text in ax.texts if text.get_text()]
@@ -322,13 +328,13 @@ def test_published_numbers_that_cannot_be_read_are_input_errors(tmp_path):
 
 def test_the_pareto_front_holds_what_nothing_is_better_than():
     points = [(3, 5, "on it"), (1, 9, "on it"), (2, 9, "dearer"), (3, 6, "worse"), (4, 5, "dearer"), (9, 1, "on it")]
-    assert list(plots.pareto_front(points)) == [(1, 3, 9), (9, 5, 1)]
+    assert errors.pareto_front(points) == [(1, 9), (3, 5), (9, 1)]
 
 
 def test_bars_of_the_cost_add_up_to_all_macs():
     written = [cost("mlp", contraction=486 * 10**6), cost("posemamba_s", contraction=7290 * 10**6, scan=21870 * 10**6)]
-    with plots.styled():
-        (ax,) = plots.cost_by_operator(Results(written, PUBLISHED)).axes
+    with canvas.styled():
+        (ax,) = operators.cost_by_operator(Results(written, PUBLISHED)).axes
     bars = {container.get_label(): [bar.get_width() for bar in container] for container in ax.containers}
     assert bars == {"linear": [25.0, 100.0], "scan": [75.0, 0.0]}
     assert [text.get_text() for text in ax.texts] == ["linear 25 %", "linear 100 %", "scan 75 %", "120 M", "2 M"]
@@ -337,13 +343,13 @@ def test_bars_of_the_cost_add_up_to_all_macs():
 def test_bars_of_the_memory_leave_out_what_was_not_counted():
     known, unknown = cost("mlp", parameters=2**20), cost("lstm")
     unknown = unknown.model_copy(update={"activation_bytes_peak_inference": None})
-    with plots.styled():
-        peak, kept = plots.memory(Results([known, unknown], PUBLISHED)).axes
+    with canvas.styled():
+        peak, kept = bars.memory(Results([known, unknown], PUBLISHED)).axes
         assert [text.get_text() for text in peak.texts] == ["not measured", "10"]
         assert [text.get_text() for text in kept.texts] == ["0.000954", "100"]
         assert [bar.get_width() for bar in peak.patches][1] == 10
         old = unknown.model_copy(update={"activation_bytes_kept_for_backward": None})
-        assert plots.memory(Results([old], PUBLISHED)) is None
+        assert bars.memory(Results([old], PUBLISHED)) is None
 
 
 @pytest.mark.parametrize("panels, peak", [(2, None), (3, 12.5)])
@@ -351,8 +357,8 @@ def test_measured_memory_is_a_panel_beside_the_speed(panels, peak):
     record = speed("mlp")
     latency = record.latency.model_copy(update={"peak_memory_mib": peak})
     results = Results([record.model_copy(update={"latency": latency})], PUBLISHED)
-    with plots.styled():
-        axes = plots.speed(results, *results.speed).axes
+    with canvas.styled():
+        axes = bars.speed(results, *results.speed).axes
     assert len(axes) == panels
     assert peak is None or [text.get_text() for text in axes[2].texts] == ["12.5"]
 
@@ -360,8 +366,8 @@ def test_measured_memory_is_a_panel_beside_the_speed(panels, peak):
 def test_labels_of_bubbles_leave_the_front_free():
     written = [cost("mlp", 10**6, frames=27), cost("lstm", 10**6, contraction=10**6, frames=27)]
     written += [accuracy("mlp", 90.0, frames=27), accuracy("lstm", 50.0, frames=27)]
-    with plots.styled():
-        figure = plots.error_against_macs(Results(written, PUBLISHED))
+    with canvas.styled():
+        figure = errors.error_against_macs(Results(written, PUBLISHED))
         (front,) = figure.axes[0].lines
         path = front.get_transform().transform_path(front.get_path())
         texts = [text for text in figure.axes[0].texts if text.get_text()]
@@ -372,15 +378,8 @@ def test_labels_of_bubbles_leave_the_front_free():
 
 
 def test_labels_beside_curves_part_no_further_than_they_must():
-    with plots.styled():
-        figure, ((ax,),) = plots._figure(4, 4)
-        ax.set_ylim(0, 100)
-        texts = [labels.at_end(ax, "label", 1, y, "black") for y in (50, 50, 50, 90)]
-        labels.settle(figure)
-        labels.spread(figure, texts)
-    low, middle, high, alone = (text.get_position()[1] for text in texts)
-    assert middle == pytest.approx(50) and alone == pytest.approx(90)
-    assert high - middle == pytest.approx(middle - low) and 2 < high - middle < 8
+    assert labels.spread([50, 50, 90, 50], 5) == pytest.approx([45, 50, 90, 55])
+    assert labels.spread([3, 0, 1], 2) == pytest.approx([10 / 3, -2 / 3, 4 / 3])
 
 
 def test_other_settings_stay_apart_from_the_plain_forward_pass():
@@ -388,19 +387,19 @@ def test_other_settings_stay_apart_from_the_plain_forward_pass():
     results = Results([plain, step], PUBLISHED)
     (machine,) = results.speed
     assert [group.latency.median_ms for group in results.speed[machine].values()] == [10.0]
-    rows = tables.speed(results).rows
+    rows = speed_table(results).rows
     assert [(row["setting"], row["latency, ms"]) for row in rows] == [("forward", 10.0), ("training step", 30.0)]
     assert comparison(plain, step).loc["mlp", f"latency, ms ({machine})"] == "10.0"
 
 
 def test_only_the_newest_comparison_of_a_pair_counts():
     later = compared(ratio=4.0, created_utc=TIME + timedelta(minutes=1))
-    (row,) = tables.compare(Results([later, compared()], PUBLISHED)).rows
+    (row,) = compare_table(Results([later, compared()], PUBLISHED)).rows
     assert (row["ratio"], row["first"]) == (4.0, "posemamba_s, 243 frames (chunked, float32, eager)")
 
 
 def test_the_scaling_table_holds_exponents_and_crossovers():
-    rows = {row["model"]: row for row in tables.scaling(Results([scaled(), scaled(quick=True)], PUBLISHED)).rows}
+    rows = {row["model"]: row for row in scaling_table(Results([scaled(), scaled(quick=True)], PUBLISHED)).rows}
     mamba, attention = rows["pose3dm_s"], rows["transformer"]
     assert mamba["time ~ frames^"] == pytest.approx(1) and attention["time ~ frames^"] == pytest.approx(2)
     assert mamba["attention takes longer from frame"] == pytest.approx(270)

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from liftbench.bench.report.report import report
+from liftbench.bench.report.html import report
 from liftbench.bench.report.results import Missing, Results
-from liftbench.bench.report.tables import Table
+from liftbench.bench.report.tables.table import Table
 from support import PUBLISHED
 from support.records import accuracy, cost, data, speed
 

@@ -14,9 +14,9 @@ _CELL, _HEADER, _NOTE = 40, 9, 95  # characters of a line: in a cell, the fewest
 _SCALED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
 
 
-def latex(table):
-    """A `bench.report.tables.Table` as one or more floats, each with the reasons of what is missing, the last with
-    the notes.
+def latex(table) -> str:
+    """A `bench.report.tables.table.Table` as one or more floats. Each says why its missing numbers are missing; the
+    last has the notes.
 
     Where the columns need more than one, each begins with those that name a row, of which there are `table.naming`.
     """

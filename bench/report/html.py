@@ -10,9 +10,9 @@ from markupsafe import Markup, escape
 
 from liftbench.baselines.data.formats.motionbert import EXCLUDED_TAKES
 from liftbench.bench.records.environment import Environment
-from liftbench.bench.report.ledger_notes import NOTES
 from liftbench.bench.report.results import Missing
-from liftbench.bench.report.tables import Table
+from liftbench.bench.report.tables.ledger_notes import NOTES
+from liftbench.bench.report.tables.table import Table
 
 _SECTIONS = {
     "Overview": ("comparison", "error_against"),

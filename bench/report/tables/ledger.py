@@ -14,9 +14,9 @@ from decimal import Decimal
 import pandas as pd
 
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.report.ledger_notes import INTRODUCTION, NOTES
-from liftbench.bench.report.results import PUBLISHED_DATA, Key, Missing, protocol_of
-from liftbench.bench.report.tables import Table
+from liftbench.bench.report.results import PUBLISHED_DATA, Key, Missing, Results, protocol_of
+from liftbench.bench.report.tables.ledger_notes import INTRODUCTION, NOTES
+from liftbench.bench.report.tables.table import Table
 
 _ABOUT = {"model": "s", "data": "s", "2D": "s", "frames": "d"}
 _PARAMETERS = {
@@ -66,7 +66,7 @@ class Ledger(Table):
         return Table(self.name, title, {column: self.columns[column] for column in columns}, self.rows, list(notes))
 
 
-def ledger(results):
+def ledger(results: Results) -> Table:
     """A row for every row of results/reference/published.csv, with what is known of its model."""
     rows = [_row(results, published) for _, published in results.published_text.iterrows()]
     columns, notes = _ABOUT | _PARAMETERS | _MACS | _ERRORS, [results.provenance("cost", "accuracy")]

@@ -1,8 +1,8 @@
 """The tables of costs: three conventions side by side, MACs by operator, MACs by module."""
 
 from liftbench.bench.measure.cost import rules
-from liftbench.bench.report.results import Missing
-from liftbench.bench.report.tables import Table
+from liftbench.bench.report.results import Missing, Results
+from liftbench.bench.report.tables.table import Table
 
 
 def _measured(results):
@@ -19,7 +19,7 @@ def _names(results, key, record):
     return {name: row[name] for name in _naming(results)}
 
 
-def cost(results):
+def cost(results: Results) -> Table:
     """Parameters, activations, and the MACs of one clip by each convention, per clip and per frame."""
     columns = {
         **_naming(results), "output frames": "d",
@@ -64,7 +64,7 @@ def _fvcore(record):
     return Missing(record.fvcore.missing) if record.fvcore.macs is None else record.fvcore.macs
 
 
-def cost_by_operator(results):
+def cost_by_operator(results: Results) -> Table:
     """MACs of one clip by operator, elementwise operations by operator, and what each convention leaves out."""
     measured = _measured(results)
     operators = sorted({operator for _, record in measured for operator in record.contraction_macs_by_operator})
@@ -102,7 +102,7 @@ def _list(numbers):
     return ", ".join(f"{name} {number}" for name, number in numbers.items()) or "none"
 
 
-def cost_by_module(results):
+def cost_by_module(results: Results) -> Table:
     """MACs of one clip by module, to a depth of two names; a record holds every module."""
     columns = {"model": "s", "frames": "d", "module": "s", "MACs, M": ",.1f", "of the model, %": ",.1f"}
     rows = []
