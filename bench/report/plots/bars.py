@@ -58,7 +58,7 @@ def _sheet(keys: list[Key], panels, heading, footnote):
         footnote=f"Logarithmic axes. {footnote}",
     )  # fmt: skip
     for ax in axes:
-        name_rows(ax, names if ax is axes[0] else [""] * len(names))
+        name_rows(ax, names, ax is axes[0])
     return figure, axes
 
 

@@ -103,13 +103,14 @@ def sheet(
     return figure, axes
 
 
-def name_rows(ax: Axes, names: list[str]) -> None:
-    """Write the names of rows 0, 1, ... left of them, the first one on top; texts are drawn faster than ticks."""
-    ax.yaxis.set_major_locator(matplotlib.ticker.NullLocator())
+def name_rows(ax: Axes, names: list[str], shown: bool = True) -> None:
+    """Rows 0, 1, ... of bars, the first one on top, with their names left of them if `shown`."""
     ax.set_ylim(len(names) - 0.4, -0.6)
-    for row, name in enumerate(names):
-        ax.annotate(name, (0, row), (-5, 0), xycoords=ax.get_yaxis_transform(), textcoords="offset points", ha="right",
-                    va="center", fontsize=8)  # fmt: skip
+    if shown:
+        ax.set_yticks(range(len(names)), names)
+        ax.grid(False, axis="y")
+    else:
+        ax.yaxis.set_major_locator(matplotlib.ticker.NullLocator())
 
 
 def width_of(texts: list[str], points: float = 8) -> float:

@@ -82,7 +82,7 @@ def beside_bubbles(
     dots = _dots(ax.transData.transform(path) * scale)
     placed = np.empty((0, 4))  # labels and their lines
     for i, (point, centre, radius, text) in enumerate(zip(points, centres, radii, texts)):
-        size = np.array([0.56 * SMALL * len(text), _LINE_HEIGHT])
+        size = np.array([0.62 * SMALL * len(text), _LINE_HEIGHT])
         solid = np.concatenate([np.delete(bubbles, i, axis=0), placed])
         shifts = (_SIDES * (size / 2 + radius + _GAPS[:, None, None])).reshape(-1, 2)
         labels = _boxes(centre + shifts, size)

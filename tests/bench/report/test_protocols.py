@@ -2,11 +2,11 @@
 
 import pytest
 
-from liftbench.bench.report.accuracy_table import accuracy as accuracy_table
-from liftbench.bench.report.comparison_table import comparison as comparison_table
 from liftbench.bench.report.plots import canvas, errors, heat
 from liftbench.bench.report.render import figures
 from liftbench.bench.report.results import Results
+from liftbench.bench.report.tables.accuracy import accuracy as accuracy_table
+from liftbench.bench.report.tables.comparison import comparison as comparison_table
 from support import PUBLISHED
 from support.records import accuracy, cost, data
 

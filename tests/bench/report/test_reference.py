@@ -5,12 +5,12 @@ import subprocess
 
 import pytest
 
-from liftbench.bench.report.comparison_table import comparison as comparison_table
 from liftbench.bench.report.render import TABLES, render_reference
 from liftbench.bench.report.results import REFERENCE, Results, load, load_reference
-from liftbench.bench.report.scaling_table import scaling as scaling_table
-from liftbench.bench.report.speed_table import compare as compare_table
+from liftbench.bench.report.tables.comparison import comparison as comparison_table
 from liftbench.bench.report.tables.cost import cost as cost_table
+from liftbench.bench.report.tables.scaling import scaling as scaling_table
+from liftbench.bench.report.tables.speed import compare as compare_table
 from support import ROOT
 from support.records import MACHINE, MODELS, accuracy, cost, scans, speed, training, write
 

@@ -11,15 +11,15 @@ import pytest
 
 from liftbench.baselines.errors import InputError
 from liftbench.bench.records import read
-from liftbench.bench.report.accuracy_table import accuracy as accuracy_table
-from liftbench.bench.report.comparison_table import comparison as comparison_table
 from liftbench.bench.report.plots import bars, canvas, errors, labels, operators
 from liftbench.bench.report.render import render
 from liftbench.bench.report.results import Missing, Results
-from liftbench.bench.report.scaling_table import scaling as scaling_table
-from liftbench.bench.report.scan_table import scan as scan_table
-from liftbench.bench.report.speed_table import compare as compare_table
-from liftbench.bench.report.speed_table import speed as speed_table
+from liftbench.bench.report.tables.accuracy import accuracy as accuracy_table
+from liftbench.bench.report.tables.comparison import comparison as comparison_table
+from liftbench.bench.report.tables.scaling import scaling as scaling_table
+from liftbench.bench.report.tables.scan import scan as scan_table
+from liftbench.bench.report.tables.speed import compare as compare_table
+from liftbench.bench.report.tables.speed import speed as speed_table
 from liftbench.bench.report.tables.table import Table
 from support import PUBLISHED
 from support.records import (
