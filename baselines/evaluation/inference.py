@@ -75,12 +75,13 @@ def evaluate(model, name, dataset, frames, batch_size=64, device="cpu", progress
     return result
 
 
-def quick_mpjpe(model, name, dataset, frames, batch_size=64, device="cpu", predict=predict):
+def quick_mpjpe(model, name, dataset, frames, batch_size=64, device="cpu", predict=predict, stride=1):
     """The official MPJPE, mm, but without the mirrored average: for following a training run.
 
-    predict: a function with the arguments of `predict`, such as one that shares the clips between processes.
+    predict: a function with the arguments of `predict`, such as one that shares the clips between processes; stride:
+    every n-th clip is scored, 1 for all.
     """
-    registered, official = entry(name), official_clips(name, dataset, frames)
+    registered, official = entry(name), official_clips(name, dataset, frames)[::stride]
     index = _inputs_of(registered, dataset, official, frames)
     own, _ = predict(model, dataset, index, registered.channels, batch_size, device, flip=False)
     return score(dataset, own, official)["mpjpe_mm"]

@@ -1,31 +1,30 @@
-"""Training clips in batches: cut, made root-relative and mirrored in batch, always ready before the model asks.
+"""Training clips in batches: cut, made root-relative, mirrored, and ready before the model asks for them.
 
-On a GPU with room for it the whole split lives there, and a batch is one gather; elsewhere batches are cut from the
-data set's mapped arrays by a thread that reads ahead. The values are the same either way.
+On a GPU with room for it the whole split is kept there, and a batch is one gather; elsewhere a thread reads ahead and
+cuts batches from the data set's mapped arrays. The values are the same either way.
 """
 
 from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
+from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.data.normalization import root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation.inference import mirror
+from liftbench.baselines.training.recipe import Recipe
 
 READ_AHEAD = 4  # batches
 _BLOCK = 1 << 16  # frames moved to the device at a time
 
 
 class Batches:
-    """The training clips of a recipe; `len` is their number.
+    """The training clips of a recipe; `len` is their number. Raises InputError where no source yields a clip."""
 
-    resident: whether the whole split is kept on the device; None keeps it there on a GPU where it takes at most half of
-    the free memory. Raises InputError where no source yields a clip.
-    """
-
-    def __init__(self, dataset, recipe, device="cpu", resident=None):
+    def __init__(self, dataset: Dataset, recipe: Recipe, device: torch.device | str = "cpu"):
         registered = recipe.entry
         self.dataset, self.frames, self.channels = dataset, recipe.frames, registered.channels
         self.device = torch.device(device)
@@ -36,17 +35,15 @@ class Batches:
             self.rows = dataset.clips("train", recipe.frames, recipe.stride)
         if not len(self.rows):
             raise InputError(
-                f"No training source of {dataset.path} yields a clip; use a shorter clip than {recipe.frames}."
+                f"Cannot train on {dataset.path}: no training source has {recipe.frames} frames. Use shorter clips."
             )
-        size = 4 * dataset.frames("train") * 17 * (self.channels + 3)
-        if resident is None:
-            resident = self.device.type == "cuda" and size < torch.cuda.mem_get_info(self.device)[0] / 2
-        self.split = self._whole_split() if resident else None
+        fits = fits_on_device(4 * dataset.frames("train") * 17 * (self.channels + 3), self.device)
+        self.split = self._whole_split() if fits else None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def each(self, parts, mirrored):
+    def each(self, parts: Sequence[Sequence[int]], mirrored: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (keypoints (B, T, 17, C), root-relative targets (B, T or 1, 17, 3)) for each of `parts`.
 
         parts: lists of clip numbers; mirrored: (clips,) bool, which clips to mirror. The batches are on the device.
@@ -100,10 +97,15 @@ class Batches:
         return split
 
 
-def order_of_epoch(seed, epoch, clips, flip):
+def fits_on_device(size: int, device: torch.device) -> bool:
+    """Whether `size` bytes should be kept on the device: a GPU on which they take less than half of the free memory."""
+    return device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2
+
+
+def order_of_epoch(seed: int, epoch: int, clips: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
     """The clips of an epoch in random order, (clips,) int64, and which of them are mirrored, (clips,) bool.
 
-    They depend on nothing but the arguments, so every process draws the same, and so does a resumed run.
+    They follow from the arguments alone, so every process draws the same, and so does a resumed run.
     """
     draw = np.random.default_rng((seed, epoch))
     return draw.permutation(clips), (draw.random(clips) < 0.5) & flip

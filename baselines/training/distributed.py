@@ -1,9 +1,12 @@
 """Training on several processes, which `torchrun` starts: one gradient, one evaluation, one writer."""
 
 import contextlib
+import functools
 import os
 import signal
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +20,7 @@ from liftbench.baselines.evaluation.inference import predict
 TIMEOUT = timedelta(minutes=10)  # until a process that no longer answers counts as dead
 
 
-def start(device):
+def start(device: str) -> Fabric:
     """A Fabric for this process alone, or, under torchrun, for all processes that it started on all nodes.
 
     device: "cpu", "cuda" or "auto". Gradients travel by NCCL between GPUs, and by Gloo between processors. Raises
@@ -28,8 +31,8 @@ def start(device):
     local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
     if device != "cpu" and 0 < torch.cuda.device_count() < local:
         raise InputError(
-            f"torchrun started {local} processes here, but PyTorch sees {torch.cuda.device_count()} of the GPUs that "
-            "each needs one of; start fewer with --nproc-per-node, or choose --device cpu."
+            f"Cannot train with {local} processes: PyTorch sees {torch.cuda.device_count()} GPUs here, and each "
+            "process needs one. Start fewer with --nproc_per_node, or choose --device cpu."
         )
     fabric = Fabric(accelerator=device, devices=local, num_nodes=world // local, strategy=DDPStrategy(timeout=TIMEOUT))
     fabric.launch()
@@ -38,24 +41,24 @@ def start(device):
 
 
 def _stop(*_):
-    raise InputError(f"This process was told to stop, as all are when one of them has ended; {_GO_ON}")
+    raise InputError(f"This process was stopped, as all are when one of them has ended. {_GO_ON}")
 
 
-_GO_ON = "start all of them again with --resume, to go on from the last checkpoint."
+_GO_ON = "Start all of them again with --resume to go on from the last checkpoint."
 
 
 @contextlib.contextmanager
-def end_together():
-    """Where a collective operation fails because another process has died, raise InputError that says so."""
+def end_together() -> Iterator[None]:
+    """Raise InputError where a collective operation fails because another process has died."""
     try:
         yield
     except RuntimeError as error:
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower():
-            raise InputError(f"Another process of this run has ended or no longer answers; {_GO_ON}") from error
+            raise InputError(f"Another process of this run has ended or no longer answers. {_GO_ON}") from error
         raise
 
 
-def begin_together(fabric, place, folder):
+def begin_together(fabric: Fabric, place: tuple, folder: Path) -> None:
     """Raise InputError, in all processes, where they would not begin at the same place: epochs and steps done."""
     if fabric.world_size == 1:
         return
@@ -63,32 +66,35 @@ def begin_together(fabric, place, folder):
     torch.distributed.all_gather_object(everyone, place)
     if len(set(everyone)) > 1:
         raise InputError(
-            f"The processes of this run do not find the same checkpoint in {folder}; choose, with --run, a folder that "
-            "all of them see."
+            f"The processes of this run do not find the same checkpoint in {folder}. Choose a folder that all of them "
+            "see with --run."
         )
 
 
-def parts_of(numbers, accumulate, rank, processes):
-    """What one process computes of a batch, one part a backward pass: [(clip numbers, their share of the batch)].
+def parts_of(numbers: np.ndarray, accumulate: int, rank: int, processes: int) -> list[tuple[np.ndarray, float]]:
+    """What one process computes of a batch, one part per backward pass: [(clip numbers, their share of the batch)].
 
-    numbers: the batch's clips. It is cut into processes * accumulate parts, equal up to one clip, or fewer where it is
-    small. A process for which none is left computes the batch's first clip with a share of zero: all processes run as
-    many passes, since they wait for each other's gradients and statistics of SyncBatchNorm.
+    numbers: the batch's clips. They are cut into processes * accumulate parts, equal up to one clip, or into fewer
+    where there are not enough. A process without a part computes the batch's first clip with a share of zero: all
+    processes run equally many passes, since they wait for each other's gradients and statistics of SyncBatchNorm.
     """
     each = min(accumulate, -(-len(numbers) // processes))
     parts = np.array_split(numbers, processes * each)[rank::processes]
     return [(part, len(part) / len(numbers)) if len(part) else (numbers[:1], 0.0) for part in parts]
 
 
-def predict_together(fabric):
-    """`evaluation.predict` without flip, every process doing its part of the clips and getting the others'."""
+def predict_together(fabric: Fabric, progress: Callable[[int, int], None] | None = None) -> Callable:
+    """`evaluation.predict` without flip, where every process predicts its part of the clips and gets the others'.
+
+    progress(done, of) counts the clips of this process.
+    """
     if fabric.world_size == 1:
-        return predict
+        return functools.partial(predict, progress=progress)
 
     def predict_part(model, dataset, index, channels, batch_size, device, flip):
         each = -(-len(index) // fabric.world_size)
         rows = np.arange(each * fabric.global_rank, each * (fabric.global_rank + 1)).clip(max=len(index) - 1)
-        own, _ = predict(model, dataset, index[rows], channels, batch_size, device, flip)
+        own, _ = predict(model, dataset, index[rows], channels, batch_size, device, flip, progress)
         own = torch.from_numpy(own).to(device)
         everyone = [torch.empty_like(own) for _ in range(fabric.world_size)]
         torch.distributed.all_gather(everyone, own)
@@ -97,7 +103,7 @@ def predict_together(fabric):
     return predict_part
 
 
-def equal_buffers(fabric, model):
+def equal_buffers(fabric: Fabric, model: torch.nn.Module) -> None:
     """Give every process the first one's buffers, the running statistics of BatchNorm."""
     if fabric.world_size > 1:
         for buffer in model.buffers():

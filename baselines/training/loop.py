@@ -6,8 +6,10 @@ the schedule and the random generators, and a run that is killed and resumed rea
 """
 
 import contextlib
+import functools
 import math
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,14 @@ import torch
 import yaml
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing
 from liftbench.baselines.registry import create_model, entry
 from liftbench.baselines.training import checkpoint, distributed
 from liftbench.baselines.training.batches import Batches, order_of_epoch
 from liftbench.baselines.training.gradient_checkpointing import recompute_blocks
+from liftbench.baselines.training.recipe import Recipe
 from liftbench.baselines.training.schedule import learning_rate
 from liftbench.baselines.training.stages import first_stage, pose_stage
 from liftbench.baselines.training.tracking import tracking
@@ -32,32 +36,44 @@ STEPS_BETWEEN_CHECKS = 50  # for values that are not finite, on a GPU, which a c
 
 
 def train(
-    recipe, dataset, folder, device="auto", resume=False, on_epoch=None, on_step=None, checkpoint_minutes=10,
-    services=("tensorboard",),
-):  # fmt: skip
+    recipe: Recipe,
+    dataset: Dataset,
+    folder: str | Path,
+    device: str = "auto",
+    resume: bool = False,
+    on_epoch: Callable[[dict], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
+    checkpoint_minutes: float = 10,
+    services: Sequence[str] = ("tensorboard",),
+) -> tuple[list[dict], bool]:
     """Train by `recipe` on `dataset` into the run folder; returns (history, trained): one dict per epoch, and whether
     any of them was trained by this call.
 
     The folder receives recipe.yaml, log.csv, what the tracking `services` write, last.ckpt (everything needed to
-    resume, after every epoch and, within one, every `checkpoint_minutes`), last.safetensors and best.safetensors;
-    "best" has the lowest test MPJPE, as the papers choose. The first stage of a model of two is trained before, into
-    folder/stage_1, and its last epoch is what the second builds on. on_epoch(row) and on_step(done, of) report
-    progress. With `resume` an interrupted run goes on, and a missing one is begun. Under torchrun all its processes
-    train together; only the first one writes and reports.
+    resume, written after every epoch and, within one, every `checkpoint_minutes`), last.safetensors and
+    best.safetensors; "best" has the lowest test MPJPE, as the papers choose. The first stage of a model of two is
+    trained before, into folder/stage_1, and the second builds on its last epoch. With `resume` an interrupted run goes
+    on, and a missing one is begun. Under torchrun all its processes train together; only the first one writes and
+    reports.
+
+    on_epoch(row) is called after every epoch; on_progress(what, done, of) after every step ("epoch 2 of 5") and every
+    batch of the test clips ("test of epoch 2 of 5").
 
     Raises InputError when the folder holds another run or cannot be written, the data are not the recipe's, or a loss
-    or gradient is no longer finite.
+    or gradient is no longer finite. A KeyboardInterrupt says what the folder keeps and how to go on.
     """
     folder = Path(folder)
     begun = any((path / "last.ckpt").exists() for path in (folder, folder / "stage_1"))
     if begun and not resume:
-        raise InputError(f"{folder} already holds a run; resume it with --resume or choose another folder with --run.")
-    protocol = getattr(dataset, "protocol", "h36m")
-    if protocol != recipe.data:
-        raise InputError(f"The recipe is for the data {recipe.data}, but {dataset.path} is {protocol}; choose another.")
+        raise InputError(f"{folder} already holds a run. Resume it with --resume, or choose another folder with --run.")
+    if dataset.protocol != recipe.data:
+        raise InputError(
+            f"Cannot train on {dataset.path}: the recipe is for data {recipe.data}, this is {dataset.protocol}. "
+            "Choose other data or another recipe."
+        )
     fabric = distributed.start(device)
     if recipe.precision == "float16" and fabric.device.type == "cpu":
-        raise InputError("A processor does not train in float16; choose --device cuda, or precision bfloat16.")
+        raise InputError("Cannot train in float16 on a processor. Choose --device cuda, or precision: bfloat16.")
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
     if recipe.precision in AUTOCAST and fabric.device.type == "cpu":
@@ -70,15 +86,15 @@ def train(
         if recipe.stage_1 and not (folder / "last.ckpt").exists():
             stage = first_stage(recipe, model, dataset)
             first = _Run(fabric, stage, recipe, dataset, folder / "stage_1")
-            first.train(on_epoch, on_step, checkpoint_minutes, services)
+            first.train(on_epoch, on_progress, checkpoint_minutes, services)
             stage.model.load_state_dict(first.evaluated.state_dict())
         run = _Run(fabric, pose_stage(recipe, model, dataset), recipe, dataset, folder)
-        trained = run.train(on_epoch, on_step, checkpoint_minutes, services)
+        trained = run.train(on_epoch, on_progress, checkpoint_minutes, services)
     return run.history, trained
 
 
 class _Run:
-    """One stage in training: what its steps change, and how that is kept in its folder."""
+    """One stage in training: the state that its steps change, and how its folder keeps it."""
 
     def __init__(self, fabric, stage, whole_recipe, dataset, folder):
         self.fabric, self.stage, self.recipe, self.dataset, self.folder = fabric, stage, stage.recipe, dataset, folder
@@ -99,7 +115,9 @@ class _Run:
             amsgrad=recipe.optimizer == "adam_amsgrad",
         )  # fmt: skip
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
+        self.name = "" if recipe is whole_recipe else "stage 1, "
         self.history, self.best = [], None
+        self.kept = None  # (epochs, steps) of the checkpoint on the disk
         self._begin_epoch()
 
     def _begin_epoch(self):
@@ -108,7 +126,7 @@ class _Run:
         self.sums = {}  # of the losses, clip by clip, float64 on the device
         self.first_bad = torch.full((), -1, device=self.fabric.device)  # the first step that was not finite
 
-    def train(self, on_epoch, on_step, checkpoint_minutes, services):
+    def train(self, on_epoch, on_progress, checkpoint_minutes, services):
         """Train until the recipe's last epoch; returns whether there was anything to train."""
         writes = self.fabric.is_global_zero
         if writes:
@@ -124,20 +142,23 @@ class _Run:
             self.module = self.fabric.setup_module(self.model)
             self.batches = Batches(self.dataset, self.recipe, self.fabric.device)
             self.saved = time.monotonic()
-            for _ in range(len(self.history), self.recipe.epochs):
-                self._epoch(writes and on_step, checkpoint_minutes)
-                if writes:
-                    self._save()
-                    self._write_weights()
-                    log(self.history)
-                if writes and on_epoch:
-                    on_epoch(self.history[-1])
+            try:
+                for _ in range(len(self.history), self.recipe.epochs):
+                    self._epoch(on_progress if writes and on_progress else _silent, checkpoint_minutes)
+                    if writes:
+                        self._save()
+                        self._write_weights()
+                        log(self.history)
+                    if writes and on_epoch:
+                        on_epoch(self.history[-1])
+            except KeyboardInterrupt as stop:
+                raise KeyboardInterrupt(self._what_is_kept()) from stop
         return True
 
     @contextlib.contextmanager
     def _tracking(self, services):
-        """`tracking`, after what a kill right behind the last epoch's checkpoint has prevented, or what was damaged or
-        removed since."""
+        """`tracking`, once log.csv and the weights are those of the last epoch: a kill right after its checkpoint
+        leaves them behind, and they may have been damaged or removed since."""
         logged = self._logged()
         complete = logged == len(self.history) and (self.folder / "last.safetensors").exists()
         if self.history and not complete and self.step == 0:
@@ -151,15 +172,16 @@ class _Run:
             yield log
 
     def _logged(self):
-        """How many epochs log.csv holds; none if it is no beginning of the history, and then it is written anew."""
+        """How many epochs log.csv holds; 0 if it is not a beginning of the history and has to be written anew."""
         path = self.folder / "log.csv"
         found = path.read_bytes().splitlines() if path.exists() else []
         expected = pd.DataFrame(self.history).to_csv(index=False).encode().splitlines()
         return len(found) - 1 if found and found == expected[: len(found)] else 0
 
-    def _epoch(self, on_step, checkpoint_minutes):
+    def _epoch(self, progress, checkpoint_minutes):
         """The rest of an epoch, from `self.step` on, and its row of the history."""
         epoch, recipe, fabric = len(self.history), self.recipe, self.fabric
+        title = f"{self.name}epoch {epoch + 1} of {recipe.epochs}"
         self.order, self.mirrored = order_of_epoch(recipe.seed, epoch, len(self.batches), recipe.flip)
         steps = math.ceil(len(self.order) / recipe.batch_size)
         plan = [
@@ -174,8 +196,7 @@ class _Run:
             self._step(batches, [share for _, share in parts], rate)
             self.step += 1
             self.seconds = time.perf_counter() - started
-            if on_step:
-                on_step(self.step, steps)
+            progress(title, self.step, steps)
             if fabric.is_global_zero and self.step < steps and self._is_due(checkpoint_minutes):
                 self._check()
                 self._save()
@@ -185,7 +206,8 @@ class _Run:
         row |= {name: total.item() / len(self.order) for name, total in self.sums.items()}
         row |= {"clips_per_s": len(self.order) / self.seconds, "data_wait_share": self.waited / self.seconds}
         distributed.equal_buffers(fabric, self.evaluated)
-        row |= self.stage.scores(self.evaluated, distributed.predict_together(fabric))
+        predict = distributed.predict_together(fabric, functools.partial(progress, f"test of {title}"))
+        row |= self.stage.scores(self.evaluated, predict)
         headline = self.stage.headline
         if self.best is None or self.stage.better(row[headline], self.history[self.best][headline]):
             self.best = epoch
@@ -196,7 +218,7 @@ class _Run:
         return self.order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
 
     def _step(self, batches, shares, rate):
-        """One step of the optimiser; shares: of the whole batch, one per part that `batches` yields for it."""
+        """One step of the optimiser; shares: one per part that `batches` yields, of the whole batch."""
         recipe, fabric, device = self.recipe, self.fabric, self.fabric.device
         draw = np.random.SeedSequence((recipe.seed, len(self.history), self.step + 1, fabric.global_rank))
         torch.manual_seed(int(draw.generate_state(1, np.uint64)[0]))
@@ -246,9 +268,9 @@ class _Run:
             tensors = {"keypoints": keypoints, "targets": targets, "clips": torch.from_numpy(clips)}
             checkpoint.write_weights(path, tensors, {"epoch": len(self.history), "step": step})
         raise InputError(
-            f"The loss or its gradient is not finite in epoch {len(self.history)}, step {step}, whose batch is in "
-            f"{path} (a loss above {EXPLODED:,.0f} counts as that); lower learning_rate in the recipe, or "
-            "set clip_gradient."
+            f"The loss or its gradient is not finite in {self.name}epoch {len(self.history) + 1}, step {step + 1} (a "
+            f"loss above {EXPLODED:,.0f} counts as that); its batch is kept in {path}. Lower learning_rate in the "
+            "recipe, or set clip_gradient."
         )
 
     def _is_due(self, minutes):
@@ -259,7 +281,15 @@ class _Run:
         state = self.identity | {name: getattr(self, name) for name in _PLAIN}
         state |= {name: getattr(self, name).state_dict() for name in _STATEFUL if getattr(self, name) is not None}
         checkpoint.write_state(self.folder / "last.ckpt", state)
-        self.saved = time.monotonic()
+        self.saved, self.kept = time.monotonic(), (len(self.history), self.step)
+
+    def _what_is_kept(self):
+        if self.kept is None:
+            before = (self.folder / "stage_1/last.ckpt").exists()
+            return f"{self.folder} keeps stage 1; go on with --resume" if before else "nothing is kept yet; start again"
+        epochs, steps = self.kept
+        within = f" and {steps} steps of the next one" if steps else ""
+        return f"{self.folder} keeps {self.name}{epochs} of {self.recipe.epochs} epochs{within}; go on with --resume"
 
     def _restore(self, state):
         with checkpoint.named_damage(self.folder / "last.ckpt"):
@@ -269,9 +299,10 @@ class _Run:
                 if getattr(self, name) is not None:
                     getattr(self, name).load_state_dict(state[name])
             self.sums = {name: value.to(self.fabric.device) for name, value in self.sums.items()}
+        self.kept = len(self.history), self.step
 
     def _write_weights(self):
-        """The evaluated weights as safetensors; their metadata says how to build the model, and whence they come."""
+        """Write the evaluated weights; their metadata says how to build the model and where they come from."""
         recipe, epoch = self.recipe, len(self.history) - 1
         metadata = {"model": recipe.model, "frames": recipe.frames, "numbers": recipe.numbers, "input": recipe.input}
         metadata |= {"data": recipe.data, "epoch": epoch}
@@ -284,7 +315,11 @@ class _Run:
         checkpoint.write_weights(self.folder / "last.safetensors", weights, metadata | {"chosen_by": "last epoch"})
 
 
-# What a checkpoint holds of a run: plain values, and the state of what has one.
+def _silent(what, done, of):
+    pass
+
+
+# What a checkpoint holds of a run: plain values, and what has a state_dict.
 _PLAIN = ("step", "seconds", "waited", "sums", "history", "best")
 _STATEFUL = ("model", "averaged", "optimizer", "scaler")
 
@@ -307,6 +342,6 @@ def _named_disk_errors(folder):
         yield
     except OSError as error:
         raise InputError(
-            f"Cannot write to {folder}, or read the data: {error.strerror or error}; free the disk or choose another "
+            f"Cannot write to {folder}, or read the data: {error.strerror or error}. Free the disk or choose another "
             "folder, then go on with --resume."
         ) from error

@@ -80,6 +80,7 @@ class Recipe(BaseModel):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     gradient_checkpointing: bool = False
     stage_1: Stage1 | None = None
+    test_stride: PositiveInt = Field(1, description="after an epoch every n-th test clip is scored; 1: all of them")
     seed: int = Field(0, ge=0, lt=2**63)
 
     @field_validator("model")
@@ -150,7 +151,12 @@ class Recipe(BaseModel):
     def _each_stage(self):
         return [("", self)] + ([("stage_1.", self.stage_1)] if self.stage_1 else [])
 
-    def of_stage_1(self):
+    @property
+    def share_tested(self) -> str:
+        """What to add to the name of a score measured after an epoch, if it is not of all test clips."""
+        return f" (1 of {self.test_stride} clips)" if self.test_stride > 1 else ""
+
+    def of_stage_1(self) -> "Recipe":
         """The recipe of the first stage, which shares what `stage_1` does not name."""
         return self.model_copy(update=self.stage_1.model_dump() | {"stage_1": None, "total_variation": None})
 

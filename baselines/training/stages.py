@@ -51,10 +51,13 @@ def pose_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> St
 
     def scores(model, predict):
         device = next(model.parameters()).device
-        error = inference.quick_mpjpe(model, recipe.model, dataset, recipe.frames, device=device, predict=predict)
+        error = inference.quick_mpjpe(
+            model, recipe.model, dataset, recipe.frames, device=device, predict=predict, stride=recipe.test_stride
+        )
         return {"test_mpjpe_mm": error}
 
-    return Stage(recipe, model, pose_losses, scores, "test_mpjpe_mm", operator.lt, "lowest MPJPE on the test subjects")
+    chosen_by = "lowest MPJPE on the test subjects" + recipe.share_tested
+    return Stage(recipe, model, pose_losses, scores, "test_mpjpe_mm", operator.lt, chosen_by)
 
 
 def first_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> Stage:
@@ -69,13 +72,14 @@ def first_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> S
     part = getattr(model, name)
 
     def scores(model, predict):
-        clips = dataset.clips("test", recipe.frames)
+        clips = dataset.clips("test", recipe.frames)[:: recipe.test_stride]
         device = next(model.parameters()).device
         answer, _ = predict(model, dataset, clips, row.channels, 64, device, flip=False)
         found = part.scores(torch.from_numpy(answer), torch.from_numpy(dataset.targets("test", clips)))
         return {f"test_{score}": value for score, value in found.items()}
 
+    chosen_by = f"highest {part.headline} of {name} on the test subjects" + recipe.share_tested
     return Stage(
         recipe.of_stage_1(), part, lambda predicted, targets: {"loss": part.loss(predicted, targets)}, scores,
-        f"test_{part.headline}", operator.gt, f"highest {part.headline} of {name} on the test subjects",
+        f"test_{part.headline}", operator.gt, chosen_by,
     )  # fmt: skip

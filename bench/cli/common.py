@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 # What is printed comes from files and paths too: brackets and colons in it are text.
 PLAIN = {"markup": False, "emoji": False, "highlight": False}
@@ -29,9 +30,16 @@ Input2D = Annotated[
 RECORDS, SYNTHETIC = Path("results/records"), Path("data/synthetic.pkl")
 
 
+class _Rate(ProgressColumn):
+    """How many are done in a second."""
+
+    def render(self, task):
+        return Text(f"{task.speed:,.1f}/s" if task.speed else "")
+
+
 def progress(**options):
     """A progress bar on stderr that shows nothing where stderr is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True, **PLAIN), disable=not sys.stderr.isatty(), **options)
 
 

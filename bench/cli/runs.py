@@ -46,15 +46,20 @@ def list_runs(folder: Annotated[Path, typer.Argument(help="Where runs are looked
     table = Table(*(Column(title, no_wrap=True) for title in titles), box=SIMPLE_HEAD)
     reasons = []
     for run in folders.find(folder):
-        recipe, accuracy = run.recipe, run.accuracy
-        numbers = run.last_mm, run.best_mm, accuracy and accuracy.mpjpe_mm, run.clips_per_s
+        recipe, official = run.recipe, [f"{found.mpjpe_mm:.1f} {found.data.name}" for found in run.accuracies]
+        last, best, rate = (
+            "-" if number is None else f"{number:.1f}" for number in (run.last_mm, run.best_mm, run.clips_per_s)
+        )
         table.add_row(
             _name(run.folder, folder),
             recipe.model if recipe else "-",
             f"{recipe.data} {recipe.input}" if recipe else "-",
             f"{run.epochs}/{run.of_epochs}" if recipe else "-",
             run.state,
-            *("-" if number is None else f"{number:.1f}" for number in numbers),
+            last,
+            best,
+            "\n".join(official) or "-",
+            rate,
             f"{run.when:%Y-%m-%d %H:%M}",
         )
         if run.reason:
@@ -97,7 +102,7 @@ def compare(
     curves = [
         curve for run, label in zip(pair, labels) for curve in folders.curves_of(run.folder, run.recipe.model, label)
     ]
-    folders.draw_curves(" and ".join(labels), curves, plot, suffixes=("png",))
+    folders.draw_curves(" and ".join(labels), curves, plot.with_suffix(".png"))
     out.print(f"wrote {plot.with_suffix('.png')}")
 
 
@@ -164,7 +169,8 @@ def sweep(
     table = Table("row", "outcome", "epochs", "test MPJPE, mm", "official MPJPE, mm")
     for outcome in outcomes:
         run = folders.open_run(outcome.row.folder)
-        errors = run.last_mm, run.accuracy and run.accuracy.mpjpe_mm
+        official = next((found.mpjpe_mm for found in run.accuracies if found.data.sha256 == outcome.row.digest), None)
+        errors = run.last_mm, official
         numbers = ("-" if error is None else f"{error:.1f}" for error in errors)
         epochs_done = f"{run.epochs}/{run.of_epochs}" if run.recipe else "-"
         table.add_row(outcome.row.name, outcome.state, epochs_done, *numbers)

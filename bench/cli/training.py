@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +22,7 @@ from liftbench.bench.cli.common import (
     Track,
     choose_device,
     choose_scan,
+    loading,
     open_data,
     out,
     progress,
@@ -50,16 +53,16 @@ def train(
 
     Example: `liftbench train posemamba_toy --data data/synthetic.pkl --resume`
     """
-    from liftbench import create_model, kernels
-    from liftbench.baselines.training.lookup import find_recipe
-    from liftbench.baselines.training.loop import train as run_training
-    from liftbench.baselines.training.recipe import read_recipe
-    from liftbench.baselines.training.tracking import check_services
-    from liftbench.bench.records import environment
-    from liftbench.bench.runs import accuracy, folders
+    with loading():
+        from liftbench import create_model, kernels
+        from liftbench.baselines.training.lookup import find_recipe
+        from liftbench.baselines.training.loop import train as run_training
+        from liftbench.baselines.training.recipe import read_recipe
+        from liftbench.baselines.training.tracking import check_services
+        from liftbench.bench.records import environment
+        from liftbench.bench.runs import accuracy, folders
 
     check_services(track)
-
     overrides = {"epochs": epochs, "input": input_2d}
     path = find_recipe(name)
     overrides = {key: value for key, value in overrides.items() if value is not None}
@@ -76,40 +79,43 @@ def train(
     folder = run or folders.default_folder(path, model=recipe.entry.name if model else None)
     built = create_model(recipe.model, recipe.frames, **recipe.numbers)
     by = f", scan {implementation}" if kernels.scans(built) else ""
-    out.print(f"training {recipe.entry.name} on {device}{by}, into {folder}")
+    out.print(f"training {recipe.entry.name} on {device}{by}, into {folder}", soft_wrap=True)
     watch = folders.Watch(folder, recipe.entry.name, environment.describe(device, implementation))
     bar = progress()
     bar.disable |= not first
+    started = time.monotonic()
     with bar, watch if first else contextlib.nullcontext():
-        before = recipe.stage_1.epochs if recipe.stage_1 else 0  # the second stage's
-        epoch_bar = bar.add_task("epochs", total=before + recipe.epochs)
-        step_bar = bar.add_task("steps")
+        task = bar.add_task("starting", total=None)
+
+        def on_progress(what, done, of):
+            watch.begin()
+            if bar.tasks[task].description != what:
+                bar.reset(task, total=of, description=what)
+            bar.update(task, completed=done)
 
         def on_epoch(row):
-            bar.update(epoch_bar, completed=row["epoch"] + 1 + (before if "test_mpjpe_mm" in row else 0))
-            line = _epoch_line(row)
-            bar.console.print(line)
+            line = f"{_epoch_line(row, recipe)}, {timedelta(seconds=round(time.monotonic() - started))} elapsed"
+            bar.console.print(line, soft_wrap=True)
             watch.epoch(line)
 
-        def on_step(done, total):
-            watch.begin()
-            bar.update(step_bar, completed=done, total=total)
-
         history, _ = run_training(
-            recipe, dataset, folder, device, resume, on_epoch, on_step, checkpoint_minutes, tuple(track)
+            recipe, dataset, folder, device, resume, on_epoch, on_progress, checkpoint_minutes, tuple(track)
         )
     if first:
         accuracy.record_training(records_folder, recipe, dataset, history, device, implementation)
-    out.print(f"finished: {len(history)} epochs in {folder}")
+    out.print(f"finished: {len(history)} epochs in {folder}", soft_wrap=True)
 
 
-def _epoch_line(row):
-    """What an epoch came to, in words: its losses and what was measured on the test subjects."""
-    known = {
-        "loss": "loss {:.4f}", "total_variation": "total variation {:.4f}", "test_mpjpe_mm": "test MPJPE {:.1f} mm",
-        "test_accuracy": "test accuracy of the bones' classes {:.3f}", "epoch_s": "{:.0f} s",
-    }  # fmt: skip
-    return f"epoch {row['epoch']}: " + ", ".join(form.format(row[key]) for key, form in known.items() if key in row)
+def _epoch_line(row, recipe):
+    """An epoch's losses, its scores on the test subjects, and its time, in words."""
+    pose_stage = "test_mpjpe_mm" in row
+    words = [f"{key.replace('_', ' ')} {row[key]:.4f}" for key in ("loss", "total_variation") if key in row]
+    for key in (key for key in row if key.startswith("test_")):
+        score = f"test MPJPE {row[key]:.1f} mm" if pose_stage else f"{key.replace('_', ' ')} {row[key]:.3f}"
+        words.append(score + recipe.share_tested)
+    epochs = recipe.epochs if pose_stage else recipe.stage_1.epochs
+    where = f"{'' if pose_stage else 'stage 1, '}epoch {row['epoch'] + 1} of {epochs}"
+    return f"{where}: {', '.join(words)}, {row['epoch_s']:.0f} s"
 
 
 def evaluate(
@@ -132,10 +138,10 @@ def evaluate(
 
     Example: `liftbench evaluate runs/toy/posemamba_toy --data data/synthetic.pkl`
     """
-    from liftbench.baselines.files import replacing
-    from liftbench.baselines.registry import entry
-    from liftbench.bench import records
-    from liftbench.bench.runs import accuracy
+    with loading():
+        from liftbench.baselines.registry import entry
+        from liftbench.bench import records
+        from liftbench.bench.runs import accuracy, folders
 
     device = choose_device(device)
     implementation = choose_scan(scan, device)
@@ -146,14 +152,13 @@ def evaluate(
     if entry(what.model_name, what.frames).output != "centre":
         say_stretched(dataset, what.frames, {"test": None})
     with progress() as bar:
-        task = bar.add_task(f"evaluating {what.name}")
+        task = bar.add_task(f"evaluating {what.name}", total=None)
         record = accuracy.evaluate(
             what, dataset, device, implementation, lambda done, total: bar.update(task, completed=done, total=total)
         )
     records.append(records_folder / "accuracy.jsonl", record)
     if weights.is_dir():
-        with replacing(weights / f"accuracy{'_best' * best}.json") as temporary:
-            temporary.write_text(record.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
+        folders.write_accuracy(weights, record, best)
     columns = ("MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "acceleration", "PCK, %", "AUC, %")
     columns = columns[: len(record.variants["official"])]  # the last two are of MPI-INF-3DHP
     table = Table("protocol", *columns, title=f"{what.name}, mm")

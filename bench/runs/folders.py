@@ -1,15 +1,16 @@
 """Run folders: what the command line writes into them, and what they say when they are listed and compared.
 
-A run folder holds recipe.yaml (the configuration), environment.json (of the last start, with the git commit), train.log
-(text), log.csv (one row an epoch), curves.png and curves.svg, TensorBoard's events, checkpoint and weights, and
-accuracy.json (the record of `liftbench evaluate RUN`; accuracy_best.json with --best). Whoever trains holds a lock on
-train.log, which the system takes back however the process ends: a run is running exactly as long as it is locked.
+A run folder holds recipe.yaml (all settings), environment.json (of the last start, with the git commit), train.log
+(text), log.csv (one row per epoch), curves.png, TensorBoard's events, checkpoint and weights. accuracy/ keeps a record
+of `liftbench evaluate RUN` per data set, and one of the best weights with --best. The process that trains locks
+train.log, and the system takes the lock back however the process ends: a run is running as long as it is locked.
 """
 
 import contextlib
 import fcntl
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,10 +30,10 @@ _FAILED = "failed: "
 _DRAW_EVERY = 60  # seconds
 
 
-def default_folder(recipe_path, top="runs", model=None):
+def default_folder(recipe_path: str | Path, top: str | Path = "runs", model: str | None = None) -> Path:
     """Where a recipe's run goes by default: runs/cpn/lstm for configs/cpn/lstm.yaml, runs/NAME outside of configs/.
 
-    model: the name of another model than the recipe's, which goes to runs/cpn/lstm_MODEL.
+    model: the name of another model than the recipe's; its run goes to runs/cpn/lstm_MODEL.
     """
     parts = Path(recipe_path).resolve().with_suffix("").parts
     if model:
@@ -96,7 +97,7 @@ class Watch:
     def _draw(self):
         curves = curves_of(self.folder, self.model, self.model)
         if curves:
-            draw_curves(f"Training in {self.folder}", curves, self.folder / "curves")
+            draw_curves(f"Training in {self.folder}", curves, self.folder / "curves.png")
         self._drawn = time.monotonic()
 
 
@@ -129,8 +130,11 @@ def _locked(path):
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder. reason: what failed or is damaged; recipe is None where that is the damage, log is empty before
-    the first epoch; the others are None where they are not there."""
+    """One run folder.
+
+    reason: what failed or is damaged; recipe is None if that is the damage; log is empty before the first epoch;
+    accuracies: records of the last weights, one per data set, the newest first.
+    """
 
     folder: Path
     state: str
@@ -139,7 +143,7 @@ class Run:
     log: pd.DataFrame | None = None
     epochs: int = 0  # that are done, of all stages
     environment: Environment | None = None
-    accuracy: AccuracyRecord | None = None
+    accuracies: tuple[AccuracyRecord, ...] = ()
 
     @property
     def of_epochs(self):
@@ -196,7 +200,7 @@ def open_run(folder):
         _check_weights(folder / "last.safetensors", len(log))
         run = Run(
             folder, "running", None, recipe, log, len(log) + len(read_log(folder / STAGE_1)),
-            _read(folder / "environment.json", Environment), _read(folder / "accuracy.json", AccuracyRecord),
+            _read(folder / "environment.json", Environment), _accuracies(folder),
         )  # fmt: skip
         failure = _failure(folder / "train.log")
     except InputError as error:
@@ -220,6 +224,19 @@ def read_log(folder):
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} is not a table of epochs; resume the run to have it written again.") from error
     return log
+
+
+def write_accuracy(folder: Path, record: AccuracyRecord, best: bool) -> None:
+    """Keep the record of an evaluation in the run folder, in place of an earlier one on the same data."""
+    data = record.data
+    name = f"{Path(data.name).stem}-{data.input}-{data.sha256[:8]}{'.best' * best}.json"
+    with replacing(folder / "accuracy" / name) as temporary:
+        temporary.write_text(record.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
+
+
+def _accuracies(folder):
+    paths = [path for path in (folder / "accuracy").glob("*.json") if not path.name.endswith(".best.json")]
+    return tuple(sorted((_read(path, AccuracyRecord) for path in paths), key=lambda found: found.created_utc)[::-1])
 
 
 def _read(path, kind):
@@ -282,15 +299,23 @@ def _flat(content, prefix):
     return rows
 
 
-def errors(first, second):
+def data_of(record: AccuracyRecord) -> str:
+    """The data of a record, in a few words that tell two files of one name apart."""
+    return f"{record.data.name} {record.data.input} ({record.data.sha256[:6]})"
+
+
+def errors(first: Run, second: Run) -> list[tuple[str, float | None, float | None]]:
     """(quantity, value of the first, value of the second), None for what is not known."""
     rows = [
         ("test MPJPE of the last epoch, mm", first.last_mm, second.last_mm),
         ("test MPJPE of the best epoch, mm", first.best_mm, second.best_mm),
     ]
-    for name in ("mpjpe_mm", "p_mpjpe_mm"):
-        values = [getattr(run.accuracy, name) if run.accuracy else None for run in (first, second)]
-        rows.append((f"official {name.removesuffix('_mm').replace('_', '-').upper()}, mm", *values))
+    sides = [{(found.data.sha256, found.data.input): found for found in run.accuracies} for run in (first, second)]
+    for key, found in (sides[1] | sides[0]).items():
+        for name in ("mpjpe_mm", "p_mpjpe_mm"):
+            values = [getattr(side[key], name) if key in side else None for side in sides]
+            error = name.removesuffix("_mm").replace("_", "-").upper()
+            rows.append((f"official {error} on {data_of(found)}, mm", *values))
     return [*rows, ("clips/s in training", first.clips_per_s, second.clips_per_s)]
 
 
@@ -300,16 +325,13 @@ def curves_of(folder, model, label):
     return [(label, model, log) for label, log in logs if len(log)]
 
 
-def draw_curves(title, curves, path, suffixes=("png", "svg")):
-    """Draw loss and test MPJPE into path.png and path.svg. curves: (label, model, log)s, log as of read_log."""
+def draw_curves(title: str, curves: Sequence[tuple[str, str, pd.DataFrame]], path: Path) -> None:
+    """Draw loss and test MPJPE as PNG. curves: (label, model, log)s, log as of read_log."""
     from liftbench.bench.report.plots import canvas, training
 
     rows = [
         (label, model, range(len(log)), log["loss"], log.get("test_mpjpe_mm", pd.Series(float("nan"), log.index)))
         for label, model, log in curves
     ]
-    with canvas.styled():
-        figure = training.curves(title, rows)
-        for suffix in suffixes:
-            with replacing(path.with_suffix(f".{suffix}")) as temporary:
-                temporary.write_bytes(canvas.encode(figure, suffix))
+    with canvas.styled(), replacing(path) as temporary:
+        temporary.write_bytes(canvas.encode(training.curves(title, rows), "png"))

@@ -139,9 +139,9 @@ def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
     recipe.write_text("base: toy/mlp\nframes: 9\nstride: 20\n")
     train = ("train", recipe, "--data", synthetic_file, "--epochs", "2", "--device", "cpu")
     code, out, err = run(*train)
-    assert code == 0 and "training mlp on cpu, into runs/mlp" in out and "epoch 1: loss" in err, err
+    assert code == 0 and "training mlp on cpu, into runs/mlp" in out and "epoch 2 of 2: loss" in err, err
     code, out, err = run(*train)
-    assert code == 2 and "already holds a run; resume it with --resume" in err
+    assert code == 2 and "already holds a run. Resume it with --resume" in err
     code, out, _ = run(*train, "--resume")
     assert code == 0 and "finished: 2 epochs" in out
     lines = Path("results/records/training.jsonl").read_text().splitlines()

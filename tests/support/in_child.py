@@ -49,7 +49,7 @@ def _run(function, arguments, environment):
     function(*arguments)
 
 
-def train(settings, path, folder, minutes=10, on_step=None):
+def train(settings, path, folder, minutes=10, on_progress=None):
     """Train in this process, and leave an InputError's sentence in FOLDER.error."""
     from liftbench.baselines.data.formats.motionbert import Human36M
     from liftbench.baselines.errors import InputError
@@ -58,7 +58,7 @@ def train(settings, path, folder, minutes=10, on_step=None):
 
     dataset = few_clips(Human36M(path))
     try:
-        train(Recipe(**settings), dataset, folder, "cpu", True, on_step=on_step, checkpoint_minutes=minutes)
+        train(Recipe(**settings), dataset, folder, "cpu", True, on_progress=on_progress, checkpoint_minutes=minutes)
     except InputError as error:
         rank = os.environ.get("RANK", "")
         folder.with_name(f"{folder.name}{rank}.error").write_text(str(error))
@@ -69,10 +69,24 @@ def train_until_killed(settings, path, folder, moment):
     """Train with a checkpoint after every step, and SIGKILL oneself `moment` times a step's time after the third."""
     ends = []
 
-    def on_step(*_):
+    def on_progress(what, done, total):
         ends.append(time.monotonic())
         if len(ends) == 3:
             step_s = (ends[2] - ends[0]) / 2
             threading.Timer(moment * step_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
-    train(settings, path, folder, minutes=0, on_step=on_step)
+    train(settings, path, folder, minutes=0, on_progress=on_progress)
+
+
+def command_line(words, told):
+    """Run the command line `liftbench WORDS...` in this process; what it prints goes to the file `told`."""
+    import sys
+
+    from liftbench.bench import cli
+
+    with open(told, "w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the server that forked this process ignores
+    sys.argv = ["liftbench", *map(str, words)]
+    cli.main()

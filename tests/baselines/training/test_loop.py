@@ -1,6 +1,7 @@
 """Recipes and training: validation, learning, resuming, checkpoints that are never half-written."""
 
 import contextlib
+import json
 import os
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from liftbench.baselines import registry
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation.inference import evaluate, mirror, quick_mpjpe
 from liftbench.baselines.evaluation.protocols import mean_pose_mpjpe
-from liftbench.baselines.training import checkpoint
+from liftbench.baselines.training import batches, checkpoint
 from liftbench.baselines.training.batches import Batches, order_of_epoch
 from liftbench.baselines.training.gradient_checkpointing import recompute_blocks
 from liftbench.baselines.training.loop import train
@@ -63,7 +64,7 @@ def test_published_posemamba_recipe(variant):
         "learning_rate_decay": 0.99, "epochs": 120, "batch_size": 4, "seed": 0,
         "loss": {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 20, "temporal_consistency": 0.5}, "total_variation": None,
         "data": "h36m", "schedule": "exponential", "warmup_epochs": 0, "clip_gradient": None, "ema": None,
-        "accumulate": 1, "precision": "float32", "gradient_checkpointing": False, "stage_1": None,
+        "accumulate": 1, "precision": "float32", "gradient_checkpointing": False, "stage_1": None, "test_stride": 1,
     }  # fmt: skip
 
 
@@ -137,10 +138,12 @@ def test_batches_of_a_sequence_model_are_clips_and_of_a_centre_model_windows(syn
 
 
 @pytest.mark.parametrize("settings", [SMALL, MLP], ids=["posemamba", "mlp"])
-def test_a_split_on_the_device_gives_the_batches_that_are_read_ahead(synthetic_dataset, settings):
+def test_a_split_on_the_device_gives_the_batches_that_are_read_ahead(synthetic_dataset, monkeypatch, settings):
     """And some of them mirrored as by `evaluation.mirror`, input and target alike."""
     recipe = Recipe(**settings)
-    read_ahead, resident = (Batches(synthetic_dataset, recipe, resident=value) for value in (None, True))
+    read_ahead = Batches(synthetic_dataset, recipe)
+    monkeypatch.setattr(batches, "fits_on_device", lambda size, device: True)
+    resident = Batches(synthetic_dataset, recipe)
     assert read_ahead.split is None and resident.split
     order, mirrored = order_of_epoch(0, 0, len(resident), flip=True)
     parts = np.array_split(order, 7)
@@ -258,7 +261,7 @@ def test_gradient_checkpointing_by_recipe(synthetic_dataset, tmp_path):
 
 def test_data_of_another_protocol_are_refused(synthetic_dataset, tmp_path):
     recipe = Recipe(**MLP | {"data": "mpi_inf_3dhp", "input": "gt"})
-    with pytest.raises(InputError, match="The recipe is for the data mpi_inf_3dhp, but .* is h36m"):
+    with pytest.raises(InputError, match="Cannot train on .*: the recipe is for data mpi_inf_3dhp, this is h36m"):
         train(recipe, synthetic_dataset, tmp_path / "run", "cpu")
     assert not (tmp_path / "run").exists()
 
@@ -309,14 +312,12 @@ def test_resumed_run_reaches_the_same_weights(synthetic_dataset, tmp_path, setti
     class Killed(Exception):
         pass
 
-    epochs = []
-
-    def kill(done, total):
-        if len(epochs) == 1 and done == total // 2:
+    def kill(what, done, total):
+        if what == "epoch 2 of 3" and done == total // 2:
             raise Killed
 
     with pytest.raises(Killed):
-        train(Recipe(**settings), synthetic_dataset, parts, "cpu", on_epoch=epochs.append, on_step=kill)
+        train(Recipe(**settings), synthetic_dataset, parts, "cpu", on_progress=kill)
     history, trained = train(Recipe(**settings), synthetic_dataset, parts, "cpu", resume=True)
     assert trained and len(history) == 3
     assert_equal_weights(weights_of(whole), weights_of(parts))
@@ -350,7 +351,7 @@ def test_interrupted_checkpoint_writing_leaves_the_one_before(synthetic_dataset,
 
 def test_a_folder_is_never_overwritten_by_another_run(synthetic_dataset, tmp_path):
     train(Recipe(**MLP | {"epochs": 1}), synthetic_dataset, tmp_path, "cpu")
-    with pytest.raises(InputError, match="already holds a run; resume it with --resume"):
+    with pytest.raises(InputError, match="already holds a run. Resume it with --resume"):
         train(Recipe(**MLP | {"epochs": 1}), synthetic_dataset, tmp_path, "cpu")
     with pytest.raises(InputError, match="another recipe or data file, differing in seed; choose another folder"):
         train(Recipe(**MLP | {"epochs": 1, "seed": 1}), synthetic_dataset, tmp_path, "cpu", resume=True)
@@ -361,12 +362,12 @@ def test_a_folder_is_never_overwritten_by_another_run(synthetic_dataset, tmp_pat
 
 
 def test_loss_that_explodes_stops_the_run(synthetic_dataset, tmp_path):
-    with pytest.raises(InputError, match="not finite in epoch 0, step .*lower learning_rate"):
+    with pytest.raises(InputError, match="not finite in epoch 1, step .*Lower learning_rate"):
         train(Recipe(**MLP | {"learning_rate": 1e30}), synthetic_dataset, tmp_path, "cpu")
 
 
 def test_loss_that_explodes_but_is_finite_stops_the_run(synthetic_dataset, tmp_path):
-    with pytest.raises(InputError, match=r"not finite in epoch 0, step 0, .*a loss above 1,000,000 counts as that"):
+    with pytest.raises(InputError, match=r"not finite in epoch 1, step 1 .*a loss above 1,000,000 counts as that"):
         train(Recipe(**MLP | {"loss": {"mpjpe": 1e9}}), synthetic_dataset, tmp_path, "cpu")
 
 
@@ -391,3 +392,13 @@ def test_folder_that_cannot_be_made(synthetic_dataset, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="Cannot write .*run"):
         train(Recipe(**MLP), synthetic_dataset, tmp_path / "file" / "run", "cpu")
+
+
+def test_a_stride_scores_a_part_of_the_test_clips_and_says_so(synthetic_dataset, tmp_path):
+    recipe = Recipe(**MLP | {"epochs": 1, "test_stride": 7})
+    (row,), _ = train(recipe, synthetic_dataset, tmp_path, "cpu")
+    model = load_weights(create_model("mlp", frames=9), tmp_path / "last.safetensors")
+    part, whole = (quick_mpjpe(model, "mlp", synthetic_dataset, 9, stride=stride) for stride in (7, 1))
+    assert row["test_mpjpe_mm"] == pytest.approx(part) != whole
+    with safetensors.safe_open(tmp_path / "best.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["chosen_by"]) == "lowest MPJPE on the test subjects (1 of 7 clips)"

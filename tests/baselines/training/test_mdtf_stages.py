@@ -89,13 +89,13 @@ def test_resumed_in_either_stage(run, dataset, tmp_path, stage, epoch):
 
     rows, steps = [], []
 
-    def kill(done, total):
+    def kill(what, done, total):
         steps.append(done)
         if len(rows) == epoch + (3 if stage == 2 else 0) and done == total // 2:
             raise Killed
 
     with pytest.raises(Killed):
-        train(RECIPE, dataset, tmp_path, "cpu", on_epoch=rows.append, on_step=kill)
+        train(RECIPE, dataset, tmp_path, "cpu", on_epoch=rows.append, on_progress=kill)
     history, trained = train(RECIPE, dataset, tmp_path, "cpu", resume=True)
     folder, whole = run
     assert trained and [row["loss"] for row in history] == [row["loss"] for row in whole]

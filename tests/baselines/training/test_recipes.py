@@ -64,7 +64,8 @@ LOSSES |= dict.fromkeys(("videopose3d", "stcformer", "poseformerv2"), {"mpjpe": 
 LOSSES["mixste"] = {"weighted_mpjpe": 1, "temporal_consistency": 0.5, "velocity": 2}
 PAPERS = [path for path in RECIPES if str(path.parent.relative_to(CONFIGS)) in FOLDERS]
 ADDED = {"schedule": "exponential", "warmup_epochs": 0, "clip_gradient": None, "ema": None, "accumulate": 1,
-         "precision": "float32", "gradient_checkpointing": False, "total_variation": None}  # fmt: skip
+         "precision": "float32", "gradient_checkpointing": False, "total_variation": None,
+         "test_stride": 1}  # fmt: skip
 
 
 def name(path):

@@ -69,18 +69,20 @@ def test_resumed_within_an_epoch(synthetic_dataset, tmp_path):
     dataset, recipe, rows, steps = in_child.few_clips(synthetic_dataset), Recipe(**POSEMAMBA), [], []
     train(recipe, dataset, tmp_path / "whole", "cpu")
 
-    def kill(done, total):
+    def kill(what, done, total):
         steps.append(done)
         if len(rows) == 1 and done == total // 2:
             raise KeyboardInterrupt
 
     folder = tmp_path / "parts"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as told:
         train(recipe, dataset, folder, "cpu", False, rows.append, kill, checkpoint_minutes=0)
     stopped = steps[-1]
+    kept = f"keeps 1 of 3 epochs and {stopped - 1} steps of the next one; go on with --resume"
+    assert str(told.value) == f"{folder} {kept}"
     assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == stopped - 1 > 0
     steps.clear()
-    train(recipe, dataset, folder, "cpu", resume=True, on_step=lambda done, total: steps.append(done))
+    train(recipe, dataset, folder, "cpu", resume=True, on_progress=lambda what, done, total: steps.append(done))
     assert steps[0] == stopped, "the step behind the checkpoint is the first one that is done again"
     assert_same_run(folder, tmp_path / "whole")
 
@@ -165,7 +167,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(synthetic_d
         return real(predicted, targets, weights) * (float("nan") if len(calls) == steps + 3 else 1)
 
     monkeypatch.setattr(losses, "total", total)
-    with pytest.raises(InputError, match="not finite in epoch 1, step 2, whose batch is in .*not_finite.safetensors"):
+    with pytest.raises(InputError, match="not finite in epoch 2, step 3 .* kept in .*not_finite.safetensors"):
         train(recipe, synthetic_dataset, folder, "cpu")
     monkeypatch.undo()
     kept = load_file(folder / "not_finite.safetensors")
@@ -180,7 +182,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(synthetic_d
 def test_a_gradient_that_is_not_finite_stops_the_run(synthetic_dataset, tmp_path, monkeypatch):
     """A finite loss whose gradient is not: the root of zero."""
     monkeypatch.setattr(losses, "total", lambda predicted, targets, weights: (predicted * 0).square().sum().sqrt())
-    with pytest.raises(InputError, match="The loss or its gradient is not finite in epoch 0, step 0"):
+    with pytest.raises(InputError, match="The loss or its gradient is not finite in epoch 1, step 1 "):
         train(Recipe(**MLP), synthetic_dataset, tmp_path, "cpu")
 
 

@@ -42,14 +42,14 @@ def run(trained, tmp_path):
 def test_a_run_folder_holds_everything(trained):
     files = {path.name for path in trained.iterdir() if not path.name.startswith("events.")}
     assert files == {
-        "recipe.yaml", "environment.json", "log.csv", "train.log", "curves.png", "curves.svg", "last.ckpt",
-        "last.safetensors", "best.safetensors", "accuracy.json",
+        "recipe.yaml", "environment.json", "log.csv", "train.log", "curves.png", "last.ckpt", "last.safetensors",
+        "best.safetensors", "accuracy",
     }  # fmt: skip
     here = environment.describe()
     started = json.loads((trained / "environment.json").read_text())
     assert (started["git_commit"], started["torch"]) == (here.git_commit, here.torch)
     lines = (trained / "train.log").read_text().splitlines()
-    assert ["started on" in lines[0], "epoch 1: loss" in lines[2], lines[3].endswith(" finished")] == [True] * 3
+    assert ["started on" in lines[0], "epoch 2 of 2: loss" in lines[2], lines[3].endswith(" finished")] == [True] * 3
 
 
 def test_a_finished_run(trained):
@@ -57,7 +57,7 @@ def test_a_finished_run(trained):
     assert (run.state, run.epochs, run.of_epochs, run.reason) == ("finished", 2, 2, None)
     log = pd.read_csv(trained / "log.csv")
     assert (run.last_mm, run.best_mm) == (log["test_mpjpe_mm"].iloc[-1], log["test_mpjpe_mm"].min())
-    assert run.accuracy.checkpoint.file == "last.safetensors" and run.clips_per_s > 0
+    assert [found.checkpoint.file for found in run.accuracies] == ["last.safetensors"] and run.clips_per_s > 0
     assert folders.find(trained)[0].folder == trained, "a run folder itself may be named"
 
 
@@ -81,12 +81,12 @@ def test_states(run):
 
 
 def test_a_refused_start_leaves_no_trace(tmp_path, run):
-    before = {path: path.read_bytes() for path in run.iterdir()}
+    before = {path: path.read_bytes() for path in run.rglob("*.*")}
     for folder in (tmp_path / "new", run):
         with pytest.raises(InputError), folders.Watch(folder, "mlp", environment.describe()):
             raise InputError("refused")
     assert not (tmp_path / "new").exists()
-    assert {path: path.read_bytes() for path in run.iterdir()} == before
+    assert {path: path.read_bytes() for path in run.rglob("*.*")} == before
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_refused_start_leaves_no_trace(tmp_path, run):
         ("log.csv", b"epoch,loss\n0,\n", "log.csv is not a table of epochs"),
         ("log.csv", b"", "log.csv is not a table of epochs"),
         ("environment.json", b"{", "environment.json is damaged"),
-        ("accuracy.json", b'{"schema": 1}', "accuracy.json is damaged"),
+        ("accuracy/x.json", b'{"schema": 1}', "x.json is damaged"),
         ("last.safetensors", b"short", "last.safetensors is missing or damaged"),
         ("last.safetensors", None, "last.safetensors is missing or damaged"),
         ("train.log", b"\xff", "train.log is damaged"),
@@ -133,16 +133,36 @@ def test_no_runs(tmp_path):
 def test_compare(run, trained, capsys, monkeypatch, tmp_path):
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"seed": 7, "loss": {"mpjpe": 2.0}}))
-    (run / "accuracy.json").unlink()
+    shutil.rmtree(run / "accuracy")
     first, second = folders.open_run(trained), folders.open_run(run)
     assert folders.differences(first, first) == []
     assert folders.differences(first, second) == [("loss.mpjpe", 1.0, 2.0), ("seed", 0, 7)]
     sides = {quantity: values for quantity, *values in folders.errors(first, second)}
-    assert sides["official MPJPE, mm"] == [first.accuracy.mpjpe_mm, None]
+    (evaluated,) = first.accuracies
+    assert sides[f"official MPJPE on {folders.data_of(evaluated)}, mm"] == [evaluated.mpjpe_mm, None]
     assert sides["test MPJPE of the last epoch, mm"] == [first.last_mm, first.last_mm]
     command("runs", "compare", trained, run, "--plot", tmp_path / "both.png")
     assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
     assert "loss.mpjpe" in capsys.readouterr().out
+
+
+def test_results_are_kept_per_data_set(run, capsys, monkeypatch, tmp_path):
+    """An evaluation replaces an earlier one on the same data, and no other."""
+    (first,) = folders.open_run(run).accuracies
+    changes = {"name": "other.pkl", "sha256": "f" * 64}
+    other = first.model_copy(update={"data": first.data.model_copy(update=changes), "mpjpe_mm": 1234.5})
+    for record, best in ((other, False), (first, False), (first, True)):
+        folders.write_accuracy(run, record, best)
+    assert len(list((run / "accuracy").iterdir())) == 3, "the best weights' record stands beside"
+    found = {record.data.name: record.mpjpe_mm for record in folders.open_run(run).accuracies}
+    assert found == {first.data.name: first.mpjpe_mm, "other.pkl": 1234.5}
+    monkeypatch.setattr("liftbench.bench.cli.runs.out.width", 200)
+    command("runs", run.parent)
+    listed = capsys.readouterr().out
+    assert "1234.5 other.pkl" in listed and f"{first.mpjpe_mm:.1f} {first.data.name}" in listed
+    monkeypatch.setattr("liftbench.bench.cli.runs.out.width", 200)
+    command("runs", "compare", run, run, "--plot", tmp_path / "both.png")
+    assert "official MPJPE on other.pkl sh (ffffff), mm" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
