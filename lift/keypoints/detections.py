@@ -13,6 +13,7 @@ from liftbench.baselines.errors import InputError
 from liftbench.lift.keypoints import layouts
 
 _MOST_PEOPLE = 100  # in one frame
+_SPARSEST = 10  # frames for each entry of a file, to bound the memory by its size
 _OUTSIDE = 0.1  # share of the image by which a keypoint may lie outside of it, and of keypoints that may lie farther
 
 
@@ -40,10 +41,11 @@ class Detections:
         return f"{self.source}, {self.layout}"
 
 
-def gather(path, source, layout, names, numbers, points, track, scored=True) -> Detections:
+def gather(path, source, layout, names, numbers, points, track, scored=True, every=()) -> Detections:
     """Check the people of a file and put them in order.
 
-    numbers: (N,) the frame of each as the file numbers it; points: (N, J, 3), or (N, J, 2) without confidence.
+    numbers: (N,) the frame of each as the file numbers it; points: (N, J, 3), or (N, J, 2) without confidence; every:
+    the numbers of all frames in the file, where it has frames without people.
     Raises InputError where there is nobody, a number is not finite, or the frames are too far apart for the file.
     """
     numbers, points, track = np.asarray(numbers, np.int64), np.asarray(points), np.asarray(track, np.int64)
@@ -58,8 +60,9 @@ def gather(path, source, layout, names, numbers, points, track, scored=True) -> 
             f"Cannot read {path}: a keypoint in frame {numbers[~good][0]} is not finite. "
             "Give points that were not seen the confidence 0."
         )
-    first, last = int(numbers.min()), int(numbers.max())
-    if last - first > 1000 + 100 * len(points):
+    every = np.append(np.asarray(every, np.int64), numbers)
+    first, last = int(every.min()), int(every.max())
+    if last - first > 1000 + _SPARSEST * len(every):
         raise InputError(
             f"Cannot read {path}: its {len(points):,} people are in frames {first} to {last}. Number the frames one by "
             "one."

@@ -29,9 +29,9 @@ def read(path: Path, frames: list, layout: str) -> Detections:
 
     Raises InputError for instances that lack one of the two.
     """
-    numbers, points, scores = [], [], []
+    numbers, points, scores, every = [], [], [], [number for number, _ in frames]
     for number, instances in frames:
-        if not isinstance(instances, list) or not isinstance(number, int):
+        if not isinstance(instances, list) or not isinstance(number, int) or abs(number) >= 2**53:
             raise InputError(f"Cannot read {path}: a frame has no instances or no number. Give MMPose's own file.")
         for instance in instances:
             if not isinstance(instance, dict) or not {"keypoints", "keypoint_scores"} <= set(instance):
@@ -51,4 +51,4 @@ def read(path: Path, frames: list, layout: str) -> Detections:
         )
     layout = choose_layout(path, points.shape[1], layout, _LAYOUTS)
     points = np.concatenate([points, scores[..., None]], axis=-1)
-    return gather(path, "MMPose", layout, layouts.LAYOUTS[layout], numbers, points, [-1] * len(points))
+    return gather(path, "MMPose", layout, layouts.LAYOUTS[layout], numbers, points, [-1] * len(points), every=every)

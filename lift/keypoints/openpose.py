@@ -41,4 +41,4 @@ def read(folder: Path, layout: str) -> Detections:
     if len(points):
         layout = choose_layout(folder, points.shape[1], layout, _LAYOUTS)
     names = layouts.LAYOUTS.get(layout, ())
-    return gather(folder, "OpenPose", layout, names, frames, points, [-1] * len(points))
+    return gather(folder, "OpenPose", layout, names, frames, points, [-1] * len(points), every=numbers)

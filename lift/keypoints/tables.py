@@ -56,7 +56,7 @@ def _deeplabcut(path, header, rows, names_file):
         [[column.get((animal, part, coord), -1) for coord in ("x", "y", "likelihood")] for part in points]
         for animal in dict.fromkeys(animals[1:])
     ]
-    numbers, values, track = [], [], []
+    numbers, values, track, place = [], [], [], -1
     for place, row in enumerate(rows):
         cells = _cells(path, row, len(coords))
         for animal, where in enumerate(places):
@@ -66,7 +66,7 @@ def _deeplabcut(path, header, rows, names_file):
                 values.append(person)
                 track.append(animal)
     scored = any(place >= 0 for animal in places for place in np.array(animal)[:, 2])
-    return _named(path, "DeepLabCut", points, numbers, values, track, scored, names_file)
+    return _named(path, "DeepLabCut", points, numbers, values, track, scored, names_file, range(place + 1))
 
 
 def _sleap(path, header, rows, names_file):
@@ -96,13 +96,13 @@ def _cells(path, row, count, text=0):
         raise InputError(f"Cannot read {path}: a cell is not a number. Correct the file.") from None
 
 
-def _named(path, source, points, numbers, values, track, scored, names_file):
+def _named(path, source, points, numbers, values, track, scored, names_file, every=()):
     names = _our_names(path, points, names_file)
     values = np.array(values).reshape(-1, len(points), 3)
     unseen = np.isnan(values[..., :2]).any(axis=-1)
     values[..., 2] = np.where(np.isnan(values[..., 2]), 0.0 if scored else 1.0, values[..., 2])
     values[unseen] = 0
-    return gather(path, source, "named points", names, numbers, values, track, scored)
+    return gather(path, source, "named points", names, numbers, values, track, scored, every)
 
 
 def _our_names(path, points, names_file):

@@ -81,6 +81,9 @@ def test_frames_without_people_and_frames_that_are_missing(tmp_path):
     (folder / "walk2_000000000002_keypoints.json").rename(folder / "walk2_000000000007_keypoints.json")
     found = read_keypoints(folder)
     assert found.frames == 8 and found.frame.tolist() == [0, 7, 7]
+    for number in range(10, 3000, 10):  # nobody is there
+        write_json(folder / f"walk2_{number:012d}_keypoints.json", {"people": []})
+    assert read_keypoints(folder).frames == 2991
 
 
 @pytest.mark.parametrize("count, layout", [(17, "coco17"), (26, "halpe26"), (136, "halpe136")])
