@@ -6,7 +6,8 @@ official checkpoints. The official code and weights are licensed under CC BY-NC 
 is written afresh.
 
 One set of weights has two forms. The dilated form slides over a video and shares its work between neighbouring frames;
-the strided form skips what a single frame does not need. On a clip of exactly F frames both give the same pose.
+the strided form skips what a single frame does not need. On a clip of exactly F frames both give the same pose. In
+training the batch norms of the strided form need at least two clips.
 
 Departures from the official code, with reasons:
 - The dense form (an ablation without dilation) is not built.

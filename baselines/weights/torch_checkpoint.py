@@ -15,9 +15,27 @@ import torch
 
 from liftbench.baselines.errors import InputError
 
+
+class _Generator:
+    """Stands for the state of numpy's random generator, which VideoPose3D's code and its heirs keep beside the weights.
+    None of what makes it up is run."""
+
+    def __init__(self, *_):
+        pass
+
+    def __setstate__(self, _):
+        pass
+
+
+_OF_A_GENERATOR = [
+    *(f"numpy.random._pickle.{name}" for name in ("__randomstate_ctor", "__bit_generator_ctor")),
+    "numpy.random.__RandomState_ctor", "numpy.random._mt19937.MT19937", "numpy.ndarray",
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
+]  # fmt: skip
 # A checkpoint may hold its best loss as a numpy scalar; nothing else than these and tensors is admitted.
 _SAFE_GLOBALS = [
-    np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)),
+    *((_Generator, name) for name in _OF_A_GENERATOR),
+    np.dtype, *(type(np.dtype(kind)) for kind in ("float64", "float32", "uint32")),
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
     (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
 ]  # fmt: skip
@@ -26,7 +44,7 @@ _LARGEST_KEY = 2**60  # whole numbers below are their own hashes
 # What a pickle may call. Others that torch knows, such as sets and bytearrays, cost more than they are long.
 _CALLS = re.compile(
     r"torch\._utils _rebuild_\w+|collections OrderedDict|_codecs encode|numpy dtype|torch (device|Size)|"
-    r"numpy\._?core\.multiarray scalar"
+    r"numpy\._?core\.multiarray (scalar|_reconstruct)|numpy\.random(\._pickle)? __\w+_ctor"
 )
 _DAMAGE = (
     RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, MemoryError, OverflowError,

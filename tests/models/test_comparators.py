@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from liftbench import load_weights
+from liftbench.baselines import registry
 from liftbench.baselines.models.mixste import MixSTE
 from liftbench.baselines.models.motionagformer import NEIGHBOURS, MotionAGFormer, TemporalGraphMixer
 from liftbench.baselines.models.motionbert import MotionBERT
@@ -127,6 +129,33 @@ def test_videopose3d_for_one_frame(name, frames, dtype):
         assert_meets(dilated(keypoints[:, :frames]), arrays["output_one_frame"], dtype)
         for t in range(keypoints.shape[1] - frames + 1):  # every window of a video
             assert_meets(strided(keypoints[:, t : t + frames]), arrays["output"][:, t : t + 1], dtype)
+
+
+def official(name, state):
+    """A checkpoint as the official code of a golden model saves it."""
+    if name == "stcformer_small":
+        return state
+    facts = {"epoch": 7, "lr": 1e-4, "optimizer": {"state": {}, "param_groups": []}}
+    wrapped = {f"module.{key}": value for key, value in state.items()}
+    if name == "motionagformer_small":
+        return facts | {"model": wrapped, "min_mpjpe": np.float64(38.4), "wandb_id": None}
+    if name == "motionbert_small":
+        return facts | {"model_pos": wrapped, "min_loss": np.float64(39.2)}
+    facts["random_state"] = np.random.RandomState(1234)
+    if name.startswith("videopose3d"):
+        return facts | {"model_pos": state, "model_traj": None}
+    return facts | {"model_pos": wrapped}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("name", SMALL)
+def test_official_checkpoints_load(name, zipped, tmp_path):
+    model, keypoints, _ = golden(name, torch.float32)
+    path = tmp_path / "best_epoch.bin"
+    torch.save(official(name, model.state_dict()), path, _use_new_zipfile_serialization=zipped)
+    loaded = load_weights(SMALL[name](), path).eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(keypoints), model(keypoints))
 
 
 # Pieces.
@@ -295,7 +324,7 @@ CLOSED_FORMS = {
 
 @every_row
 def test_parameters(build, numbers, counts, thop, contractions):
-    model, _ = on_meta(build, numbers)
+    model = build(**numbers)  # PyTorch initialises on the meta device in Python, which takes longer than real numbers
     state = model.state_dict()
     own = [value for _, value in model.named_parameters()]
     found = sum(value.numel() for value in own)
@@ -336,3 +365,30 @@ def beside_the_official(build, numbers):
         n, m, d = numbers["kept_coefficients"], (numbers["kept_coefficients"] + numbers["kept_frames"]) // 2, 17 * 32
         return n * t * 34 + 4 * 2 * m**2 * d
     return 0
+
+
+@pytest.mark.parametrize(
+    "build, numbers, official",
+    [
+        (VideoPose3D, {"frames": 27}, 17_804_288),
+        (VideoPose3D, {"frames": 81}, 57_506_816),
+        (PoseFormerV2, tokens(27, 1, 3), 38_822_560),
+        (STCFormer, {"frames": 27}, 2_210_837_760),
+    ],
+)
+def test_fvcore_sees_what_it_sees_of_the_official_code_but_fused_attention(build, numbers, official):
+    model, clip = build(**numbers).eval(), torch.zeros(1, numbers["frames"], 17, 2)
+    seen, by_fvcore = cost.count(model, clip), cost.count_by_fvcore(model, clip)
+    attention = seen.contraction_macs["attention"]
+    assert by_fvcore.macs == official + beside_the_official(build, numbers) - attention
+    assert ("scaled_dot_product_attention" in by_fvcore.uncounted_operator_calls) == (attention > 0)
+
+
+@pytest.mark.parametrize("name", ["poseformerv2_27", "videopose3d_27", "stcformer_27"])
+def test_every_parameter_is_in_use(name):
+    """The whole record of a cost, by the command's own function."""
+    record = cost.measure(name)
+    assert record.parameters == record.parameters_with_gradient == registry.MODELS[name].parameters
+    assert record.output_frames == (27 if name == "stcformer_27" else 1)
+    alone = record.activation_bytes_kept_for_backward is None  # a batch norm that sees one value has no variance
+    assert alone == (record.gradient_missing is not None) == (name == "videopose3d_27")

@@ -45,11 +45,13 @@ def measure(name: str, frames: int | None = None, **numbers: Number) -> CostReco
     short = min(frames, max(_GRADIENT_FRAMES, found.shortest))
     small = create_model(name, frames=short, **numbers)
     unused = without_gradient_in_training(small, clip[:, :short], found.stages)
+    kept = kept_bytes(model, clip)
     return _record(
         model, count(model, clip), **facts, **_gradients(model, unused),
         thop=count_by_thop(model, clip),
         fvcore=count_by_fvcore(model, clip),
-        activation_bytes_kept_for_backward=kept_bytes(model, clip),
+        gradient_missing="it does not train on one clip alone" if kept is None else None,
+        activation_bytes_kept_for_backward=kept,
         activation_bytes_peak_inference=peak_bytes(model, clip),
     )  # fmt: skip
 

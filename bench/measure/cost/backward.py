@@ -13,7 +13,8 @@ from liftbench.bench.measure.cost.plain import plain_graph, twin
 def kept_bytes(model, clip, device="meta"):
     """Bytes that autograd keeps from a forward pass of a clip in training mode, until the backward pass.
 
-    Each storage counts once and as a whole; parameters and buffers do not count. A scan keeps its inputs.
+    Each storage counts once and as a whole; parameters and buffers do not count. A scan keeps its inputs. None where
+    the clip gives a batch norm a single value, so that the model does not train on one clip alone (VideoPose3D).
     """
     model = twin(model, device).train()
     own = {value.untyped_storage()._cdata for value in (*model.parameters(), *model.buffers())}
@@ -24,7 +25,12 @@ def kept_bytes(model, clip, device="meta"):
         kept[storage._cdata] = storage
 
     with plain_graph(), torch.random.fork_rng(devices=[]), torch.enable_grad(), saved_tensors_hooks(keep, id):
-        model(clip.to(device))
+        try:
+            model(clip.to(device))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            return None
     return sum(storage.nbytes() for key, storage in kept.items() if key not in own)
 
 
