@@ -68,8 +68,9 @@ def write(lifted, path) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.write("HIERARCHY\n" + "\n".join(hierarchy) + "\n")
         file.write(f"MOTION\nFrames: {len(motion)}\nFrame Time: {1 / lifted.fps:.8f}\n")
-        for row in motion:
-            file.write(_numbers(row) + "\n")
+        cells = " ".join(["%.6f"] * motion.shape[1]) + "\n"
+        for row in motion.tolist():
+            file.write(cells % tuple(row))
 
 
 def _aim(parent, joint, bones):

@@ -1,5 +1,7 @@
 """poses.c3d: markers in millimetres, z up, through the extra liftbench[c3d]."""
 
+import errno
+
 import numpy as np
 
 from liftbench.baselines.errors import InputError
@@ -28,6 +30,8 @@ def write(lifted, path) -> None:
     written = path.with_name(f"{path.name}.c3d")  # the only ending that ezc3d writes
     try:
         c3d.write(str(written))
+        if written.stat().st_size < 4 * points.size:  # ezc3d does not say when the disk is full
+            raise OSError(errno.ENOSPC, "the file was cut short")
         written.replace(path)
     finally:
         written.unlink(missing_ok=True)

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 
+_FRAMES = 10_000  # converted at a time
+
 
 def write(lifted, path) -> None:
     """Write the names of poses.npz, with a list of frames that hold the arrays' rows; null where unknown."""
@@ -11,17 +13,13 @@ def write(lifted, path) -> None:
     head["metadata"] = lifted.metadata
     with open(path, "w", encoding="utf-8") as file:
         file.write(json.dumps(head)[:-1] + ', "frames": [')
-        for frame in range(len(lifted.valid)):
-            row = {
-                name: _plain(getattr(lifted, name)[frame])
+        for start in range(0, len(lifted.valid), _FRAMES):
+            rows = {
+                name: getattr(lifted, name)[start : start + _FRAMES].astype(np.float64).round(3).tolist()
                 for name in ("keypoints_2d", "poses_3d", "root", "poses_world")
             }
-            row |= {"frame": frame, "valid": lifted.valid[frame].tolist()}
-            file.write(("," if frame else "") + "\n" + json.dumps(row))
+            rows["valid"] = lifted.valid[start : start + _FRAMES].tolist()
+            for place, values in enumerate(zip(*rows.values())):
+                row = json.dumps({"frame": start + place} | dict(zip(rows, values))).replace("NaN", "null")
+                file.write(("," if start + place else "") + "\n" + row)
         file.write("\n]}\n")
-
-
-def _plain(values):
-    """Nested lists of numbers with three decimals, None for nan."""
-    rounded = np.round(values.astype(np.float64), 3)
-    return np.where(np.isnan(rounded), None, rounded).tolist()

@@ -1,7 +1,5 @@
 """poses.trc: markers for OpenSim, in millimetres, y up."""
 
-import numpy as np
-
 from liftbench.lift.files.axes import check_known, y_up
 
 
@@ -13,16 +11,17 @@ def write(lifted, path) -> None:
         "DataRate": lifted.fps, "CameraRate": lifted.fps, "NumFrames": frames, "NumMarkers": joints, "Units": "mm",
         "OrigDataRate": lifted.fps, "OrigDataStartFrame": 1, "OrigNumFrames": frames,
     }  # fmt: skip
+    cells = "\t".join(["%.3f"] * 3 * joints)
     axes = [f"{axis}{joint}" for joint in range(1, joints + 1) for axis in "XYZ"]
-    markers = y_up(lifted.poses_world).reshape(frames, -1)
+    markers = y_up(lifted.poses_world).reshape(frames, -1).tolist()
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.write("PathFileType\t4\t(X/Y/Z)\tposes.trc\n")
         file.write("\t".join(facts) + "\n" + "\t".join(_text(value) for value in facts.values()) + "\n")
         file.write("Frame#\tTime\t" + "\t\t\t".join(lifted.joint_names) + "\t\t\n")
         file.write("\t\t" + "\t".join(axes) + "\n\n")
         for frame, row in enumerate(markers):
-            cells = ["NaN" if np.isnan(value) else f"{value:.3f}" for value in row]
-            file.write("\t".join([str(frame + 1), f"{frame / lifted.fps:.6f}", *cells]) + "\n")
+            numbers = (cells % tuple(row)).replace("nan", "NaN")
+            file.write(f"{frame + 1}\t{frame / lifted.fps:.6f}\t{numbers}\n")
 
 
 def _text(value):

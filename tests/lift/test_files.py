@@ -8,6 +8,7 @@ import pytest
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.skeleton import JOINTS
+from liftbench.lift.files import c3d as c3d_file
 from liftbench.lift.lifted import Lifted, load
 from support.walking import FPS, walker
 
@@ -132,6 +133,25 @@ def test_all_files_or_none(lifted, tmp_path):
         with pytest.raises(InputError, match=f"Cannot write {kind.upper()}: the pelvis was never seen"):
             nowhere.save(tmp_path / "new", [kind])
     assert not list((tmp_path / "new").iterdir())
+
+
+@pytest.fixture
+def small_disk():
+    """No file may grow beyond 4 kB."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_nothing(lifted, tmp_path, small_disk):
+    pytest.importorskip("ezc3d")
+    with pytest.raises(InputError, match=r"^Cannot write .*\. Choose another folder or free the disk\.$"):
+        lifted.save(tmp_path)
+    with pytest.raises(OSError):
+        c3d_file.write(lifted, tmp_path / "poses.c3d")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_npz_is_refused(lifted, tmp_path):
