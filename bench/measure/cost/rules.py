@@ -40,5 +40,5 @@ MEMORY = (
 )
 FRAMES = (
     "Per output frame: the clip divided by the poses that it yields. A centre-frame model yields one, so a video, over "
-    "which its window slides frame by frame, costs one whole clip a frame."
+    "which its window slides frame by frame, costs one whole clip per frame."
 )
