@@ -234,16 +234,17 @@ def scaling(
     """
     with loading():
         from liftbench.bench.measure import scaling as scalings
+        from liftbench.bench.records import readings
 
     device = choose_device(device)
     record = _recorded(
         records_folder / "scaling.jsonl", lambda progress: scalings.measure(device, seconds, quick, progress)
     )
     rows = table("model", numbers=("MACs ~\nframes^", "time ~\nframes^", "time ~\nbatch^", "time ~\ndepth^"))
-    panels = [scalings.series(record, "frames", "macs")]
-    panels += [scalings.series(record, axis, "median_ms") for axis in ("frames", "batch", "depth")]
+    panels = [readings.series(record, "frames", "macs")]
+    panels += [readings.series(record, axis, "median_ms") for axis in ("frames", "batch", "depth")]
     for name in scalings.SIZES:
-        exponents = [scalings.exponent(panel.get(name, [])) for panel in panels]
+        exponents = [readings.exponent(panel.get(name, [])) for panel in panels]
         rows.add_row(name, *("-" if one is None else f"{one:.2f}" for one in exponents))
     out.print(rows)
     for sentence in scalings.crossovers(record):

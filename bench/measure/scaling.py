@@ -9,23 +9,19 @@ MACs: those of `bench.measure.cost`, at every length. Time: forward passes in fl
 points extrapolate to the next one, and a model whose call would take too long or too much memory is given up there.
 Times are refused as in `bench.measure.speed`.
 
-Exponents are slopes of least squares through the last LAST points in logarithms; a crossover is interpolated in
-logarithms between the two points that enclose it.
+`bench.records.readings` fits exponents and finds crossovers in the record.
 """
 
 import functools
-import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from liftbench.baselines.registry import create_model, entry
 from liftbench.bench.measure import timing
 from liftbench.bench.measure.calls import Timed, macs_per_clip
-from liftbench.bench.records import ScalingPoint, ScalingRecord, environment
+from liftbench.bench.records import ScalingPoint, ScalingRecord, environment, readings
 
 SIZES = {
     "posemamba_s": "depth",
@@ -34,11 +30,9 @@ SIZES = {
     "mdtf_tiny": "depth",
     "transformer": "num_encoder_layers",
 }  # model: the number that is its depth
-ATTENTION = "transformer"
 FRAMES = tuple(27 * 3**k for k in range(8))  # 27 .. 59,049
 BATCHES, BATCH_FRAMES = tuple(2**k for k in range(7)), 27
 DEPTHS, DEPTH_FRAMES = (1, 2, 4, 8, 16), 81
-LAST = 3
 LONGEST_CALL_S, QUICK_CALL_S = 30.0, 0.5
 ROUNDS = (3, 7)  # at least and at most
 ROUND_S = {False: 0.2, True: 0.02}  # quick or not
@@ -140,47 +134,21 @@ def _forward(name, place, device):
     return call
 
 
-def series(record: ScalingRecord, axis: str, value: str) -> dict[str, list[tuple[int, float]]]:
-    """{model: [(x, value)]} on one axis, in order; value: a field of ScalingPoint, points without one are left out."""
-    found = {}
-    for point in record.points:
-        if point.axis == axis and getattr(point, value):
-            found.setdefault(point.model, []).append((getattr(point, axis), getattr(point, value)))
-    return found
-
-
-def exponent(points: Sequence[tuple[float, float]]) -> float | None:
-    """The slope through the last LAST points (x, y) in logarithms; None where there are fewer."""
-    if len(points) < LAST:
-        return None
-    x, y = np.log(points[-LAST:]).T
-    return float(np.polyfit(x, y, 1)[0])
-
-
-def crossover(points: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]) -> float | None:
-    """The largest x at which the values of two series are equal, None where the common part of both has no such x."""
-    others = dict(others)
-    common = [(math.log(x), math.log(y / others[x])) for x, y in points if x in others]
-    found = None
-    for (x0, d0), (x1, d1) in itertools.pairwise(common):
-        if d0 != d1 and d0 * d1 <= 0:
-            found = math.exp(x0 - d0 * (x1 - x0) / (d1 - d0))
-    return found
-
-
 def crossovers(record: ScalingRecord) -> list[str]:
     """A sentence for each Mamba model: from how many frames on attention needs more MACs and more time than it."""
     sentences = []
-    values = {what: series(record, "frames", value) for what, value in (("MACs", "macs"), ("time", "median_ms"))}
+    values = {
+        what: readings.series(record, "frames", value) for what, value in (("MACs", "macs"), ("time", "median_ms"))
+    }
     for name in SIZES:
-        if name == ATTENTION:
+        if name == readings.ATTENTION:
             continue
         found = []
         for what, by_model in values.items():
-            points, attention = by_model.get(name, []), by_model.get(ATTENTION, [])
+            points, attention = by_model.get(name, []), by_model.get(readings.ATTENTION, [])
             common = sorted(dict(points).keys() & dict(attention).keys())
-            x = crossover(points, attention)
+            x = readings.crossover(points, attention)
             never = f"not up to {max(common, default=0):,} frames"
             found.append(f"{what} from {x:,.0f} frames on" if x else f"{what} {never}")
-        sentences.append(f"{ATTENTION} takes more than {name}: {', '.join(found)}.")
+        sentences.append(f"{readings.ATTENTION} takes more than {name}: {', '.join(found)}.")
     return sentences

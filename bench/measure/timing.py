@@ -114,11 +114,6 @@ def medians(rounds_ms: Iterable[Sequence[float]]) -> list[float]:
     return [float(np.median(row)) for row in rounds_ms]
 
 
-def ratio(rounds_ms: Iterable[Sequence[float]], others_ms: Iterable[Sequence[float]]) -> float:
-    """Median over the rounds of one call's time over another's, so that a machine that drifts cancels out."""
-    return float(np.median(np.divide(medians(rounds_ms), medians(others_ms))))
-
-
 def in_turn(
     calls: Mapping[Any, tuple[Call, float]], rounds: int, round_s: float, meter, most_calls: int | None = None,
     progress: Callable[[int, int], None] | None = None,

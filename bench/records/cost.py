@@ -1,4 +1,4 @@
-"""Records of `liftbench measure cost`; the rules of counting stand in `bench.measure.cost.rules`."""
+"""Records of `liftbench measure cost`; the rules of counting stand in `bench.report.tables.cost_rules`."""
 
 from typing import Literal
 
@@ -35,7 +35,7 @@ class ScanCalls(Strict):
 
 
 class CostRecord(ModelRecord):
-    """What one forward pass of one clip costs; the rules stand in `bench.measure.cost.rules`.
+    """What one forward pass of one clip costs; the rules stand in `bench.report.tables.cost_rules`.
 
     `model` may be `file.py:build`, a module of the user's; what cannot be counted of one is None.
     """

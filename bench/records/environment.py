@@ -6,10 +6,12 @@ import platform
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Environment(BaseModel):
@@ -36,13 +38,15 @@ class Environment(BaseModel):
         return self.gpu or f"{self.cpu}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
-def stamp(device: str | torch.device = "cpu", scan_implementation: str | None = None) -> dict[str, Any]:
+def stamp(device: "str | torch.device" = "cpu", scan_implementation: str | None = None) -> dict[str, Any]:
     """The fields that every record begins with: when and where it was made."""
     return {"created_utc": datetime.now(timezone.utc), "environment": describe(device, scan_implementation)}
 
 
-def describe(device: str | torch.device = "cpu", scan_implementation: str | None = None) -> Environment:
+def describe(device: "str | torch.device" = "cpu", scan_implementation: str | None = None) -> Environment:
     """The Environment of a measurement on `device` (anything torch.device takes), made here and now."""
+    import torch  # here, so that records are read without it
+
     device = torch.device(device)
     on_gpu = device.type == "cuda"
     commit, dirty = _git(Path(__file__).resolve().parents[2])

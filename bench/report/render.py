@@ -1,8 +1,13 @@
 """Tables, plots and the report from records: the same records give the same files, byte by byte."""
 
 import functools
+import multiprocessing
+import os
 import re
+import signal
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +28,7 @@ from liftbench.bench.report.tables.speed import compare, speed
 TABLES = (
     comparison, ledger, accuracy, cost, cost_by_operator, cost_by_module, speed, compare, scaling_table, scan_table,
 )  # fmt: skip
+_MOST_PROCESSES = 4  # that draw
 _SHOWN = ("error_against_macs", "per_action_synthetic_data", "scan_time_amd_epyc_family_26", "training_mocap_data")
 
 
@@ -48,16 +54,13 @@ def render(results: Results, out_folder: Path | str, svg: bool = False) -> Rende
         for suffix, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
             rendered.written.append(_write(out / "tables" / f"{table.name}.{suffix}", text.encode()))
         made.append(table)
-    for name, draw, reason in figures(results):
-        with canvas.styled():
-            figure = draw()
-            if figure is None:
-                rendered.skipped.append(f"Plot {name} was not made: {reason}.")
-                continue
-            encoded = {suffix: canvas.encode(figure, suffix) for suffix in ["png"] + ["svg"] * svg}
-        for suffix, content in encoded.items():
+    for name, picture, reason in _pictures(list(figures(results)), ["png", "svg"] if svg else ["png"]):
+        if picture is None:
+            rendered.skipped.append(f"Plot {name} was not made: {reason}.")
+            continue
+        for suffix, content in picture.files.items():
             rendered.written.append(_write(out / "plots" / f"{name}.{suffix}", content))
-        drawn.append((name, canvas.title(figure), encoded["png"]))
+        drawn.append((name, picture.title, picture.files["png"]))
     rendered.written.append(_write(out / "report.html", report(results, made, drawn, rendered.skipped).encode()))
     return rendered
 
@@ -68,11 +71,52 @@ def render_reference(results: Results, out_folder: Path | str) -> Rendered:
     for table in (make(results) for make in TABLES):
         folder = out if table.name == "ledger" else out / "tables"
         written.append(_write(folder / f"{table.name}.md", table.markdown().encode()))
-    for name, draw, _ in figures(results):
-        if name.startswith(_SHOWN):
-            with canvas.styled():
-                written.append(_write(out / "plots" / f"{name}.png", canvas.encode(draw(), "png")))
+    shown = [figure for figure in figures(results) if figure[0].startswith(_SHOWN)]
+    for name, picture, _ in _pictures(shown, ["png"]):
+        if picture:
+            written.append(_write(out / "plots" / f"{name}.png", picture.files["png"]))
     return Rendered(written, [])
+
+
+class _Picture(NamedTuple):
+    """A figure's title, and its bytes by the suffix of the file."""
+
+    title: str
+    files: dict[str, bytes]
+
+
+def _pictures(jobs, suffixes):
+    """(name, _Picture or None, why there is none) of each of `figures`, in order.
+
+    Several processes draw on Linux, where they are forks that have the records already.
+    """
+    names, draws, reasons = zip(*jobs) if jobs else ((), (), ())
+    if sys.platform != "linux" or len(jobs) < 2:
+        return zip(names, (_picture(draw, suffixes) for draw in draws), reasons)
+    processes = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES, len(jobs))
+    forks = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, forks, _inherit, (draws, suffixes)) as pool:
+        return zip(names, list(pool.map(_inherited_picture, range(len(jobs)))), reasons)
+
+
+def _picture(draw, suffixes):
+    with canvas.styled():
+        figure = draw()
+        if figure is None:
+            return None
+        return _Picture(canvas.title(figure), {suffix: canvas.encode(figure, suffix) for suffix in suffixes})
+
+
+def _inherit(draws, suffixes):
+    """Keep in a forked process what it shall draw, since functions and records do not travel between processes."""
+    global _inherited
+    _inherited = draws, suffixes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
+
+
+def _inherited_picture(place):
+    draws, suffixes = _inherited
+    return _picture(draws[place], suffixes)
 
 
 def _write(path, content):

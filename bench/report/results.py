@@ -127,8 +127,8 @@ class Results:
         reference = {record.environment.machine for record in made if self.is_reference(record)}
         if not reference:
             return f"Measured on: {'; '.join(sorted(own))}."
-        yours = f"Your own results were measured on: {'; '.join(sorted(own)) or 'nothing yet'}."
-        return f"{yours} Reference results come with liftbench and were measured on: {'; '.join(sorted(reference))}."
+        yours = f"Your own results were measured on: {'; '.join(sorted(own))}. " if own else ""
+        return f"{yours}Reference results come with liftbench and were measured on: {'; '.join(sorted(reference))}."
 
     def published_row(self, key):
         """The published numbers of exactly this model and clip length, as a Series; or Missing."""

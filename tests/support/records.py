@@ -5,8 +5,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 
 from liftbench.bench import records
-from liftbench.bench.measure import scaling
-from liftbench.bench.records import environment
+from liftbench.bench.records import environment, readings
 
 SYNTHETIC = {"kind": "synthetic", "seed": 0}
 ACTIONS = (
@@ -14,6 +13,7 @@ ACTIONS = (
     "SittingDown", "Smoking", "Waiting", "WalkDog", "WalkTogether", "Walking",
 )  # fmt: skip
 MACHINE = environment.describe().model_dump() | {"cpu": "Test CPU", "threads": 2, "gpu": None}
+SCALED = ("posemamba_s", "posemamba_toy", "pose3dm_s", "mdtf_tiny", "transformer")
 TIME = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 # model, frames, parameters, contraction and scan MACs, thop's, output frames, MPJPE, latency in ms
@@ -145,16 +145,16 @@ def scaled(quick=False):
     points = []
     for axis, places in (("frames", (27, 81, 243, 729)), ("batch", (1, 2, 4)), ("depth", (1, 2, 4))):
         for x in places:
-            for name in scaling.SIZES:
+            for name in SCALED:
                 place = {"frames": 27, "batch": 1, "depth": 2} | {axis: x}
-                cost = 270.0 * x if name != scaling.ATTENTION or axis != "frames" else float(x**2)
+                cost = 270.0 * x if name != readings.ATTENTION or axis != "frames" else float(x**2)
                 times = {"samples_ms": [[cost]], "p20_ms": cost, "median_ms": cost, "p80_ms": cost}
                 if name == "posemamba_s" and place["frames"] == 729:
                     times = {"missing": "too slow: a test"}
                 points.append({"axis": axis, "model": name, "macs": int(cost * 1e6), **place, **times})
     return records.ScalingRecord(
         environment=MACHINE, created_utc=TIME, device="cpu", clock="perf_counter", quick=quick, longest_call_s=1,
-        parameters=dict.fromkeys(scaling.SIZES, 10), differences=dict.fromkeys(scaling.SIZES, 1e-7), points=points,
+        parameters=dict.fromkeys(SCALED, 10), differences=dict.fromkeys(SCALED, 1e-7), points=points,
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """What a model costs: parameters, multiply-accumulates (MACs) by three conventions, elementwise operations, memory.
 
-The rules stand in `rules.py`, in words; nothing is left out silently. Counting walks a copy of the model: of a
-registered one on PyTorch's meta device, which needs no data and runs no kernel, so that the counts do not depend on the
-implementation that is fastest here.
+`bench.report.tables.cost_rules` states the rules in words; nothing is left out silently. Counting walks a copy of the
+model: of a registered one on PyTorch's meta device, which needs no data and runs no kernel, so that the counts do not
+depend on the implementation that is fastest here.
 """
 
 import torch

@@ -1,5 +1,5 @@
 """What other counters say, as they come: thop, by which the papers count, and fvcore. Rules:
-`bench.measure.cost.rules`."""
+`bench.report.tables.cost_rules`."""
 
 import collections
 import inspect

@@ -1,6 +1,6 @@
 """Our own count: every operator that PyTorch runs is a contraction, a scan, elementwise, a move, or named as uncounted.
 
-The rules stand in `bench.measure.cost.rules`.
+The rules stand in `bench.report.tables.cost_rules`.
 """
 
 import collections

@@ -27,7 +27,7 @@ from liftbench.bench.measure.scan import cases, contenders
 from liftbench.bench.measure.scan.cases import Case
 from liftbench.bench.measure.scan.contenders import CALLS, Scan
 from liftbench.bench.measure.scan.peers import PUBLIC
-from liftbench.bench.records import ScanComparison, ScanRecord, ScanTiming, environment
+from liftbench.bench.records import ScanComparison, ScanRecord, ScanTiming, environment, readings
 
 OPERATIONS = {"cpu": 13, "cuda": 16}
 LONGEST_CALL_S = 20.0
@@ -165,7 +165,7 @@ def _ratio(outcome, baseline):
     """The baseline's time over this one's, None where times of either are missing."""
     if baseline is None or not baseline.rounds_ms or baseline.missing or outcome.missing:
         return None
-    return timing.ratio(baseline.rounds_ms, outcome.rounds_ms)
+    return readings.ratio(baseline.rounds_ms, outcome.rounds_ms)
 
 
 def _call(call, tensors, kept_mib, name):

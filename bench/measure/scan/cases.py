@@ -40,7 +40,6 @@ GRID_CASES = (
     Case("grid of PoseMamba-B, 1 clip", 1, 4, 256, 4131),
     Case("grid of PoseMamba-B, 8 clips", 8, 4, 256, 4131),
 )
-BY_LENGTH = (1, 4, 128)  # batch, groups and channels of the plots against the length
 BY_INSTRUCTION_SET = "PoseMamba-B"
 
 

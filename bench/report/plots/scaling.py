@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from matplotlib.figure import Figure
 
-from liftbench.bench.measure import scaling as scalings
+from liftbench.bench.records import readings
 from liftbench.bench.report.plots import labels
 from liftbench.bench.report.plots.canvas import LINES, SMALL, log_log, sheet, style, width_of
 from liftbench.bench.report.results import Results
@@ -15,22 +15,23 @@ def scaling(results: Results, machine: str) -> Figure:
     """MACs and time against frames, batch and depth, in logarithms, with fitted exponents; rings: where a curve meets
     that of the model whose attention spans frames."""
     record = results.scaling[machine]
+    frames = {point.axis: point.frames for point in record.points}
     panels = [
         ("MACs of one clip, G", "frames", "macs", "frames of the clip"),
         ("time of one clip, ms", "frames", "median_ms", "frames of the clip"),
-        (f"time of a batch of clips of {scalings.BATCH_FRAMES} frames, ms", "batch", "median_ms", "clips in the batch"),
-        (f"time of one clip of {scalings.DEPTH_FRAMES} frames, ms", "depth", "median_ms", "depth"),
+        (f"time of a batch of clips of {frames['batch']} frames, ms", "batch", "median_ms", "clips in the batch"),
+        (f"time of one clip of {frames['depth']} frames, ms", "depth", "median_ms", "depth"),
     ]
     room = width_of(["posemamba_toy  ~ frames^1.00, meets at 59,049"], SMALL)
     figure, axes = sheet(
         (3.4 + room, 3.3), 2, 2, left=0.65, right=room,
         heading=f"Scaling on {machine}, float32, forward",
-        footnote=f"Labels: growth over the last points. Rings: where a curve meets that of {scalings.ATTENTION}, the "
+        footnote=f"Labels: growth over the last points. Rings: where a curve meets that of {readings.ATTENTION}, the "
         "only registered model whose attention spans frames. It has as many parameters as posemamba_s, but takes a "
         "token per frame (not per joint) and answers a clip with one pose.",
     )  # fmt: skip
     for ax, (title, axis, value, x_label) in zip(axes, panels):
-        by_model = scalings.series(record, axis, value)
+        by_model = readings.series(record, axis, value)
         by_model = {name: [(x, y / 1e9 if value == "macs" else y) for x, y in row] for name, row in by_model.items()}
         for line, (name, points) in zip(itertools.cycle(LINES), by_model.items()):
             colour, marker = style(name)
@@ -39,10 +40,10 @@ def scaling(results: Results, machine: str) -> Figure:
         log_log(ax, sorted({x for points in by_model.values() for x, _ in points}))
         ends = []
         for name, points in by_model.items():
-            colour, power = style(name)[0], scalings.exponent(points)
+            colour, power = style(name)[0], readings.exponent(points)
             text = name if power is None else f"{name}  ~ {axis}^{power:.2f}"
-            attention = by_model.get(scalings.ATTENTION, []) if axis == "frames" else []
-            if x := scalings.crossover(points, attention):
+            attention = by_model.get(readings.ATTENTION, []) if axis == "frames" else []
+            if x := readings.crossover(points, attention):
                 y = np.exp(np.interp(np.log(x), *np.log(points).T))
                 ax.plot(x, y, marker="o", markersize=12, color="none", markeredgecolor=colour, markeredgewidth=1.6)
                 text += f", meets at {x:,.0f}"

@@ -3,14 +3,13 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from liftbench.bench.measure.scan.cases import BY_LENGTH, STATES
-from liftbench.bench.measure.scan.contenders import CALLS, FUSED
-from liftbench.bench.measure.scan.readings import by_length, ceiling
+from liftbench.bench.records.readings import BY_LENGTH, by_length, ceiling
 from liftbench.bench.records.scan import ScanComparison, ScanRecord, ScanTiming
 from liftbench.bench.report.plots import labels
 from liftbench.bench.report.plots.canvas import OTHER, SMALL, log_log, plain, plain_numbers, sheet, width_of
 from liftbench.bench.report.results import Results
 
+_CALLS = ("forward", "forward + backward")
 _SCANS = {
     "cpu": ("#0072B2", "o"), "gpu": ("#009E73", "s"), "chunked": ("#56B4E9", "D"), "reference": ("#333333", "*"),
     "mambapy": ("#E69F00", "^"), "transformers": ("#CC79A7", "P"), "mamba_ssm": ("#D55E00", "v"),
@@ -20,13 +19,13 @@ _SCANS = {
 
 def scan_time(results: Results, machine: str) -> Figure:
     """Time of one clip against its length."""
-    panels = [(call, call, "median_ms") for call in CALLS]
+    panels = [(call, call, "median_ms") for call in _CALLS]
     return _against_length(results.scan[machine], f"Time of a scan on {machine}, float32", "ms", panels)
 
 
 def scan_ratio(results: Results, machine: str) -> Figure:
     """How many times as fast as the sequential reference, against the length."""
-    panels = [(call, call, "ratio") for call in CALLS]
+    panels = [(call, call, "ratio") for call in _CALLS]
     unit = "times as fast as the sequential reference"
     return _against_length(results.scan[machine], f"Speed of a scan on {machine}, float32", unit, panels)
 
@@ -37,7 +36,8 @@ def scan_memory(results: Results, machine: str) -> Figure:
         ("peak of a forward pass, output included", "forward", "peak_memory_mib"),
         ("kept for a backward pass, inputs left out", "forward + backward", "kept_for_backward_mib"),
     ]
-    state_mib = 4 * np.prod(BY_LENGTH) * STATES / 2**20
+    states = results.scan[machine].comparisons[0].states
+    state_mib = 4 * np.prod(BY_LENGTH) * states / 2**20
     return _against_length(results.scan[machine], f"Memory of a scan on {machine}, float32", "MiB", panels, state_mib)
 
 
@@ -131,5 +131,7 @@ def scan_roofline(results: Results, machine: str) -> Figure | None:
 def _on_roofline(comparison: ScanComparison, timing: ScanTiming):
     """All contenders at PoseMamba-B's shape and over its grid; the fused implementations at the other models' too."""
     if comparison.comparison == "implementations":
-        return comparison.case == "PoseMamba-B" or (timing.name in FUSED and not comparison.case.startswith("length"))
+        return comparison.case == "PoseMamba-B" or (
+            timing.name in ("cpu", "gpu") and not comparison.case.startswith("length")
+        )
     return comparison.comparison == "grid"

@@ -1,7 +1,7 @@
 """The tables of costs: three conventions side by side, MACs by operator, MACs by module."""
 
-from liftbench.bench.measure.cost import rules
 from liftbench.bench.report.results import Missing, Results
+from liftbench.bench.report.tables import cost_rules as rules
 from liftbench.bench.report.tables.table import Table
 
 

@@ -1,6 +1,6 @@
 """How cost and time grow with frames, batch and depth."""
 
-from liftbench.bench.measure import scaling as scalings
+from liftbench.bench.records import readings
 from liftbench.bench.report.results import Missing, Results
 from liftbench.bench.report.tables.table import Table
 
@@ -13,10 +13,12 @@ def scaling(results: Results) -> Table:
         "attention needs more MACs from frame": ",.0f", "attention takes longer from frame": ",.0f",
     }  # fmt: skip
     rows = [
-        _scaling_row(machine, record, model) for machine, record in results.scaling.items() for model in scalings.SIZES
+        _scaling_row(machine, record, model)
+        for machine, record in results.scaling.items()
+        for model in record.parameters
     ]
     notes = [
-        f"Exponents: slopes through the last {scalings.LAST} points in logarithms. Attention: {scalings.ATTENTION}, "
+        f"Exponents: slopes through the last {readings.LAST} points in logarithms. Attention: {readings.ATTENTION}, "
         "the only registered model whose attention spans frames; it has as many parameters as posemamba_s, but a token "
         "a frame, not a joint, and answers a clip with one pose. Crossovers are interpolated between measured lengths.",
         results.provenance("scaling"),
@@ -26,13 +28,13 @@ def scaling(results: Results) -> Table:
 
 def _scaling_row(machine, record, model):
     series = {
-        (axis, value): scalings.series(record, axis, value)
+        (axis, value): readings.series(record, axis, value)
         for axis, value in (
             ("frames", "macs"), ("frames", "median_ms"), ("batch", "median_ms"), ("depth", "median_ms"),
         )
     }  # fmt: skip
-    exponents = [scalings.exponent(by_model.get(model, [])) for by_model in series.values()]
-    few = Missing(f"fewer than {scalings.LAST} points")
+    exponents = [readings.exponent(by_model.get(model, [])) for by_model in series.values()]
+    few = Missing(f"fewer than {readings.LAST} points")
     row = {"model": model, "machine": machine, "parameters, M": record.parameters[model] / 1e6}
     names = ("MACs ~ frames^", "time ~ frames^", "time ~ batch^", "time ~ depth^")
     row |= {name: few if one is None else one for name, one in zip(names, exponents)}
@@ -42,8 +44,8 @@ def _scaling_row(machine, record, model):
         ("attention needs more MACs from frame", "macs"), ("attention takes longer from frame", "median_ms"),
     ):  # fmt: skip
         by_model = series["frames", value]
-        x = scalings.crossover(by_model.get(model, []), by_model.get(scalings.ATTENTION, []))
+        x = readings.crossover(by_model.get(model, []), by_model.get(readings.ATTENTION, []))
         row[name] = Missing("not within the lengths measured of both") if x is None else x
-        if model == scalings.ATTENTION:
+        if model == readings.ATTENTION:
             row[name] = Missing("it is the one with attention")
     return row

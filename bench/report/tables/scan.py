@@ -1,6 +1,6 @@
 """Times, ratios and memory of the selective scans."""
 
-from liftbench.bench.measure.scan.readings import ceiling, ratio_to_best_public
+from liftbench.bench.records.readings import ceiling, ratio_to_best_public
 from liftbench.bench.report.results import Missing, Results
 from liftbench.bench.report.tables.table import Table
 

@@ -14,11 +14,11 @@ from liftbench import create_model, kernels
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import entry
 from liftbench.bench.measure import cost
-from liftbench.bench.measure.cost import rules
 from liftbench.bench.measure.cost.plain import plain_graph, twin
 from liftbench.bench.records import CostRecord
 from liftbench.bench.report.results import Missing, Results
 from liftbench.bench.report.tables import cost as cost_tables
+from liftbench.bench.report.tables import cost_rules as rules
 from liftbench.mdtf.model import GraphMixer, Mixer
 from liftbench.posemamba.model import GridMixer, Mlp
 from support import PUBLISHED, ROOT

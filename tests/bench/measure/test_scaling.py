@@ -4,6 +4,7 @@ import torch
 from liftbench.baselines.errors import InputError
 from liftbench.bench import records
 from liftbench.bench.measure import scaling, timing
+from liftbench.bench.records import readings
 
 MODELS = {"posemamba_toy": "depth", "transformer": "num_encoder_layers"}
 
@@ -40,7 +41,7 @@ def test_what_would_take_too_long_is_given_up_but_counted():
     record = scaling.measure(quick=True, longest_call_s=1e-6)
     last = [point for point in record.points if point.axis == "frames" and point.frames == 27]
     assert all(point.missing.startswith("too slow: ") and point.macs and not point.samples_ms for point in last)
-    assert scaling.series(record, "frames", "median_ms")["transformer"][0][0] == 3
+    assert readings.series(record, "frames", "median_ms")["transformer"][0][0] == 3
 
 
 def test_times_of_a_busy_machine_are_refused(monkeypatch):
@@ -54,17 +55,17 @@ def test_times_of_a_busy_machine_are_refused(monkeypatch):
 
 def test_exponents_are_those_of_the_last_points():
     quadratic = [(x, 5.0 + 0.1 * x**2) for x in (1, 10, 100, 1000, 10_000)]
-    assert scaling.exponent(quadratic) == pytest.approx(2, abs=0.02)
-    assert scaling.exponent([(x, 3.0 * x) for x in (27, 81, 243)]) == pytest.approx(1)
-    assert scaling.exponent(quadratic[:2]) is None
+    assert readings.exponent(quadratic) == pytest.approx(2, abs=0.02)
+    assert readings.exponent([(x, 3.0 * x) for x in (27, 81, 243)]) == pytest.approx(1)
+    assert readings.exponent(quadratic[:2]) is None
 
 
 def test_the_crossover_is_where_both_are_equal():
     lengths = (10, 100, 1000, 10_000)
     linear, quadratic = [(x, 50.0 * x) for x in lengths], [(x, 0.1 * x**2) for x in lengths]
-    assert scaling.crossover(linear, quadratic) == pytest.approx(500)
-    assert scaling.crossover(linear[:2], quadratic) is None
-    assert scaling.crossover([], quadratic) is None
+    assert readings.crossover(linear, quadratic) == pytest.approx(500)
+    assert readings.crossover(linear[:2], quadratic) is None
+    assert readings.crossover([], quadratic) is None
 
 
 def test_a_longest_call_must_be_positive():

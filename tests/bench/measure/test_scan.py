@@ -10,10 +10,11 @@ from liftbench.bench import records
 from liftbench.bench.measure import meters, scan, timing
 from liftbench.bench.measure.scan import cases, contenders, peers
 from liftbench.bench.measure.scan.cases import Case
+from liftbench.bench.records import readings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TINY = (Case("length 5", *cases.BY_LENGTH, 5), Case("length 9", *cases.BY_LENGTH, 9))
+TINY = (Case("length 5", *readings.BY_LENGTH, 5), Case("length 9", *readings.BY_LENGTH, 9))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from liftbench.bench.measure import meters, timing
+from liftbench.bench.records import readings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -52,7 +53,7 @@ STEADY_ROUNDS, WILD_ROUNDS = [[1.0, 1.1, 9.0], [1.1, 1.1], [1.2]], [[1.0], [2.0]
 def test_percentiles_and_ratios_are_those_of_the_rounds_medians():
     outcome = timing.Outcome(STEADY_ROUNDS)
     assert outcome.fields["median_ms"] == pytest.approx(1.1) and outcome.fields["samples_ms"] == STEADY_ROUNDS
-    assert timing.ratio([[11.0], [13.0], [12.0]], STEADY_ROUNDS) == pytest.approx(10)  # of 10, 11.8 and 10
+    assert readings.ratio([[11.0], [13.0], [12.0]], STEADY_ROUNDS) == pytest.approx(10)  # of 10, 11.8 and 10
 
 
 def test_a_refused_outcome_keeps_its_samples_and_says_why():

@@ -3,6 +3,7 @@ import itertools
 import re
 import shutil
 import subprocess
+import sys
 from datetime import timedelta
 
 import matplotlib.pyplot
@@ -32,6 +33,7 @@ from support.records import (
     scaled,
     scans,
     speed,
+    write,
 )
 
 
@@ -84,6 +86,27 @@ def test_rendering_twice_gives_the_same_bytes_and_leaves_no_state(run, tmp_path)
         assert one.read_bytes() == other.read_bytes(), one.name
     assert dict(matplotlib.rcParams) == settings
     assert not matplotlib.pyplot.get_fignums()
+
+
+def test_svg_is_written_beside_every_png_on_request_only(tmp_path):
+    results = Results([cost("posemamba_s")])
+    assert not [path for path in render(results, tmp_path / "png").written if path.suffix == ".svg"]
+    written = render(results, tmp_path / "both", svg=True).written
+    pictures = {suffix: {path.stem for path in written if path.suffix == suffix} for suffix in (".png", ".svg")}
+    assert pictures[".png"] == pictures[".svg"] != set()
+    for path in written:
+        if path.suffix == ".svg":
+            assert path.read_text(encoding="utf-8").rstrip().endswith("</svg>")
+
+
+def test_rendering_needs_no_pytorch(tmp_path):
+    """It takes seconds to import."""
+    code = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))"
+    code += "; from liftbench.bench.cli import main; main()"
+    records, out = write(tmp_path / "records", cost("mlp")), tmp_path / "out"
+    command = [sys.executable, "-c", code, "render", "--records", str(records), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False" and (out / "report.html").exists()
 
 
 def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
