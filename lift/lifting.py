@@ -11,8 +11,7 @@ import numpy as np
 from liftbench.baselines.data.normalization import normalize, root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import entry
-from liftbench.baselines.weights.read import read_checkpoint
-from liftbench.bench.runs.accuracy import Weights, open_weights
+from liftbench.baselines.weights.trained import Weights, open_weights
 from liftbench.lift import body, filters, world
 from liftbench.lift.keypoints import arrays, gaps, layouts
 from liftbench.lift.keypoints.detections import Detections, in_image
@@ -70,10 +69,10 @@ def lift(
         filters.low_pass(np.zeros(0), detections.fps, smooth)  # refuse a bad cutoff before the work
     rotation = None if camera_rotation is None else world.given_rotation(camera_rotation)
     weights = weights if isinstance(weights, Weights) else open_weights(weights)
-    model = entry(weights.model_name)
+    model = entry(weights.model_name, weights.frames)
     if model.channels == 3 and not detections.scored:
         raise InputError(
-            f"Cannot lift {where} with {weights.path}: {weights.model_name} expects a confidence for each keypoint. "
+            f"Cannot lift {where} with {weights.path}: {weights.name} expects a confidence for each keypoint. "
             "Give keypoints with confidence or weights of another model."
         )
     assumed = []
@@ -115,7 +114,7 @@ def lift(
     shown[~seen.known] = np.nan
     metadata = {
         "liftbench": version("liftbench"), "keypoints": str(detections), "first_frame": detections.first_frame,
-        "people": len(persons), "person": number + 1, "missing": seen.summary, "model": weights.model_name,
+        "people": len(persons), "person": number + 1, "missing": seen.summary, "model": weights.name,
         "weights": weights.path.name, "data": weights.data, "clip_frames": weights.frames,
         "normalisation": "image width", "joint_9": joint_9, "unit_of_the_model": "metres" if metric else "image",
         "focal_px": float(focal), "height_m": float(height), "camera_to_world": rotation.tolist(),
@@ -144,7 +143,7 @@ def _detections(keypoints, size, fps, layout, names):
 
 def _joint_9(weights, given, assumed):
     """What joint 9 of the weights is: "nose" or "neck"."""
-    said = read_checkpoint(weights.path).facts.get("joint_9")
+    said = weights.joint_9
     if given not in (None, "nose", "neck"):
         raise InputError(f"There is no joint 9 {given!r}. Choose nose or neck.")
     if given or said in ("nose", "neck"):

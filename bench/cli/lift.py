@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from liftbench.bench.cli.common import Device, Scan, choose_device, choose_scan, out, progress
+from liftbench.bench.cli.common import Device, Scan, choose_device, choose_scan, loading, out, progress
 
 
 def lift(
@@ -46,11 +46,12 @@ def lift(
 
     Example: `liftbench lift keypoints.json --weights runs/toy/mlp --size 1920x1080 --fps 30 --to bvh`
     """
-    from liftbench.baselines.errors import InputError
-    from liftbench.bench.runs.accuracy import open_weights
-    from liftbench.lift.keypoints.people import choose, find_people
-    from liftbench.lift.keypoints.read import read_keypoints
-    from liftbench.lift.lifting import lift as lift_person
+    with loading():
+        from liftbench.baselines.errors import InputError
+        from liftbench.baselines.weights.trained import open_weights
+        from liftbench.lift.keypoints.people import choose, find_people
+        from liftbench.lift.keypoints.read import read_keypoints
+        from liftbench.lift.lifting import lift as lift_person
 
     if weights is None:
         raise InputError("Cannot lift without weights: none come with liftbench yet. Give --weights RUN|WEIGHTS.")
@@ -63,7 +64,9 @@ def lift(
     persons = find_people(detections, fps or detections.fps or 30)
     chosen = choose(persons, person)
     out.print(f"keypoints: {detections}, {detections.frames:,} frames, people: {len(persons)}")
-    out.print(f"lifting with {opened.model_name} on {device}, scan {implementation}")
+    out.print(f"lifting with {opened.name} on {device}, scan {implementation}")
+    if opened.also_fits:
+        out.print(f"taken for {opened.name}: its tensors fit {', '.join(opened.also_fits)} as well; --model chooses")
     done = []
     for number in chosen:
         begun = time.monotonic()

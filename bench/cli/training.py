@@ -140,12 +140,13 @@ def evaluate(
     """
     with loading():
         from liftbench.baselines.registry import entry
+        from liftbench.baselines.weights.trained import open_weights
         from liftbench.bench import records
         from liftbench.bench.runs import accuracy, folders
 
     device = choose_device(device)
     implementation = choose_scan(scan, device)
-    what = accuracy.open_weights(weights, model, frames, input_2d, best)
+    what = open_weights(weights, model, frames, input_2d, best)
     if what.also_fits:
         out.print(f"taken for {what.name}: its tensors fit {', '.join(what.also_fits)} as well; --model chooses")
     dataset = open_data(data, what.input)

@@ -3,86 +3,18 @@
 import contextlib
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from liftbench import kernels
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import inference
 from liftbench.baselines.files import sha256
-from liftbench.baselines.registry import create_model, entry, is_file, located
-from liftbench.baselines.weights.candidates import trained_frames, whole_models
-from liftbench.baselines.weights.load import load_weights
-from liftbench.baselines.weights.metadata import read_metadata
-from liftbench.baselines.weights.read import read_checkpoint
+from liftbench.baselines.registry import create_model
+from liftbench.baselines.weights.trained import of_forward_pass
 from liftbench.bench import records
 from liftbench.bench.records import environment
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A model with its weights, and what is known about them."""
-
-    model: torch.nn.Module
-    model_name: str
-    frames: int
-    numbers: dict
-    input: str | None  # None: the data set's default
-    path: Path
-    epoch: int | None
-    chosen_by: str | None
-    data: str | None = None  # what it was trained on, a key of `protocols.PROTOCOLS`
-    also_fits: tuple[str, ...] = ()  # other models that the same tensors fit, which the file cannot tell apart
-
-    @property
-    def name(self):
-        """The model's name as records and tables show it."""
-        return entry(self.model_name, self.frames).name
-
-
-def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
-    """Build and load the model of a run folder or a weights file -> Weights.
-
-    Our own files say what they are; the tensors of others do, and where they fit several models the first counts unless
-    `model_name` chooses. Raises InputError where something is missing, contradicts the file or fits no model.
-    """
-    path = Path(path)
-    if path.is_dir():
-        path = path / ("best.safetensors" if best else "last.safetensors")
-        if not path.is_file():
-            raise InputError(f"{path.parent} holds no finished epoch ({path.name} is missing); train it first.")
-    elif not path.is_file():
-        raise InputError(f"There is no run folder or weights file {path}; check the path.")
-    model_name = model_name and located(model_name, ".")
-    known = read_metadata(path) or _identified(path, model_name)
-    for key, value in (("model", model_name), ("frames", frames), ("input", input_2d)):
-        if value is not None and known.get(key, value) != value and not _is_moved(key, known[key], value):
-            raise InputError(f"{path} was made with {key} {known[key]}, not {value}; leave that option away.")
-    model_name = model_name or known["model"]
-    frames = known.get("frames") or frames or entry(model_name).frames
-    numbers = _of_forward_pass(known.get("numbers", {}))
-    model = load_weights(create_model(model_name, frames=frames, **numbers), path)
-    return Weights(
-        model, model_name, frames, numbers, known.get("input", input_2d), path, known.get("epoch"),
-        known.get("chosen_by"), known.get("data"), known.get("also_fits", ()),
-    )  # fmt: skip
-
-
-def _identified(path, model_name):
-    """What the tensors of a file say that says nothing of itself."""
-    state = read_checkpoint(path).state
-    if model_name:
-        return {"model": model_name, "frames": trained_frames(model_name, state)}
-    model, *others = whole_models(state, path)
-    return {"model": model, "frames": trained_frames(model, state), "also_fits": tuple(others)}
-
-
-def _is_moved(key, known, given):
-    """Whether both are the same function of a user's file, which may stand elsewhere by now."""
-    return key == "model" and is_file(known) and os.path.basename(known) == os.path.basename(given)
 
 
 def evaluate(weights, dataset, device, scan_implementation, progress=None):
@@ -122,7 +54,7 @@ def record_training(folder, recipe, dataset, history, device, scan_implementatio
         **environment.stamp(device, _scan_of(model, scan_implementation)),
         model=recipe.entry.name,
         frames=recipe.frames,
-        numbers=_of_forward_pass(recipe.numbers),
+        numbers=of_forward_pass(recipe.numbers),
         data=_data(dataset, int(np.unique(clips).size), len(clips)),
         recipe=recipe.model_dump(),
         epochs=columns["epoch"],
@@ -147,11 +79,6 @@ def _is_recorded(path, record):
             if json.loads(line).get("epoch_s") == record.epoch_s:
                 return True
     return False
-
-
-def _of_forward_pass(numbers):
-    """Without the settings that change the training or the speed of a model, but not what it computes."""
-    return {key: value for key, value in numbers.items() if key != "limb_gradient"}
 
 
 def _scan_of(model, implementation):

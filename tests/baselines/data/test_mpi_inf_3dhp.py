@@ -16,6 +16,7 @@ from liftbench.baselines.evaluation import inference, metrics
 from liftbench.baselines.registry import create_model
 from liftbench.baselines.skeleton import FLIP, JOINTS, LEFT, PARENTS, RIGHT
 from liftbench.baselines.synthetic import mpi_inf_3dhp
+from liftbench.baselines.weights.trained import Weights
 from liftbench.bench.runs import accuracy
 
 # As the scripts of P-STMO order them.
@@ -493,7 +494,7 @@ def test_evaluation_becomes_a_record(data, tmp_path, one_thread, name, frames):
         parameter.data.zero_()
     path = tmp_path / "weights"
     path.write_bytes(b"none")
-    weights = accuracy.Weights(model, name, frames, {}, "gt", path, None, None)
+    weights = Weights(model, name, frames, {}, "gt", path, None, None)
     record = accuracy.evaluate(weights, data, "cpu", "reference")
 
     errors = 1000 * np.linalg.norm(data.targets("test", every(data, "test")), axis=-1)[data.evaluated("test")]

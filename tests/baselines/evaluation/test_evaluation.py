@@ -14,6 +14,7 @@ from liftbench.baselines.registry import MODELS
 from liftbench.baselines.skeleton import FLIP
 from liftbench.baselines.synthetic import motionbert, videopose3d
 from liftbench.baselines.training import checkpoint
+from liftbench.baselines.weights.trained import open_weights
 from liftbench.bench import records
 from liftbench.bench.measure import calls
 from liftbench.bench.runs import accuracy
@@ -137,7 +138,7 @@ def test_the_record(folder, tmp_path):
     dataset = shortened(VideoPose3D(folder, "gt"), recordings=2)
     file = tmp_path / "weights.pth"
     torch.save({"model": create_model("lstm", frames=3).state_dict()}, file)
-    record = accuracy.evaluate(accuracy.open_weights(file, "lstm", 3, "gt"), dataset, "cpu", "reference")
+    record = accuracy.evaluate(open_weights(file, "lstm", 3, "gt"), dataset, "cpu", "reference")
     assert (record.data.protocol, record.data.input, record.data.name) == ("h36m_videopose3d", "gt", folder.name)
     assert record.data.sha256 == dataset.digest and record.data.origin["kind"] == "synthetic"
     assert record.data.test_frames == dataset.frames("test")
@@ -152,12 +153,12 @@ def test_weights_of_other_data_are_refused(folder, tmp_path):
     known = {"model": "lstm", "frames": 3, "numbers": {}, "input": "gt", "data": "h36m"}
     checkpoint.write_weights(file, create_model("lstm", frames=3).state_dict(), known)
     with pytest.raises(InputError, match="weights.safetensors was trained on h36m, but .* is h36m_videopose3d"):
-        accuracy.evaluate(accuracy.open_weights(file), VideoPose3D(folder, "gt"), "cpu", "reference")
+        accuracy.evaluate(open_weights(file), VideoPose3D(folder, "gt"), "cpu", "reference")
 
 
 def test_weights_that_are_not_there(tmp_path):
     with pytest.raises(InputError, match="There is no run folder or weights file .*nothing; check the path"):
-        accuracy.open_weights(tmp_path / "nothing")
+        open_weights(tmp_path / "nothing")
 
 
 def test_end_to_end_is_timed_on_these_data_too(folder):

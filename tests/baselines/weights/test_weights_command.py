@@ -20,8 +20,8 @@ from liftbench.baselines.registry import entry
 from liftbench.baselines.weights import fetch as fetching
 from liftbench.baselines.weights.convert import convert, inspect
 from liftbench.baselines.weights.read import read_checkpoint
+from liftbench.baselines.weights.trained import open_weights
 from liftbench.bench import cli
-from liftbench.bench.runs.accuracy import open_weights
 
 FRAMES = 9
 # What tensors alone cannot tell apart: the scan orders of PoseMamba-S, the axis of the transformer's attention.
