@@ -18,7 +18,7 @@ from liftbench.baselines.weights.metadata import KINDS
 from liftbench.baselines.weights.read import read_checkpoint
 
 FOLDER = Path("weights")  # of converted files, unless told otherwise
-_KEPT = ("numbers", "input", "epoch", "chosen_by", "joint_9")  # facts that evaluation asks for
+_KEPT = ("numbers", "input", "epoch", "chosen_by", "joint_9")  # facts that evaluation and lifting ask for
 
 
 def convert(

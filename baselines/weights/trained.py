@@ -52,7 +52,7 @@ def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
     model_name = model_name and located(model_name, ".")
     known = read_metadata(path) or _identified(path, model_name)
     for key, value in (("model", model_name), ("frames", frames), ("input", input_2d)):
-        if value is not None and known.get(key, value) != value and not _is_moved(key, known[key], value):
+        if None not in (value, known.get(key)) and known[key] != value and not _is_moved(key, known[key], value):
             raise InputError(f"{path} was made with {key} {known[key]}, not {value}; leave that option away.")
     model_name = model_name or known["model"]
     frames = known.get("frames") or frames or entry(model_name).frames
