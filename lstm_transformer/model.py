@@ -1,10 +1,11 @@
-"""Centre-frame baselines of the LSTM / Transformer lifting repository: an LSTM, a Transformer and an MLP.
+"""The centre-frame baselines of the LSTM / Transformer lifting repository: an LSTM, a Transformer and an MLP.
 
-Axes: B clips, T frames, J = 17 joints, C model channels. Each maps (B, T, 17, 2) image coordinates in [-1, 1] to
-(B, 1, 17, 3), the root-relative pose of the centre frame. Parameter names are those of the official checkpoints.
+Axes: B clips, T frames, J = 17 joints, C model channels. Each model maps keypoints, (B, T, 17, 2) image coordinates in
+[-1, 1], to the pose of the centre frame: (B, 1, 17, 3), camera frame, root-relative, in the unit of the training
+targets. Parameter names are those of the official checkpoints.
 
-Departures: the Transformer's encoder attends over frames; as published it is not batch-first although its input is,
-so attention runs across the clips of a batch. `across_clips=True` reproduces that.
+Departure from the official code: the Transformer attends over frames. The published encoder expects frames first but
+receives clips first, so it attends across the clips of a batch. `across_clips=True` reproduces that.
 """
 
 import math
@@ -22,16 +23,16 @@ def _centre(poses):
 class LSTM(nn.Module):
     """`LSTM_PoseNet`: a one-layer LSTM over the frames; its last hidden state gives the pose.
 
-    Raises NotImplementedError under autocast on a processor whose PyTorch has no LSTM in that precision.
+    Raises NotImplementedError under autocast if PyTorch has no LSTM of that precision for this processor.
     """
 
-    def __init__(self, frames, hidden_dim=512):
+    def __init__(self, frames: int, hidden_dim: int = 512):
         super().__init__()
         self.frames = frames
         self.lstm = nn.LSTM(JOINTS * 2, hidden_dim, batch_first=True)
         self.fc = nn.Linear(hidden_dim, JOINTS * 3)
 
-    def forward(self, keypoints):
+    def forward(self, keypoints: torch.Tensor) -> torch.Tensor:
         try:
             _, (hidden, _) = self.lstm(keypoints.flatten(2))
         except RuntimeError as error:
@@ -45,29 +46,36 @@ class LSTM(nn.Module):
 
 
 class SinusoidalPositions(nn.Module):
-    """Adds the sinusoidal table of Vaswani et al. 2017 (section 3.5), kept as a buffer."""
+    """Add the sinusoidal table of Vaswani et al. 2017 (section 3.5); x: (B, T, C) -> (B, T, C)."""
 
-    def __init__(self, frames, channels):
+    def __init__(self, frames: int, channels: int):
         super().__init__()
         angle = torch.arange(frames)[:, None] * torch.exp(-math.log(1e4) / channels * torch.arange(0, channels, 2))
         table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
         self.register_buffer("permanent_pe", table[None])
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.permanent_pe[:, : x.shape[1]]
 
 
 class Transformer(nn.Module):
     """`SimpleTransformerPoseNet`: a Transformer encoder over the frames, averaged over time.
 
-    across_clips=True is the published behaviour: a prediction then depends on the other clips of its batch.
-    Raises ValueError when d_model is no multiple of nhead, and when a clip is longer than `frames`.
+    across_clips=True reproduces the published behaviour: a prediction depends on the other clips of its batch.
+    Raises ValueError for a d_model that nhead does not divide, and for a clip longer than `frames`.
     """
 
-    def __init__(self, frames, d_model=256, nhead=8, num_encoder_layers=3, across_clips=False):
+    def __init__(
+        self,
+        frames: int,
+        d_model: int = 256,
+        nhead: int = 8,
+        num_encoder_layers: int = 3,
+        across_clips: bool = False,
+    ):
         super().__init__()
         if nhead < 1 or d_model % nhead:
-            raise ValueError(f"d_model {d_model} is no multiple of nhead {nhead}")
+            raise ValueError(f"d_model must be a multiple of nhead, but {d_model} is not one of {nhead}")
         self.frames = frames
         self.input_linear = nn.Linear(JOINTS * 2, d_model)
         self.pos_encoder = SinusoidalPositions(frames, d_model)
@@ -75,26 +83,32 @@ class Transformer(nn.Module):
         self.transformer_encoder = nn.TransformerEncoder(layer, num_encoder_layers, enable_nested_tensor=False)
         self.output_linear = nn.Linear(d_model, JOINTS * 3)
 
-    def forward(self, keypoints):
-        if keypoints.shape[1] > self.frames:
-            raise ValueError(f"the clip has {keypoints.shape[1]} frames but this model was built for {self.frames}")
+    def forward(self, keypoints: torch.Tensor) -> torch.Tensor:
+        frames = keypoints.shape[1]
+        if frames > self.frames:
+            raise ValueError(
+                f"Cannot read a clip of {frames} frames: this model was built for at most {self.frames}. Cut the clip."
+            )
         x = self.pos_encoder(self.input_linear(keypoints.flatten(2)))
         return _centre(self.output_linear(self.transformer_encoder(x).mean(dim=1)))
 
 
 class MLP(nn.Module):
-    """`SimplePoseNet`: all frames and joints flattened, one hidden layer of 1024, ReLU. Takes exactly `frames` frames.
+    """`SimplePoseNet`: flatten all frames and joints, one hidden layer of 1024, ReLU.
 
-    Raises ValueError when a clip has any other number of frames.
+    Raises ValueError for a clip that does not have exactly `frames` frames.
     """
 
-    def __init__(self, frames):
+    def __init__(self, frames: int):
         super().__init__()
         self.frames = frames
         self.fc1 = nn.Linear(frames * JOINTS * 2, 1024)
         self.fc2 = nn.Linear(1024, JOINTS * 3)
 
-    def forward(self, keypoints):
-        if keypoints.shape[1] != self.frames:
-            raise ValueError(f"the clip has {keypoints.shape[1]} frames but this model takes exactly {self.frames}")
+    def forward(self, keypoints: torch.Tensor) -> torch.Tensor:
+        frames = keypoints.shape[1]
+        if frames != self.frames:
+            raise ValueError(
+                f"Cannot read a clip of {frames} frames: this model takes exactly {self.frames}. Cut or pad the clip."
+            )
         return _centre(self.fc2(torch.relu(self.fc1(keypoints.flatten(1)))))

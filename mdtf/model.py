@@ -3,19 +3,19 @@
 Axes: B clips, T frames, J = 17 joints, C model channels, N = 16 states, R = ceil(C / 16) rank of delta; a mixer reads S
 sequences of length L: the 17 joints of each frame (S = B * T), or the T frames of each joint (S = B * J).
 
-Two stages: the first tells how steeply every bone points away from the camera, in 6 classes; the bones then join the
-keypoints as spherical coordinates; the second estimates the pose. The parameters of `bone_aware` and `refinement` have
-the names of the official checkpoints, of which there is one per stage.
+The model has two stages. The first classifies how steeply every bone points away from the camera, in 6 classes. These
+classes turn the bones into spherical coordinates, which join the keypoints. The second stage estimates the pose. There
+is one official checkpoint per stage; its keys are the parameter names of `bone_aware` or `refinement`.
 
 Departures from the official code, with reasons:
-- The official second stage stops with an AttributeError: it calls the graph convolution of the reversed stream, whose
-  two modules, `norm_gcn_b` and `gcn_b`, are commented out where the mixer is built. Here they are built; with them the
-  parameter counts are those of the paper.
-- A bone that points exactly along -z has an angle of 180 degrees and would get class 6 of 0..5; it gets class 5.
+- The official second stage stops with an AttributeError: it calls the graph convolution of the reversed stream, but the
+  two modules `norm_gcn_b` and `gcn_b` are commented out in the mixer. This file builds them; the parameter counts then
+  match the paper.
+- A bone that points exactly along -z, at 180 degrees, gets class 5. The official code gives it class 6 of 0..5.
 - A clip may be shorter than the configuration's T, as in PoseMamba.
 
-The mixers hold linear and convolution modules but pass their weights to functions. thop counts the modules that are
-called, and its figures for the official code hold nothing of a mixer but its graph convolutions; so do ours.
+The mixers hold linear and convolution modules but pass their weights to functions. thop counts only the modules that
+are called. Its figures for a mixer therefore cover the graph convolutions alone, in the official code and in ours.
 """
 
 import math
@@ -41,11 +41,11 @@ BONES = (
 
 
 class Mixer(nn.Module):
-    """Mamba over a sequence and over its reversal, averaged; x: (S, L, C) -> (S, L, C)."""
+    """The average of Mamba over a sequence and over its reversal; x: (S, L, C) -> (S, L, C)."""
 
     scans = True
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.in_proj = nn.Linear(channels, 2 * channels, bias=False)
         self.conv1d, self.conv1d_b = (nn.Conv1d(channels, channels, CONV_WIDTH, groups=channels) for _ in range(2))
@@ -58,8 +58,8 @@ class Mixer(nn.Module):
         self.reset_scan_parameters()
 
     @torch.no_grad()
-    def reset_scan_parameters(self):
-        """As in Mamba: A = -(1..N), D = 1, softplus(dt bias) log-uniform in [1e-3, 1e-1]."""
+    def reset_scan_parameters(self) -> None:
+        """Initialise as in Mamba: A = -(1..N), D = 1, softplus(dt bias) log-uniform in [1e-3, 1e-1]."""
         for A_log, D, dt_proj in ((self.A_log, self.D, self.dt_proj), (self.A_b_log, self.D_b, self.dt_proj_b)):
             A_log.copy_(torch.arange(1, STATES + 1).log().expand_as(A_log))
             D.fill_(1)
@@ -67,7 +67,7 @@ class Mixer(nn.Module):
             delta = torch.empty_like(dt_proj.bias).uniform_(math.log(1e-3), math.log(1e-1)).exp().clamp(min=1e-4)
             dt_proj.bias.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x, z = F.linear(x, self.in_proj.weight).chunk(2, dim=-1)
         x, x_b = self.inputs(x)
         y = bidirectional_scan(
@@ -78,16 +78,16 @@ class Mixer(nn.Module):
         )  # fmt: skip
         return F.linear(y.transpose(1, 2) * F.silu(z) / 2, self.out_proj.weight)
 
-    def inputs(self, x):
-        """What the two streams read, both in the order of the sequence; x: (S, L, C)."""
+    def inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the inputs of the two streams, both in the order of the sequence; x: (S, L, C)."""
         return x, x
 
 
 def _stream(x, padding, conv_weight, conv_bias, x_proj, dt_proj, A_log, D):
-    """The arguments of one scan, in the order of the sequence; x: (S, L, C).
+    """Return the arguments of one scan, in the order of the sequence; x: (S, L, C).
 
-    Padded on the left the convolution is causal. The reversed stream is padded on the right and its kernel turned
-    round, which is the causal convolution of the reversed sequence.
+    Padding on the left makes the convolution causal. The reversed stream pads on the right and flips the kernel, which
+    equals the causal convolution of the reversed sequence.
     """
     u = F.silu(F.conv1d(F.pad(x.transpose(1, 2), padding), conv_weight, conv_bias, groups=x.shape[-1]))
     projected = F.linear(u.transpose(1, 2), x_proj.weight)
@@ -99,12 +99,12 @@ def _stream(x, padding, conv_weight, conv_bias, x_proj, dt_proj, A_log, D):
 class GraphConvolution(nn.Module):
     """ReLU(x + BatchNorm over the joints (A V(x) + U(x))), A the normalised adjacency; x: (S, 17, C) -> (S, 17, C).
 
-    reversed_joints: joint j of the skeleton stands at place 16 - j.
+    reversed_joints: row 16 - j of x holds joint j of the skeleton.
     """
 
     counted_as = "graph convolution"  # in tables of costs
 
-    def __init__(self, channels, reversed_joints):
+    def __init__(self, channels: int, reversed_joints: bool):
         super().__init__()
         self.U, self.V = (nn.Linear(channels, channels) for _ in range(2))
         for linear in (self.U, self.V):
@@ -117,27 +117,27 @@ class GraphConvolution(nn.Module):
         adjacency = scale[:, None] * adjacency * scale  # D^-1/2 A D^-1/2, no self loops
         self.register_buffer("adjacency", adjacency.flip(0, 1) if reversed_joints else adjacency, persistent=False)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(x + self.batch_norm(self.adjacency @ self.V(x) + self.U(x)))
 
 
 class GraphMixer(Mixer):
-    """A mixer over the 17 joints whose two streams first pass a graph convolution each."""
+    """A mixer over the 17 joints; each stream first passes a graph convolution. x: (S, 17, C) -> (S, 17, C)."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__(channels)
         self.norm_gcn, self.norm_gcn_b = (nn.LayerNorm(channels) for _ in range(2))
         self.gcn = GraphConvolution(channels, reversed_joints=False)
         self.gcn_b = GraphConvolution(channels, reversed_joints=True)
 
-    def inputs(self, x):
+    def inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.gcn(self.norm_gcn(x)), self.gcn_b(self.norm_gcn_b(x.flip(1))).flip(1)
 
 
 class Block(nn.Module):
-    """x + mamba(norm1(x)), then x + mlp(norm2(x)); x: (S, L, C)."""
+    """x + mamba(norm1(x)), then x + mlp(norm2(x)); x: (S, L, C) -> (S, L, C)."""
 
-    def __init__(self, channels, drop_path):
+    def __init__(self, channels: int, drop_path: float):
         super().__init__()
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
         self.mamba = Mixer(channels)
@@ -145,15 +145,15 @@ class Block(nn.Module):
         self.mlp = Mlp(channels)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.drop_path(self.mamba(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class GraphBlock(nn.Module):
-    """`Block` with the graph mixer, under the official names; x: (S, 17, C)."""
+    """`Block` with the graph mixer and its official parameter names; x: (S, 17, C) -> (S, 17, C)."""
 
-    def __init__(self, channels, drop_path):
+    def __init__(self, channels: int, drop_path: float):
         super().__init__()
         self.mambanorm1 = nn.LayerNorm(channels, eps=1e-6)
         self.gcnmamba = GraphMixer(channels)
@@ -161,7 +161,7 @@ class GraphBlock(nn.Module):
         self.mlp = Mlp(channels)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.drop_path(self.gcnmamba(self.mambanorm1(x)))
         return x + self.drop_path(self.mlp(self.mambanorm2(x)))
 
@@ -179,13 +179,13 @@ def _over_frames(block, x):
 class BoneAware(nn.Module):
     """Stage 1, the paper's bone aware module.
 
-    keypoints: (B, T, 17, 3) image coordinates in [-1, 1] and confidence -> logits (B, T, 17, 6) of the classes of
-    `polar_classes`. Any number of frames. The channels are halved after every depth.
+    keypoints: (B, T, 17, 3), image coordinates in [-1, 1] and confidence -> logits (B, T, 17, 6) of the classes that
+    `polar_classes` defines. T is arbitrary. Every further depth has half the channels.
     """
 
     headline = "accuracy"  # the score by which training chooses the best epoch
 
-    def __init__(self, channels=BONE_AWARE_CHANNELS, depth=BONE_AWARE_DEPTH):
+    def __init__(self, channels: int = BONE_AWARE_CHANNELS, depth: int = BONE_AWARE_DEPTH):
         super().__init__()
         widths = [channels // 2**i for i in range(depth)]
         rates = torch.linspace(0, DROP_PATH, depth).tolist()
@@ -198,7 +198,7 @@ class BoneAware(nn.Module):
         )
         self.mlp = nn.ModuleList(nn.Linear(*pair) for pair in zip(widths, widths[1:] + [POLAR_CLASSES]))
 
-    def forward(self, keypoints):
+    def forward(self, keypoints: torch.Tensor) -> torch.Tensor:
         x = self.Spatial_patch_to_embedding(keypoints)
         for spatial, spatial_norm, temporal, temporal_norm, narrow in zip(
             self.STEblocks, self.Spatial_norm, self.TTEblocks, self.Temporal_norm, self.mlp
@@ -208,21 +208,21 @@ class BoneAware(nn.Module):
         return x
 
     @staticmethod
-    def loss(logits, pose):
-        """As `bone_class_loss`."""
+    def loss(logits: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
+        """See `bone_class_loss`."""
         return bone_class_loss(logits, pose)
 
     @staticmethod
-    def scores(logits, pose):
-        """As `bone_class_scores`, from logits (B, T, 17, 6) and true poses (B, T, 17, 3)."""
+    def scores(logits: torch.Tensor, pose: torch.Tensor) -> dict[str, float]:
+        """Apply `bone_class_scores` to logits (B, T, 17, 6) and true poses (B, T, 17, 3)."""
         return bone_class_scores(logits.argmax(-1), polar_classes(pose))
 
 
 def polar_classes(pose: torch.Tensor) -> torch.Tensor:
-    """The target of stage 1: the angle between each bone and +z, in steps of 30 degrees.
+    """Compute the target of stage 1: the angle between each bone and +z, in steps of 30 degrees.
 
-    pose: (B, T, 17, 3), any unit, camera frame (z away from the camera) -> (B, T, 17) int64; row 0 has class 0 and row
-    i + 1 the class, 0 .. 5, of bone i. A bone of length zero has class 0.
+    pose: (B, T, 17, 3), any unit, camera frame (z away from the camera) -> (B, T, 17) int64. Row 0 has class 0; row
+    i + 1 has the class, 0 .. 5, of bone i. A bone of length zero has class 0.
     """
     bones = _bones(pose)
     angle = torch.rad2deg(torch.atan2(torch.linalg.vector_norm(bones[..., :2], dim=-1), bones[..., 2]))
@@ -231,15 +231,16 @@ def polar_classes(pose: torch.Tensor) -> torch.Tensor:
 
 
 def bone_class_loss(logits: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
-    """The loss of stage 1, cross entropy over all 17 rows; logits: (B, T, 17, 6), pose: (B, T, 17, 3)."""
+    """Compute the loss of stage 1, cross entropy over all 17 rows; logits: (B, T, 17, 6), pose: (B, T, 17, 3)."""
     return F.cross_entropy(logits.flatten(0, 2), polar_classes(pose).flatten())
 
 
 def bone_class_scores(predicted: torch.Tensor, true: torch.Tensor) -> dict[str, float]:
-    """Accuracy and, averaged over the classes that occur, precision, recall and F1 of the 16 bones' classes -> dict.
+    """Score the classes of the 16 bones -> {"accuracy", "precision", "recall", "f1"}, each in [0, 1].
 
-    predicted, true: (B, T, 17) int64, as of `polar_classes`; row 0 belongs to no bone and is left out. A class occurs
-    if it is predicted or true; where nothing was predicted, or nothing is true, its score is zero.
+    predicted, true: (B, T, 17) int64, as `polar_classes` returns them. Row 0 belongs to no bone and does not count.
+    Precision, recall and F1 are means over the classes that occur, predicted or true. A score whose denominator is
+    zero counts as zero.
     """
     predicted, true = predicted[:, :, 1:].flatten(), true[:, :, 1:].flatten()
     confusion = torch.bincount(POLAR_CLASSES * true + predicted, minlength=POLAR_CLASSES**2).double()
@@ -261,13 +262,13 @@ def _bones(joints):
 
 
 def bone_features(logits: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor:
-    """The input of stage 2: the keypoints, and every bone in spherical coordinates.
+    """Build the input of stage 2: the keypoints, followed by every bone in spherical coordinates.
 
-    logits: (B, T, 17, 6); keypoints: (B, T, 17, 3) -> (B, T, 17, 6): the keypoints, then azimuth and polar angle in
-    units of pi and the length in the keypoints' unit, bone i in row i and zeros in row 16. The polar angle, the middle
-    of the likeliest class, and the bone's length in the image give its depth. No gradient passes to the logits. As in
-    the official code the polar angle is float32 whatever the keypoints are; features of half-precision keypoints are
-    computed in float32 and rounded once.
+    logits: (B, T, 17, 6); keypoints: (B, T, 17, 3) -> (B, T, 17, 6). Row i adds bone i to keypoint i: azimuth and
+    polar angle in units of pi, then the length in the keypoints' unit. Row 16 adds zeros. The polar angle is the
+    middle of the likeliest class; together with the bone's length in the image it gives the depth. No gradient
+    reaches the logits. The polar angle is float32 for any keypoints, as in the official code. Half-precision
+    keypoints are converted to float32, and their features are rounded once.
     """
     polar = (2 * logits[:, :, 1:].argmax(-1) + 1).float() / (2 * POLAR_CLASSES)
     bones = _bones(keypoints[..., :2].to(torch.promote_types(keypoints.dtype, torch.float32)))
@@ -286,11 +287,11 @@ def bone_features(logits: torch.Tensor, keypoints: torch.Tensor) -> torch.Tensor
 class Refinement(nn.Module):
     """Stage 2, the paper's spatiotemporal refinement module.
 
-    features: (B, T, 17, 6) of `bone_features` -> (B, T, 17, 3), normalised as the training targets are. A clip may be
-    shorter than `frames`: the first T temporal embeddings are used. Raises ValueError when it is longer.
+    features: (B, T, 17, 6) from `bone_features` -> (B, T, 17, 3), camera frame, normalised like the training targets.
+    A clip shorter than `frames` uses the first T temporal embeddings. Raises ValueError for a longer clip.
     """
 
-    def __init__(self, frames, embed_dim, depth):
+    def __init__(self, frames: int, embed_dim: int, depth: int):
         super().__init__()
         self.frames = frames
         self.Spatial_patch_to_embedding1 = nn.Linear(3, embed_dim)
@@ -309,10 +310,12 @@ class Refinement(nn.Module):
         nn.init.constant_(self.fusion.bias, 0.5)
         self.head = nn.Sequential(nn.LayerNorm(embed_dim, eps=1e-5), nn.Linear(embed_dim, 3))
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         frames = features.shape[1]
         if frames > self.frames:
-            raise ValueError(f"the clip has {frames} frames but this model was built for at most {self.frames}")
+            raise ValueError(
+                f"Cannot read a clip of {frames} frames: this model was built for at most {self.frames}. Cut the clip."
+            )
         joints = self.Spatial_patch_to_embedding1(features[..., :3]) + self.Spatial_pos_embed
         joints = self.Spatial_norm(_over_joints(self.STEblocks[0], joints))
         joints = joints + self.Temporal_pos_embed[:, :frames, None]
@@ -331,27 +334,29 @@ class Refinement(nn.Module):
 
 
 class MDTF(nn.Module):
-    """keypoints: (B, T, 17, 3) image coordinates in [-1, 1] and confidence -> (B, T, 17, 3), normalised as the training
-    targets are.
+    """Both stages, `bone_aware` and `refinement`.
 
-    `bone_aware` and `refinement` are its stages. No gradient passes from the second to the first, whose answer is a
-    class: here the first is only used, in evaluation mode; it is trained by itself, with `bone_class_loss`.
-    embed_dim and depth are those of the second stage. Raises ValueError when a clip is longer than `frames`.
+    keypoints: (B, T, 17, 3), image coordinates in [-1, 1] and confidence -> (B, T, 17, 3), camera frame, normalised
+    like the training targets. embed_dim and depth are those of the second stage. Raises ValueError for a clip longer
+    than `frames`.
+
+    The first stage returns classes, so no gradient reaches it from the second. It stays in evaluation mode here; train
+    it separately with `bone_class_loss`.
     """
 
-    def __init__(self, frames, embed_dim, depth):
+    def __init__(self, frames: int, embed_dim: int, depth: int):
         super().__init__()
         self.frames = frames
         self.bone_aware = BoneAware()
         self.refinement = Refinement(frames, embed_dim, depth)
 
-    def train(self, mode=True):
-        """Training mode for the second stage only."""
+    def train(self, mode: bool = True) -> "MDTF":
+        """Set the mode of the second stage only; the first stays in evaluation mode."""
         super().train(mode)
         self.bone_aware.eval()
         return self
 
-    def forward(self, keypoints):
+    def forward(self, keypoints: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             logits = self.bone_aware(keypoints)
         return self.refinement(bone_features(logits, keypoints))

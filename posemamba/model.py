@@ -7,8 +7,8 @@ delta, K = 4 scan directions, L = T * J scan length. Parameter names are those o
 Departures from the official code, with reasons:
 - The gradient through the limb term of the scan is exact by default; the official autograd function drops it.
   `limb_gradient="published"` reproduces that, and with it published training.
-- Weights that the official code initialises by its own helper keep PyTorch's default here where that is the same
-  distribution; what differs from the default is written out below.
+- Weights keep PyTorch's default initialisation where it is the same distribution as the official helper's. The other
+  initialisations are written out below.
 """
 
 import math
@@ -28,46 +28,50 @@ MLP_RATIO = 2
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: drops a residual branch per clip with probability p in training, and scales the others up."""
+    """Stochastic depth (Huang et al. 2016): training drops a clip's branch with probability p and scales up the rest.
 
-    def __init__(self, p):
+    x: (B, ...) -> the same shape. Evaluation leaves x as it is.
+    """
+
+    def __init__(self, p: float):
         super().__init__()
         self.p = p
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or self.p == 0:
             return x
         keep = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype) >= self.p
         return x * keep / (1 - self.p)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"p={self.p:.3f}"
 
 
 class Mlp(nn.Module):
-    """fc1 C -> 2C, GELU, fc2 2C -> C."""
+    """fc1 C -> 2C, GELU, fc2 2C -> C; x: (..., C) -> (..., C)."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.fc1 = Linear(channels, MLP_RATIO * channels)
         self.fc2 = Linear(MLP_RATIO * channels, channels)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
 
 
 class GridMixer(nn.Module):
     """The bidirectional global-local spatio-temporal SSM block (paper, section "PoseMamba block"; VMamba's SS2D).
 
-    x: (B, T, J, C) -> (B, T, J, C). `scan` names one of `kernels.PATTERNS`.
+    x: (B, T, J, C) -> (B, T, J, C). scan: one of `kernels.PATTERNS`; limb_gradient: "exact" or "published".
+    Raises ValueError for any other scan or limb_gradient.
     """
 
     scans = True
 
-    def __init__(self, channels, scan, limb_gradient):
+    def __init__(self, channels: int, scan: str, limb_gradient: str):
         super().__init__()
         inner, rank = 2 * channels, math.ceil(channels / 16)
-        scan_orders(scan, frames=1)  # which raises ValueError for an unknown pattern, as does the next line
+        scan_orders(scan, frames=1)  # raises ValueError for an unknown pattern
         check_limb_gradient(limb_gradient)
         self.scan, self.limb_gradient = scan, limb_gradient
         self.in_proj = Linear(channels, 2 * inner, bias=False)
@@ -82,8 +86,8 @@ class GridMixer(nn.Module):
         self.reset_parameters()
 
     @torch.no_grad()
-    def reset_parameters(self):
-        """The scan's own parameters as in Mamba: A = -(1..N), D = 1, softplus(dt bias) log-uniform in [1e-3, 1e-1]."""
+    def reset_parameters(self) -> None:
+        """Initialise the scan as in Mamba: A = -(1..N), D = 1, softplus(dt bias) log-uniform in [1e-3, 1e-1]."""
         inner, rank = self.dt_projs_weight.shape[1:]
         self.x_proj_weight.uniform_(-(inner**-0.5), inner**-0.5)
         self.dt_projs_weight.uniform_(-(rank**-0.5), rank**-0.5)
@@ -92,7 +96,7 @@ class GridMixer(nn.Module):
         self.A_logs.copy_(torch.arange(1, STATES + 1).log().expand_as(self.A_logs))
         self.Ds.fill_(1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         frames, joints = x.shape[1:3]
         x, z = self.in_proj(x).chunk(2, dim=-1)
         x = self.conv2d(x)
@@ -105,9 +109,9 @@ class GridMixer(nn.Module):
 
 
 class Block(nn.Module):
-    """x + op(norm(x)), then x + mlp(norm2(x)); x: (B, T, J, C)."""
+    """x + op(norm(x)), then x + mlp(norm2(x)); x: (B, T, J, C) -> (B, T, J, C)."""
 
-    def __init__(self, channels, drop_path, scan, limb_gradient):
+    def __init__(self, channels: int, drop_path: float, scan: str, limb_gradient: str):
         super().__init__()
         self.norm = nn.LayerNorm(channels, eps=1e-6)
         self.op = GridMixer(channels, scan, limb_gradient)
@@ -115,19 +119,22 @@ class Block(nn.Module):
         self.mlp = Mlp(channels)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.drop_path(self.op(self.norm(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class PoseMamba(nn.Module):
-    """keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, T, 17, 3), normalised as the training targets are.
+    """The whole network (paper, figure 2).
 
-    A clip may be shorter than `frames`: the first T temporal embeddings are used. scan: one of `kernels.PATTERNS`;
-    limb_gradient: "exact" or "published". Raises ValueError when a clip is longer than `frames`.
+    keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, T, 17, 3), camera frame, normalised like the training
+    targets. scan: one of `kernels.PATTERNS`; limb_gradient: "exact" or "published". A clip shorter than `frames` uses
+    the first T temporal embeddings. Raises ValueError for a longer clip and for an unknown scan or limb_gradient.
     """
 
-    def __init__(self, frames, embed_dim, depth, scan="posemamba", limb_gradient="exact"):
+    def __init__(
+        self, frames: int, embed_dim: int, depth: int, scan: str = "posemamba", limb_gradient: str = "exact"
+    ):  # fmt: skip
         super().__init__()
         self.frames = frames
         self.Spatial_patch_to_embedding = nn.Linear(2, embed_dim)
@@ -141,10 +148,12 @@ class PoseMamba(nn.Module):
         self.Temporal_norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self.head = nn.Sequential(nn.LayerNorm(embed_dim, eps=1e-5), nn.Linear(embed_dim, 3))
 
-    def forward(self, keypoints):
+    def forward(self, keypoints: torch.Tensor) -> torch.Tensor:
         frames = keypoints.shape[1]
         if frames > self.frames:
-            raise ValueError(f"the clip has {frames} frames but this model was built for at most {self.frames}")
+            raise ValueError(
+                f"Cannot read a clip of {frames} frames: this model was built for at most {self.frames}. Cut the clip."
+            )
         x = self.Spatial_patch_to_embedding(keypoints) + self.Spatial_pos_embed
         for i, (spatial, temporal) in enumerate(zip(self.STEblocks, self.TTEblocks, strict=True)):
             x = self.Spatial_norm(spatial(x))

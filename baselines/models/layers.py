@@ -1,5 +1,5 @@
-"""What the comparators share: attention, the two-layer perceptron, the pre-norm block, and folding tokens into
-sequences.
+"""Layers that the comparators share: attention, the two-layer perceptron and the pre-norm block, and two functions that
+fold tokens into sequences.
 
 Axes: B clips, T frames, J = 17 joints, C channels, S sequences of L tokens. Parameter names are those of the official
 checkpoints (timm's, Wightman 2019).
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from liftbench.posemamba.model import DropPath
 
-HEADS = 8  # of every published comparator
+HEADS = 8  # every published comparator has as many
 
 
 def over_joints(module: nn.Module, x: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def over_frames(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
-    """Rates of stochastic depth that rise linearly from 0 to `last` over `depth` blocks."""
+    """Return rates of stochastic depth that rise linearly from 0 to `last` over `depth` blocks."""
     return [last * i / max(depth - 1, 1) for i in range(depth)]
 
 
@@ -49,7 +49,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """fc1 C -> rC, GELU, fc2 rC -> C; dropout after both."""
+    """fc1 C -> rC, GELU, fc2 rC -> C, with dropout after both; x: (..., C) -> (..., C)."""
 
     def __init__(self, channels: int, ratio: int, bias: bool = True, dropout: float = 0.0):
         super().__init__()

@@ -4,8 +4,8 @@ arXiv:2203.00859).
 Axes: B clips, T frames, J = 17 joints, C model channels. Parameter names are those of the official checkpoints (class
 MixSTE2). The official code carries no licence; nothing of it is copied here.
 
-One departure from the official code: there, training hands the loss to `backward` as the incoming gradient, so that
-every gradient is multiplied by the loss. The model has no part in that; a recipe's loss keeps its exact gradient.
+One departure from the official code: its training passes the loss to `backward` as the incoming gradient, which
+multiplies every gradient by the loss. Our training uses the exact gradient.
 """
 
 import torch
@@ -18,9 +18,10 @@ DROP_PATH = 0.1
 
 
 class MixSTE(nn.Module):
-    """keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, T, 17, 3), metres, camera frame (paper, figure 2).
+    """The whole network (paper, figure 2).
 
-    A clip has exactly `frames` frames. Raises ValueError when it has another number.
+    keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, T, 17, 3), metres, camera frame, root-relative. Raises
+    ValueError for a clip that does not have exactly `frames` frames.
     """
 
     def __init__(self, frames: int, embed_dim: int = 512, depth: int = 8):
@@ -37,8 +38,11 @@ class MixSTE(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(embed_dim, eps=1e-5), nn.Linear(embed_dim, 3))
 
     def forward(self, keypoints: Tensor) -> Tensor:
-        if keypoints.shape[1] != self.frames:
-            raise ValueError(f"the clip has {keypoints.shape[1]} frames but this model takes exactly {self.frames}")
+        frames = keypoints.shape[1]
+        if frames != self.frames:
+            raise ValueError(
+                f"Cannot read a clip of {frames} frames: this model takes exactly {self.frames}. Cut or pad the clip."
+            )
         x = self.Spatial_patch_to_embedding(keypoints) + self.Spatial_pos_embed
         for i, (spatial, temporal) in enumerate(zip(self.STEblocks, self.TTEblocks, strict=True)):
             x = self.Spatial_norm(over_joints(spatial, x))

@@ -6,19 +6,19 @@ sequences of L tokens: the 17 joints of each frame (S = B * T), or the T frames 
 names are those of the official checkpoints. The official code is licensed under Apache-2.0; this file is written
 afresh.
 
-What the published numbers depend on is kept: joints 0 and 8 do not see their neighbours 4, 11 and 14; MPI-INF-3DHP uses
-the same edges although its joints have another order; order in time enters only through batch norms that have an entry
-for each frame.
+Three oddities of the official code are kept, because the published numbers depend on them. Joint 0 does not see its
+neighbour 4, and joint 8 sees neither 11 nor 14. MPI-INF-3DHP uses the same edges, although its joints have another
+order. Only the batch norms, with one entry per frame, know the order of the frames.
 
 Departures from the official code, with reasons:
-- Temporal neighbours are gathered by index; the official code multiplies by a dense 0/1 matrix, and to normalise either
-  adjacency by two diagonal matrices. The values are the same, the cost is not: counts of this model are those of the
-  gather form. Beside linear layers and attention it costs T J C (J + T) MACs per layer, for the spatial adjacency and
-  the similarities. The official form adds 2 T J (J^2 + T^2) for the diagonal products and T^2 J C for the aggregation:
+- Temporal neighbours are gathered by index. The official code multiplies by a dense 0/1 matrix and normalises both
+  adjacencies with products of two diagonal matrices. The values agree; the costs do not, and our counts are those of
+  the gather. Beside linear layers and attention, a layer costs T J C (J + T) MACs for the spatial adjacency and the
+  similarities. The official form adds 2 T J (J^2 + T^2) for the diagonal products and T^2 J C for the aggregation,
   15 % of its contractions for B and L at 243 frames.
-- Where more than two frames are equally similar the gather takes two of them, the official matrix all. Both give the
-  same for a clip that repeats one pose.
-- Similarities are float32 under autocast too: in half precision neighbours flip, which moves single poses visibly.
+- If more than two frames are equally similar, the gather takes two of them and the official matrix takes all. Both give
+  the same result for a clip that repeats one pose.
+- Similarities are float32 under autocast too. In half precision neighbours flip, which visibly moves single poses.
 """
 
 import math
@@ -45,7 +45,7 @@ NEIGHBOURS = (
 class GraphMixer(nn.Module):
     """ReLU(y + BatchNorm over the nodes(A V(y) + U(y))), A the normalised adjacency (paper, equation 6).
 
-    y: (S, nodes, C) -> (S, nodes, C). A subclass says what A V is.
+    y: (S, nodes, C) -> (S, nodes, C). A subclass computes A V in `aggregate`.
     """
 
     def __init__(self, channels: int, nodes: int):
@@ -60,7 +60,7 @@ class GraphMixer(nn.Module):
 
 
 class SpatialGraphMixer(GraphMixer):
-    """Neighbours are those of the skeleton."""
+    """Neighbours come from the skeleton; y: (S, 17, C) -> (S, 17, C)."""
 
     def __init__(self, channels: int):
         super().__init__(channels, JOINTS)
@@ -73,10 +73,15 @@ class SpatialGraphMixer(GraphMixer):
 
 
 class TemporalGraphMixer(GraphMixer):
-    """Neighbours are the frames whose features are the most similar, by dot product. The choice has no gradient."""
+    """Neighbours are the frames with the most similar features, by dot product; y: (S, T, C) -> (S, T, C).
+
+    The choice has no gradient.
+    """
 
     def aggregate(self, y: Tensor, values: Tensor) -> Tensor:
-        device = y.device.type if torch.amp.is_autocast_available(y.device.type) else "cpu"  # none on a meta device
+        device = (
+            y.device.type if torch.amp.is_autocast_available(y.device.type) else "cpu"
+        )  # a meta device has no autocast
         with torch.no_grad(), torch.autocast(device, enabled=False):
             y = y.to(torch.promote_types(y.dtype, torch.float32))
             nearest = (y @ y.transpose(1, 2)).topk(TEMPORAL_NEIGHBOURS).indices  # (S, T, 2)
@@ -85,7 +90,7 @@ class TemporalGraphMixer(GraphMixer):
 
 
 class Block(nn.Module):
-    """x + scale * mixer(norm1 x), then x + scale * mlp(norm2 x), each channel with its scales; x: (S, L, C)."""
+    """x + scale * mixer(norm1 x), then x + scale * mlp(norm2 x), with a scale per channel; x: (S, L, C)."""
 
     def __init__(self, channels: int, mixer: nn.Module):
         super().__init__()
@@ -103,9 +108,9 @@ class Block(nn.Module):
 
 
 class Layer(nn.Module):
-    """A stream of attention beside one of graph convolutions, weighed for every token (paper, figure 2).
+    """A stream of attention beside one of graph convolutions; a weight per token adds them (paper, figure 2).
 
-    x: (B, T, J, C) -> (B, T, J, C). There is no residual around it.
+    x: (B, T, J, C) -> (B, T, J, C), without a residual around the layer.
     """
 
     def __init__(self, frames: int, channels: int):
@@ -125,17 +130,17 @@ class Layer(nn.Module):
 
 
 class MotionAGFormer(nn.Module):
-    """keypoints: (B, T, 17, 3) image coordinates in [-1, 1] and confidence -> (B, T, 17, 3), normalised as the training
-    targets are.
+    """The whole network (paper, figure 2).
 
-    The output of `rep_logit` is the motion representation, (B, T, 17, R). A clip has exactly `frames` frames, at least
-    two. Raises ValueError when it has another number.
+    keypoints: (B, T, 17, 3), image coordinates in [-1, 1] and confidence -> (B, T, 17, 3), camera frame, normalised
+    like the training targets. `rep_logit` returns the motion representation, (B, T, 17, R). Raises ValueError for
+    `frames` below two, and for a clip that does not have exactly `frames` frames.
     """
 
     def __init__(self, frames: int, embed_dim: int, depth: int, rep_dim: int = 512):
         super().__init__()
         if frames < TEMPORAL_NEIGHBOURS:
-            raise ValueError(f"a frame needs {TEMPORAL_NEIGHBOURS} neighbours, but the clip has {frames} frames")
+            raise ValueError(f"frames must be at least {TEMPORAL_NEIGHBOURS}, not {frames}")
         self.frames = frames
         self.joints_embed = nn.Linear(3, embed_dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, JOINTS, embed_dim))
@@ -145,8 +150,11 @@ class MotionAGFormer(nn.Module):
         self.head = nn.Linear(rep_dim, 3)
 
     def forward(self, keypoints: Tensor) -> Tensor:
-        if keypoints.shape[1] != self.frames:
-            raise ValueError(f"the clip has {keypoints.shape[1]} frames but this model takes exactly {self.frames}")
+        frames = keypoints.shape[1]
+        if frames != self.frames:
+            raise ValueError(
+                f"Cannot read a clip of {frames} frames: this model takes exactly {self.frames}. Cut or pad the clip."
+            )
         x = self.joints_embed(keypoints) + self.pos_embed
         for layer in self.layers:
             x = layer(x)

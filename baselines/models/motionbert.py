@@ -5,9 +5,9 @@ Axes: B clips, T frames, J = 17 joints, C model channels, R channels of the repr
 the official checkpoints. The official code is licensed under Apache-2.0; this file is written afresh.
 
 Departures from the official code, with reasons:
-- `no_conf`, which cannot run there (the network is always built for three input channels), and the attention modes that
-  no published model uses (series, parallel, coupling, vanilla) are not built.
-- `gt_2d` belongs to evaluation, not to the network: it writes the true x and y into the prediction.
+- The attention modes that no published model uses (series, parallel, coupling, vanilla) are left out. So is `no_conf`:
+  the official network always has three input channels and cannot run with it.
+- `gt_2d` is left out: it writes the true x and y into the prediction, which is a matter of evaluation.
 """
 
 from collections import OrderedDict
@@ -20,9 +20,9 @@ from liftbench.posemamba.model import JOINTS
 
 
 class Block(nn.Module):
-    """Spatial and temporal attention, an MLP after each, all pre-norm and residual (paper, figure 3); x: (B, T, J, C).
+    """Spatial and temporal attention, each followed by an MLP, all pre-norm and residual (paper, figure 3).
 
-    temporal_first: the order of the two halves.
+    x: (B, T, J, C) -> (B, T, J, C). temporal_first: attend over frames before joints.
     """
 
     def __init__(self, channels: int, mlp_ratio: int, temporal_first: bool):
@@ -48,12 +48,14 @@ class Block(nn.Module):
 
 
 class MotionBERT(nn.Module):
-    """keypoints: (B, T, 17, 3) image coordinates in [-1, 1] and confidence -> (B, T, 17, 3), normalised as the training
-    targets are.
+    """The whole network.
 
-    Two streams read the same input at each depth, one spatial first, one temporal first; a linear layer weighs them for
-    every token (paper, equations 4 and 5). The output of `pre_logits` is the motion representation, (B, T, 17, R).
-    A clip may be shorter than `frames`: the first T temporal embeddings are used. Raises ValueError when it is longer.
+    keypoints: (B, T, 17, 3), image coordinates in [-1, 1] and confidence -> (B, T, 17, 3), camera frame, normalised
+    like the training targets. `pre_logits` returns the motion representation, (B, T, 17, R).
+
+    At each depth two streams read the same input, one spatial first and one temporal first. A linear layer weighs them
+    for every token (paper, equations 4 and 5). A clip shorter than `frames` uses the first T temporal embeddings.
+    Raises ValueError for a longer clip.
     """
 
     def __init__(self, frames: int, embed_dim: int = 512, mlp_ratio: int = 2, depth: int = 5, rep_dim: int = 512):
@@ -71,7 +73,7 @@ class MotionBERT(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Linear weights and embeddings normal with deviation 0.02, biases 0; both streams weigh the same."""
+        """Draw linear weights and embeddings with deviation 0.02, clear biases, and weigh both streams equally."""
         for embedding in (self.pos_embed, self.temp_embed):
             nn.init.trunc_normal_(embedding, std=0.02)
         for module in self.modules():
@@ -85,7 +87,9 @@ class MotionBERT(nn.Module):
     def forward(self, keypoints: Tensor) -> Tensor:
         frames = keypoints.shape[1]
         if frames > self.frames:
-            raise ValueError(f"the clip has {frames} frames but this model was built for at most {self.frames}")
+            raise ValueError(
+                f"Cannot read a clip of {frames} frames: this model was built for at most {self.frames}. Cut the clip."
+            )
         x = self.joints_embed(keypoints) + self.pos_embed + self.temp_embed[:, :frames]
         for spatial_first, temporal_first, fusion in zip(self.blocks_st, self.blocks_ts, self.ts_attn, strict=True):
             s, t = spatial_first(x), temporal_first(x)

@@ -5,12 +5,13 @@ Axes: B clips, T frames, J = 17 joints, E channels of a joint, D = 17 E channels
 tokens (DCT coefficients of all T frames) and f frame tokens (the central frames). Parameter names are those of the
 official checkpoints. The official code is licensed under MIT; this file is written afresh.
 
-What the published numbers depend on is kept: the second half of all tokens passes the frequency MLP, whatever it holds.
-With one frame and three coefficients (a published row) one frequency token is treated as a frame token.
+One oddity of the official code is kept, because the published numbers depend on it: the second half of all tokens
+passes the frequency MLP, whatever these tokens are. With one frame and three coefficients (a published row), one
+frequency token is treated as a frame token.
 
 Departures from the official code, with reasons:
-- The cosine transforms are products with a matrix instead of Fourier transforms: the sequences are short. Counters see
-  these products: 34 n T MACs for the input and (n + f)^2 D / 2 for the transforms of each block's MLP.
+- The cosine transforms are products with a matrix, not Fourier transforms, because the sequences are short. Counters
+  see these products: 34 n T MACs for the input and (n + f)^2 D / 2 for the transforms of each block's MLP.
 """
 
 import math
@@ -26,13 +27,13 @@ MLP_RATIO = 2
 
 
 def dct_matrix(length: int) -> Tensor:
-    """The DCT-II without normalisation, X_k = 2 sum_t x_t cos(pi k (2t + 1) / 2L) -> (L, L) float64."""
+    """Return the DCT-II without normalisation, X_k = 2 sum_t x_t cos(pi k (2t + 1) / 2L) -> (L, L) float64."""
     k, t = torch.arange(length, dtype=torch.float64)[:, None], torch.arange(length, dtype=torch.float64)
     return 2 * torch.cos(math.pi * k * (2 * t + 1) / (2 * length))
 
 
 def inverse_dct_matrix(length: int) -> Tensor:
-    """The inverse of `dct_matrix` -> (L, L) float64."""
+    """Return the inverse of `dct_matrix`, (L, L) float64."""
     transposed = dct_matrix(length).T / (2 * length)
     transposed[:, 0] /= 2
     return transposed
@@ -74,11 +75,12 @@ class MixedBlock(nn.Module):
 
 
 class PoseFormerV2(nn.Module):
-    """keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, 1, 17, 3), metres, camera frame, root-relative, of
-    the centre frame (paper, figure 3).
+    """The whole network (paper, figure 3).
 
-    kept_frames: f, odd; kept_coefficients: n; embed_dim: E. A clip has exactly `frames` frames, of which n and f are at
-    most all. Raises ValueError when f is even, when n or f is out of range, and for a clip of another length.
+    keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, 1, 17, 3), the pose of the centre frame in metres,
+    camera frame, root-relative. kept_frames: f, odd; kept_coefficients: n; embed_dim: E. Neither n nor f may exceed
+    `frames`. Raises ValueError for an even f, for an n or f out of range, and for a clip that does not have exactly
+    `frames` frames.
     """
 
     def __init__(
@@ -86,9 +88,9 @@ class PoseFormerV2(nn.Module):
     ):  # fmt: skip
         super().__init__()
         if not (kept_frames % 2 and 0 < kept_frames <= frames):
-            raise ValueError(f"kept_frames must be odd and at most the clip's {frames} frames, not {kept_frames}")
+            raise ValueError(f"kept_frames must be odd and at most {frames}, not {kept_frames}")
         if not 0 < kept_coefficients <= frames:
-            raise ValueError(f"kept_coefficients must be 1 to the clip's {frames} frames, not {kept_coefficients}")
+            raise ValueError(f"kept_coefficients must be from 1 to {frames}, not {kept_coefficients}")
         self.frames, self.kept_frames = frames, kept_frames
         channels, tokens = JOINTS * embed_dim, kept_coefficients + kept_frames
         rates = drop_path_rates(DROP_PATH, depth)
@@ -107,8 +109,11 @@ class PoseFormerV2(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(2 * channels), nn.Linear(2 * channels, 3 * JOINTS))
 
     def forward(self, keypoints: Tensor) -> Tensor:
-        if keypoints.shape[1] != self.frames:
-            raise ValueError(f"the clip has {keypoints.shape[1]} frames but this model takes exactly {self.frames}")
+        frames = keypoints.shape[1]
+        if frames != self.frames:
+            raise ValueError(
+                f"Cannot read a clip of {frames} frames: this model takes exactly {self.frames}. Cut or pad the clip."
+            )
         tokens = torch.cat([self.frequency_tokens(keypoints), self.frame_tokens(keypoints)], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
@@ -117,12 +122,12 @@ class PoseFormerV2(nn.Module):
         return self.head(pooled).view(-1, 1, JOINTS, 3)
 
     def frequency_tokens(self, keypoints: Tensor) -> Tensor:
-        """The first n coefficients of every coordinate over time -> (B, n, D)."""
+        """Embed the first n DCT coefficients of every coordinate over time -> (B, n, D)."""
         coefficients = self.dct.to(keypoints.dtype) @ keypoints.flatten(2)
         return self.Freq_embedding(coefficients) + self.Temporal_pos_embed_
 
     def frame_tokens(self, keypoints: Tensor) -> Tensor:
-        """The f central frames, whose joints attend to each other -> (B, f, D)."""
+        """Let the joints of the f central frames attend to each other -> (B, f, D)."""
         first = (self.frames - 1) // 2 - self.kept_frames // 2
         central = keypoints[:, first : first + self.kept_frames]
         x = self.Joint_embedding(central.flatten(0, 1)) + self.Spatial_pos_embed

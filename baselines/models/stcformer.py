@@ -4,14 +4,14 @@ Axes: B clips, T frames, J = 17 joints, C model channels, H = 8 heads; one half 
 other over frames. Parameter names are those of the official checkpoints. The official code carries no licence; nothing
 of it is copied here.
 
-What the published numbers depend on is kept: the scores are scaled by the width of a group, not of a head, and the
-embedding of body parts, the paper's first structural encoding, enters with factors of 1e-4 and 1e-9, so that it does
-nearly nothing.
+Two oddities of the official code are kept, because the published numbers depend on them. The attention scores are
+scaled by the width of a group, not of a head. The embedding of body parts, the paper's first structural encoding, is
+scaled by 1e-4 and 1e-9, so it has almost no effect.
 
 Departures from the official code, with reasons:
-- The body part of each joint lies on the model's device; the official class puts it on a GPU and cannot be built
-  without one.
-- The network for MPI-INF-3DHP in a second official file is older and different; it is not built.
+- The table of body parts lies on the model's device. The official class puts it on a GPU and cannot be built without
+  one.
+- The network for MPI-INF-3DHP, in a second official file, is older and different. It is left out.
 """
 
 import torch
@@ -63,20 +63,20 @@ class CrissCrossAttention(nn.Module):
         return x + self.proj(torch.cat([over_joints, over_frames], dim=-1).flatten(3))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention along the third axis: (B, T, J, H, C / 16) over joints, (B, J, T, H, C / 16) over frames."""
+        """Attend along the third axis: (B, T, J, H, C / 16) over joints, (B, J, T, H, C / 16) over frames."""
         folded = (y.flatten(0, 1).transpose(1, 2) for y in (q, k, v))
         mixed = F.scaled_dot_product_attention(*folded, scale=self.scale)
         return mixed.transpose(1, 2).view(v.shape)
 
 
 def _convolve(convolution, values):
-    """A convolution over (T, J) of values (B, T, J, H, C / 16)."""
+    """Convolve values over (T, J); values: (B, T, J, H, C / 16)."""
     image = values.flatten(3).permute(0, 3, 1, 2)
     return convolution(image).permute(0, 2, 3, 1).reshape(values.shape)
 
 
 class Block(nn.Module):
-    """Criss-cross attention, which adds its own residual; then x + mlp(norm x). x: (B, T, J, C)."""
+    """Criss-cross attention with its own residual, then x + mlp(norm x); x: (B, T, J, C) -> (B, T, J, C)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -90,9 +90,10 @@ class Block(nn.Module):
 
 
 class STCFormer(nn.Module):
-    """keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, T, 17, 3), metres, camera frame, root-relative.
+    """The whole network (paper, figure 2).
 
-    No parameter depends on T: a clip may have any number of frames, and `frames` is what it is trained on.
+    keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, T, 17, 3), metres, camera frame, root-relative. No
+    parameter depends on T, so a clip may have any number of frames; `frames` is the clip length of training.
     """
 
     def __init__(self, frames: int, embed_dim: int = 256, depth: int = 6):

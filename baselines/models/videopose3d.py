@@ -5,13 +5,13 @@ Axes: B clips, T frames, F frames of the receptive field, J = 17 joints, C chann
 official checkpoints. The official code and weights are licensed under CC BY-NC 4.0 (not for commercial use); this file
 is written afresh.
 
-One set of weights has two forms. The dilated form slides over a video and shares its work between neighbouring frames;
-the strided form skips what a single frame does not need. On a clip of exactly F frames both give the same pose. In
-training the batch norms of the strided form need at least two clips.
+One set of weights runs in two forms. The dilated form slides over a video and shares work between neighbouring frames.
+The strided form computes only what a single frame needs. Both give the same pose for a clip of exactly F frames. To
+train the strided form, use batches of at least two clips: its batch norms need them.
 
 Departures from the official code, with reasons:
-- The dense form (an ablation without dilation) is not built.
-- The momentum of the batch norms stays 0.1; official training lowers it to 0.001 over the epochs.
+- The dense form, an ablation without dilation, is left out.
+- The momentum of the batch norms stays 0.1. Official training lowers it to 0.001 over the epochs.
 """
 
 import torch.nn.functional as F
@@ -23,27 +23,28 @@ DROPOUT = 0.25
 
 
 def filter_widths(frames: int) -> list[int]:
-    """Widths of the temporal convolutions with a receptive field of `frames`: its prime factors, smallest first.
+    """Return the widths of the temporal convolutions: the prime factors of the receptive field, smallest first.
 
-    Raises ValueError when there is none, or an even one.
+    Raises ValueError for an even `frames` and for one below 3.
     """
-    widths, width = [], 3
+    field, widths, width = frames, [], 3
     while width <= frames:
         while frames % width == 0:
             widths.append(width)
             frames //= width
         width += 2
     if frames != 1 or not widths:
-        raise ValueError("the receptive field is a product of odd widths, so frames must be odd and at least 3")
+        raise ValueError(f"frames must be odd and at least 3, not {field}")
     return widths
 
 
 class VideoPose3D(nn.Module):
-    """keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, T - F + 1, 17, 3), metres, camera frame,
-    root-relative (paper, figure 2).
+    """The whole network (paper, figure 2).
 
-    frames: the receptive field F. Each pose is that of the centre frame of its F frames, or of the last one if causal.
-    strided: take exactly F frames and give one pose. Raises ValueError for a clip shorter than F, or longer if strided.
+    keypoints: (B, T, 17, 2) image coordinates in [-1, 1] -> (B, T - F + 1, 17, 3), metres, camera frame, root-relative.
+    frames: the receptive field F. A pose belongs to the centre of its F frames, or to the last of them if causal.
+    strided: take exactly F frames and return one pose. Raises ValueError for a clip shorter than F and, if strided, for
+    a longer one.
     """
 
     def __init__(self, frames: int, channels: int = 1024, strided: bool = True, causal: bool = False):
@@ -67,7 +68,9 @@ class VideoPose3D(nn.Module):
         frames = keypoints.shape[1]
         if frames < self.frames or (self.strided and frames > self.frames):
             wanted = "exactly" if self.strided else "at least"
-            raise ValueError(f"the clip has {frames} frames but this model takes {wanted} {self.frames}")
+            raise ValueError(
+                f"Cannot read a clip of {frames} frames: this model takes {wanted} {self.frames}. Cut or pad the clip."
+            )
         x = keypoints.flatten(2).transpose(1, 2)  # (B, 34, T)
         x = self.drop(F.relu(self.expand_bn(self.expand_conv(x))))
         convolutions = list(zip(self.layers_conv, self.layers_bn, strict=True))
@@ -78,6 +81,6 @@ class VideoPose3D(nn.Module):
         return self.shrink(x).transpose(1, 2).unflatten(-1, (JOINTS, 3))
 
     def seen_by(self, convolution: nn.Conv1d, x: Tensor) -> Tensor:
-        """The frames at the centre of a convolution's window, or at its end if causal."""
+        """Pick the frames at the centre of the convolution's window, or at its end if causal."""
         reach = convolution.dilation[0] * (convolution.kernel_size[0] - 1)
         return x[..., reach if self.causal else reach // 2 :: convolution.stride[0]]

@@ -76,7 +76,7 @@ def test_faults_of_a_model_are_not_blamed_on_the_user(monkeypatch):
     monkeypatch.setitem(MODELS, "broken", MODELS["mlp"].__class__(**vars(MODELS["mlp"]) | {"builder": broken}))
     with pytest.raises(AssertionError, match="ours"):
         liftbench.create_model("broken")
-    with pytest.raises(InputError, match="d_model 256 is no multiple of nhead 7"):
+    with pytest.raises(InputError, match="d_model must be a multiple of nhead, but 256 is not one of 7"):
         liftbench.create_model("transformer", nhead=7)
 
 

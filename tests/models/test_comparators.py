@@ -230,24 +230,24 @@ def test_cosine_transform(length):
 def test_filter_widths():
     assert [filter_widths(frames) for frames in (3, 15, 27, 7)] == [[3], [3, 5], [3, 3, 3], [7]]
     for frames in (1, 2, 54):
-        with pytest.raises(ValueError, match="frames must be odd and at least 3"):
+        with pytest.raises(ValueError, match=f"frames must be odd and at least 3, not {frames}"):
             filter_widths(frames)
 
 
 @pytest.mark.parametrize(
     "build, frames, message",
     [
-        (lambda: MixSTE(9, 16, 1), 8, "8 frames but this model takes exactly 9"),
-        (lambda: MotionAGFormer(9, 16, 1), 10, "10 frames but this model takes exactly 9"),
-        (lambda: MotionAGFormer(1, 16, 1), 1, "2 neighbours, but the clip has 1 frames"),
-        (lambda: MotionBERT(9, 16), 10, "10 frames but this model was built for at most 9"),
+        (lambda: MixSTE(9, 16, 1), 8, "Cannot read a clip of 8 frames: this model takes exactly 9"),
+        (lambda: MotionAGFormer(9, 16, 1), 10, "Cannot read a clip of 10 frames: this model takes exactly 9"),
+        (lambda: MotionAGFormer(1, 16, 1), 1, "frames must be at least 2, not 1"),
+        (lambda: MotionBERT(9, 16), 10, "Cannot read a clip of 10 frames: this model was built for at most 9"),
         (lambda: MotionBERT(9, 20), 9, "20 channels do not divide into 8 heads"),
         (lambda: STCFormer(9, 24), 9, "24 channels do not divide into two groups of 8 heads"),
-        (lambda: PoseFormerV2(9, 3, 3), 8, "8 frames but this model takes exactly 9"),
-        (lambda: PoseFormerV2(9, 4, 3), 9, "kept_frames must be odd and at most the clip's 9 frames, not 4"),
-        (lambda: PoseFormerV2(9, 3, 10), 9, "kept_coefficients must be 1 to the clip's 9 frames, not 10"),
-        (lambda: VideoPose3D(9, 16), 10, "10 frames but this model takes exactly 9"),
-        (lambda: VideoPose3D(9, 16, strided=False), 8, "8 frames but this model takes at least 9"),
+        (lambda: PoseFormerV2(9, 3, 3), 8, "Cannot read a clip of 8 frames: this model takes exactly 9"),
+        (lambda: PoseFormerV2(9, 4, 3), 9, "kept_frames must be odd and at most 9, not 4"),
+        (lambda: PoseFormerV2(9, 3, 10), 9, "kept_coefficients must be from 1 to 9, not 10"),
+        (lambda: VideoPose3D(9, 16), 10, "Cannot read a clip of 10 frames: this model takes exactly 9"),
+        (lambda: VideoPose3D(9, 16, strided=False), 8, "Cannot read a clip of 8 frames: this model takes at least 9"),
     ],
 )
 def test_wrong_requests(build, frames, message):
