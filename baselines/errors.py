@@ -4,5 +4,10 @@
 class InputError(ValueError):
     """A file, setting or argument from outside is unusable.
 
-    The message is one sentence: what was wrong, where, and what to do about it.
+    The message is one sentence: what was wrong, where, and what to do about it. It quotes paths, keys and values from
+    outside, so it is put on one line here, and characters that a terminal would obey are written as escapes.
     """
+
+    def __init__(self, message: object):
+        line = " ".join(str(message).splitlines())
+        super().__init__("".join(char if char.isprintable() else repr(char)[1:-1] for char in line))

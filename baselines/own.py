@@ -9,6 +9,7 @@ import contextlib
 import functools
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ def entry(where: str, frames: int | None = None) -> Entry:
     if not file.endswith(".py") or not function:
         raise InputError(f"{where[:200]!r} names no function of a Python file; write it as path/to/file.py:build.")
     path = Path(file).absolute()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"There is no file {path}; check the path before the colon.")
     if frames is not None and (not isinstance(frames, int) or frames < 1):
         raise InputError(f"Model {path.name}:{function} needs a positive whole number of frames, not {frames!r}.")

@@ -239,7 +239,7 @@ def entry(name: str, frames: int | None = None) -> Entry:
 
         return own.entry(name, frames)
     near = difflib.get_close_matches(name, MODELS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(MODELS)}."
+    hint = f"did you mean {near[0]}?" if near else "`liftbench models` lists them."
     raise InputError(f"There is no model named {name[:80]!r}; {hint}")
 
 

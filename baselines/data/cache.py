@@ -246,6 +246,8 @@ def _build(files, form, digest, stamp, folder, advance):
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds a cache, this one or an earlier one
+            folder.parent.rmdir()
 
 
 def _write_split(folder, split, content, form, path, advance):

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.resources
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def find_recipe(recipe: str | Path) -> Path:
     A name may leave its folder out where no other recipe has it: `posemamba_toy` is `toy/posemamba_toy`. Raises
     InputError for an unknown one, with those that are near.
     """
-    if Path(recipe).is_file():
+    if os.path.isfile(recipe):  # False too where a path is too long or closed; Path.is_file would raise
         return Path(recipe)
     if found := _named(str(recipe)):
         return found
@@ -64,10 +65,10 @@ def _base(path, base):
     if not isinstance(base, str):
         raise InputError(f"Cannot read the recipe {path}: its base is no path. Write base: ../posemamba_s.yaml.")
     beside = path.parent / base
-    if not beside.is_file():
+    if not os.path.isfile(beside):
         if found := _named(base):
             return found
-        raise InputError(f"Cannot read the recipe {path}: its base {base} is missing. Correct the path.")
+        raise InputError(f"Cannot read the recipe {path}: its base {base[:80]} is missing. Correct the path.")
     if not beside.resolve().is_relative_to(path.resolve().parent.parent):
         raise InputError(
             f"Cannot read the recipe {path}: its base {base} is outside of its folder and the one above. Copy it there."

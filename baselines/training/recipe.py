@@ -177,7 +177,7 @@ def read_recipe(recipe: str | Path, **overrides) -> Recipe:
 
 def _explain(error):
     """One of pydantic's errors, as the rest of a sentence and what to do."""
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(str(part)[:40] for part in error["loc"])
     if error["type"] == "extra_forbidden":
         group = {"total_variation": TotalVariation, "stage_1": Stage1}.get(error["loc"][0], Recipe)
         return f"there is no setting {key}{_nearest(str(error['loc'][-1]), group.model_fields)}"

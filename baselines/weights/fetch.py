@@ -80,7 +80,7 @@ def hosts(path=None):
             found |= TypeAdapter(dict[str, Hosted]).validate_python(read_yaml(source, "the list of checkpoints"))
         except ValidationError as error:
             first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
+            place = ".".join(str(part)[:40] for part in first["loc"])
             raise InputError(
                 f"{source}: {place or 'the file'}: {first['msg']}; see baselines/checkpoints.yaml."
             ) from None

@@ -1,6 +1,7 @@
 """Reading weights: official checkpoints and our own safetensors, checked tensor by tensor before anything is loaded."""
 
 import math
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +68,9 @@ def read_checkpoint(path: str | Path, own: Collection[str] = ()) -> Checkpoint:
 
 def _content(path):
     """(the bytes of a torch checkpoint, or None of a safetensors file; what it is, in words)."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return torch_checkpoint.pack(path), "torch checkpoint, unpacked into a folder"
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"There is no weights file {path}; check the path.")
     if path.name == "data.pkl":
         raise InputError(f"{path} is one part of an unpacked checkpoint; give its folder, {path.parent}.")

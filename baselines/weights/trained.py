@@ -43,11 +43,11 @@ def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
     `model_name` chooses. Raises InputError where something is missing, contradicts the file or fits no model.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         path = path / ("best.safetensors" if best else "last.safetensors")
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise InputError(f"{path.parent} holds no finished epoch ({path.name} is missing); train it first.")
-    elif not path.is_file():
+    elif not os.path.isfile(path):
         raise InputError(f"There is no run folder or weights file {path}; check the path.")
     model_name = model_name and located(model_name, ".")
     known = read_metadata(path) or _identified(path, model_name)

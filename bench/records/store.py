@@ -59,7 +59,7 @@ def read(folder: str | Path) -> list[Record]:
     Raises InputError, naming file and line, for a line that is cut short, does not validate or has another schema.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(
             f"Cannot read records: there is no folder {folder}. Measure something first, or check the path."
         )

@@ -9,6 +9,7 @@ train.log, and the system takes the lock back however the process ends: a run is
 import contextlib
 import fcntl
 import itertools
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -181,7 +182,7 @@ class Run:
 def find(top):
     """All runs below a folder, or that folder itself, sorted by path. Raises InputError if there is no such folder."""
     top = Path(top)
-    if not top.is_dir():
+    if not os.path.isdir(top):
         raise InputError(f"There is no folder {top}; train something first or check the path.")
     folders = {path.parent for name in ("recipe.yaml", "last.ckpt", "train.log") for path in top.rglob(name)}
     return [open_run(folder) for folder in sorted(folders) if not (folder.name == STAGE_1 and folder.parent in folders)]

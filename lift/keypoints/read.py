@@ -1,5 +1,6 @@
 """Keypoints from any file: what it is, is seen from its content."""
 
+import os
 from pathlib import Path
 
 from liftbench.baselines.errors import InputError
@@ -16,9 +17,9 @@ def read_keypoints(path: str | Path, layout: str = "auto", names: str | Path | N
     another program's, or leaves a choice of layouts.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         return openpose.read(path, layout)
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"Cannot read {path}: there is no such file. Check the path.")
     if path.suffix == ".csv":
         return tables.read(path, names and Path(names))

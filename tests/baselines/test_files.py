@@ -12,6 +12,11 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import read_yaml, replacing
 
 
+def test_what_a_message_quotes_stays_on_its_line():
+    error = InputError("Cannot read a\nb\u2028c: key \x1b[31m\x00\udcff is unknown. Rename it.")
+    assert str(error) == "Cannot read a b c: key \\x1b[31m\\x00\\udcff is unknown. Rename it."
+
+
 def test_plain_yaml_is_read(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("a: 1\nb: [1.5, true, null, word]\nc: {d: 2e-4, e: 2020-01-01}\nf: 0x10\n")

@@ -95,6 +95,7 @@ def test_a_chain_of_bases(write):
         ({"a__b__c": "base: ../../d.yaml", "d": ""}, "c.yaml: its base ../../d.yaml is outside of its folder"),
         ({"a": "base: /etc/hostname"}, "a.yaml: its base /etc/hostname is outside of its folder"),
         ({"a": "base: b.yaml", "b": "["}, "Cannot read the recipe .*b.yaml"),
+        ({"a": f"base: {'k' * 1000}"}, "a.yaml: its base k{80} is missing"),
     ],
 )
 def test_bases_that_cannot_be(write, tmp_path, files, message):
