@@ -53,7 +53,7 @@ def draw(
     return Path(path)
 
 
-def draw_dataset(dataset, path: str | Path, columns: int = 8) -> Path:
+def draw_dataset(dataset, path: str | Path, columns: int = 4) -> Path:
     """Draw one test pose of each of `columns` actions, from every camera in turn; see `draw`."""
     actions, names = dataset.actions("test")
     cameras, camera_names = dataset.cameras("test")

@@ -75,9 +75,16 @@ def _bars(ax: Axes, keys: list[Key], quantiles, remarks=None):
     for i, (value, end) in enumerate(zip(middle, np.fmax(high, least))):
         text = "not measured" if np.isnan(value) else plain(value) + (remarks[i] if remarks else "")
         ax.annotate(text, (end, i), (4, 0), textcoords="offset points", va="center", fontsize=SMALL)
-    span = np.nanmax(high) / least
+    most = np.nanmax(high)
     ax.set_xscale("log")
-    ax.set_xlim(least, np.nanmax(high) * span ** (0.75 if remarks else 0.35))  # room for the numbers
+    ax.set_xlim(least, most * (most / least) ** (0.75 if remarks else 0.35))  # room for the numbers
     plain_numbers(ax.xaxis)
-    subs = (1, 2, 5) if span < 30 else (1,)
-    ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=subs, numticks=5))
+    ax.xaxis.set_major_locator(matplotlib.ticker.FixedLocator(_ticks(least, most)))
+
+
+def _ticks(least, most):
+    """Up to three numbers within the bars: 1, 2 and 5 times powers of ten, or such powers alone."""
+    powers = 10.0 ** np.arange(np.floor(np.log10(least)), np.log10(most))
+    many = np.outer(powers, (1, 2, 5)).ravel() if most < 30 * least else powers
+    within = many[(least <= many) & (many <= most)]
+    return within[:: -(-len(within) // 3) or 1]

@@ -14,6 +14,8 @@ import matplotlib.ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
 
 from liftbench.baselines.registry import MODELS
 
@@ -27,6 +29,7 @@ _PALETTE = [
 ]  # fmt: skip
 _PUBLISHED_ONLY = ("#6B6B6B", "X")
 _DPI = 120
+_TEXTS = TextToPath()
 _STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 8.5, "xtick.labelsize": 8,
     "ytick.labelsize": 8, "text.color": "#262626", "axes.labelcolor": "#262626", "xtick.color": "#262626",
@@ -114,8 +117,10 @@ def name_rows(ax: Axes, names: list[str], shown: bool = True) -> None:
 
 
 def width_of(texts: list[str], points: float = 8) -> float:
-    """Inches that the longest of some texts takes, and a little more."""
-    return 0.58 * points / 72 * max(map(len, texts), default=0) + 0.1
+    """Inches that the widest of some texts takes, and a little more."""
+    font = FontProperties(family=_STYLE["font.family"], size=points)
+    widths = (_TEXTS.get_text_width_height_descent(text, font, ismath=False)[0] for text in texts if text)
+    return max(widths, default=0) / 72 + 0.15
 
 
 def plain(value: float) -> str:

@@ -56,7 +56,7 @@ def _error_against(what, results, measured, axis, published_axis=None, published
     key = "Area: parameters, in brackets. Dashed: Pareto front."
     warning = "" if results.real >= results.accuracy.keys() else f" Only panels named {PUBLISHED_DATA} show its errors."
     figure, axes = sheet(
-        (4.7, 3.7), -(-len(panels) // 2), min(len(panels), 2), heading=f"Error against {what}",
+        (4.0, 3.4), -(-len(panels) // 2), min(len(panels), 2), heading=f"Error against {what}",
         footnote=f"{key}{warning} {results.provenance('accuracy')}",
     )  # fmt: skip
     if len(axes) > len(panels):  # the last one takes a whole row

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from liftbench.bench.report.plots.canvas import SMALL
+from liftbench.bench.report.plots.canvas import SMALL, width_of
 
 _LINE_HEIGHT = 1.3 * SMALL  # points that a label takes below the next
 _SIDES = np.array([(1, 0), (-1, 0)] + [(x, y) for x in (0, 0.5, -0.5, 1, -1) for y in (1, -1)])
@@ -32,23 +32,28 @@ def at_ends(ax: Axes, ends: list[End]) -> None:
     _label(ax, ends, lambda x: 1.03)
 
 
-def right_of(ax: Axes, points: list[End]) -> None:
-    """Label points right of each, and join each label to its point."""
-    _label(ax, points, lambda x: x + 0.04)
+def right_of(ax: Axes, points: list[End], below: float) -> None:
+    """Label points right of each and below a height in data coordinates, and join each label to its point."""
+    _label(ax, points, lambda x: x + 0.04, below)
 
 
-def _label(ax, ends, place):
+def _label(ax, ends, place, below=None):
     height = 72 * ax.get_position().height * ax.figure.get_figheight()
     pixels = ax.transData.transform(_limited(ax, [(end.x, end.y) for end in ends])) if ends else []
     points = [ax.transAxes.inverted().transform(pixel) for pixel in pixels]
-    for end, (x, y), level in zip(ends, points, spread([y for _, y in points], _LINE_HEIGHT / height)):
+    levels = spread([y for _, y in points], _LINE_HEIGHT / height)
+    if below is not None:
+        highest = ax.transAxes.inverted().transform(ax.transData.transform((1, below)))[1] - _LINE_HEIGHT / height
+        for above, i in enumerate(np.argsort(levels)[::-1]):
+            levels[i] = min(levels[i], highest - above * _LINE_HEIGHT / height)
+    for end, (x, y), level in zip(ends, points, levels):
         ax.plot([x, place(x) - 0.005], [y, level], color=end.colour, linestyle=(0, (1, 2)), linewidth=0.7,
                 transform=ax.transAxes, clip_on=False)  # fmt: skip
         ax.text(place(x), level, end.text, transform=ax.transAxes, va="center_baseline", fontsize=SMALL)
 
 
 def _limited(ax, points):
-    ax.get_xlim(), ax.get_ylim()  # decides the limits
+    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # what is drawn from now on does not move them
     return points
 
 
@@ -80,23 +85,24 @@ def beside_bubbles(
     inside = ax.get_window_extent().extents[None] * scale
     bubbles = _boxes(centres, 2 * (np.array(radii)[:, None] + _NEAR))
     dots = _dots(ax.transData.transform(path) * scale)
-    placed = np.empty((0, 4))  # labels and their lines
-    for i, (point, centre, radius, text) in enumerate(zip(points, centres, radii, texts)):
-        size = np.array([0.62 * SMALL * len(text), _LINE_HEIGHT])
-        solid = np.concatenate([np.delete(bubbles, i, axis=0), placed])
+    sizes = [np.array([72 * width_of([text], SMALL), _LINE_HEIGHT]) for text in texts]
+    places, placed = [None] * len(texts), [np.empty((0, 4))] * len(texts)  # of each: its shift; its label and line
+    for i in [*range(len(texts))] * 2:  # the second time with all others in sight
+        centre, radius, size = centres[i], radii[i], sizes[i]
+        solid = np.concatenate([np.delete(bubbles, i, axis=0), *placed[:i], *placed[i + 1 :]])
         shifts = (_SIDES * (size / 2 + radius + _GAPS[:, None, None])).reshape(-1, 2)
         labels = _boxes(centre + shifts, size)
         lines = [_line(centre, radius, shift, size) for shift in shifts]
         crossed = [_overlap(line, solid).sum() for line in lines]
         cost = _overlap(labels, np.concatenate([solid, dots])) + 5 * np.array(crossed)
         best = np.argmin(np.round(cost + 2 * (size.prod() - _overlap(labels, inside))))  # rounding errors never decide
-        shift, line = shifts[best], lines[best]
-        placed = np.concatenate([placed, labels[[best]], line])
+        places[i], placed[i] = shifts[best], np.concatenate([labels[[best]], lines[best]])
+    for point, centre, text, size, shift, boxes in zip(points, centres, texts, sizes, places, placed):
         label = ax.annotate(
             text, point, shift, textcoords="offset points", ha="center", va="center", fontsize=SMALL, zorder=4
         )
         label.set_path_effects([withStroke(linewidth=3, foreground="white")])  # over the front
-        if len(line):
+        if len(boxes) > 1:  # there is a line
             end = (centre + np.clip((0, 0), shift - size / 2, shift + size / 2)) / scale
             ax.plot(*zip(point, ax.transData.inverted().transform(end)), color="#808080", linewidth=0.7, zorder=1)
 
@@ -116,7 +122,7 @@ def _line(centre, radius, shift, size):
     length = np.hypot(*end)
     if length <= radius + _FAR:
         return np.empty((0, 4))
-    return _boxes(centre + end * np.linspace(radius / length, 1, 12)[:, None], 2)
+    return _boxes(centre + end * np.linspace(radius / length, 1, 2 + int(length / 3))[:, None], 2)
 
 
 def _boxes(centres, sizes):

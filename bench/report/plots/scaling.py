@@ -24,7 +24,7 @@ def scaling(results: Results, machine: str) -> Figure:
     ]
     room = width_of(["posemamba_toy  ~ frames^1.00, meets at 59,049"], SMALL)
     figure, axes = sheet(
-        (3.4 + room, 3.3), 2, 2, left=0.65, right=room,
+        (4.1 + room, 3.3), 2, 2, left=0.65, right=room,
         heading=f"Scaling on {machine}, float32, forward",
         footnote=f"Labels: growth over the last points. Rings: where a curve meets that of {readings.ATTENTION}, the "
         "only registered model whose attention spans frames. It has as many parameters as posemamba_s, but takes a "

@@ -51,7 +51,7 @@ def _against_length(record: ScanRecord, heading, unit, panels, state_mib=None):
     notes = "One clip, channels of PoseMamba-S."
     notes += " Dotted: all states of the scan." if state_mib else ""
     notes += " Whiskers: p20 to p80." if panels[0][2] == "median_ms" else ""
-    figure, axes = sheet((3.5 + room, 3.9), columns=2, left=0.75, right=room, heading=heading, footnote=notes)
+    figure, axes = sheet((3.6 + room, 3.9), columns=2, left=0.75, right=room, heading=heading, footnote=notes)
     axes[1].sharey(axes[0])
     axes[0].set_ylabel(unit)
     for ax, (title, _, field), by_name in zip(axes, panels, series):
@@ -62,7 +62,7 @@ def _against_length(record: ScanRecord, heading, unit, panels, state_mib=None):
             if field == "median_ms":
                 known = [(length, timing.p20_ms, timing.p80_ms) for length, timing in points if timing.median_ms]
                 ax.vlines(*zip(*known), color=colour, linewidth=3, alpha=0.35)
-        lengths = sorted({length for points in by_name.values() for length, _ in points})
+        lengths = sorted({length for points in by_name.values() for length, _ in _known(points, field)})
         ax.set(title=title, xlabel="length L of the scan")
         if state_mib:
             ax.plot(lengths, state_mib * np.array(lengths), color="#808080", linestyle=":", linewidth=1.4, zorder=1)
@@ -124,7 +124,7 @@ def scan_roofline(results: Results, machine: str) -> Figure | None:
         text = f"{name}, {one.case}: {100 * rate / ceiling(record, one):.2g} %"
         groups.setdefault(one.comparison, []).append(labels.End(text, intensity, rate, colour))
     for group in groups.values():
-        labels.right_of(ax, group)
+        labels.right_of(ax, group, below=roof)
     return figure
 
 

@@ -112,6 +112,14 @@ def test_synthetic_errors_are_announced_and_real_ones_are_not():
     assert warning not in page_of(cost("mlp"))
 
 
+def test_the_top_says_where_and_on_which_data_was_measured():
+    text = page_of(accuracy("mlp"), speed("mlp"))
+    head = text[text.index("<header>") : text.index("</header>")]
+    assert "Times were measured on Test CPU, 2 threads." in head
+    assert "Errors were measured on synthetic data." in head and "are not Human3.6M errors" in head
+    assert "were measured on" not in page_of(cost("mlp")).partition("</header>")[0]
+
+
 def test_missing_numbers_say_why_and_skipped_plots_too():
     text = page_of(cost("mlp"), skipped=["Plot speed was not made: there are no speed records."])
     assert 'title="too slow">—<sup><a href="#toy-note-1">1</a></sup>' in text
