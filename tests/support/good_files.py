@@ -62,8 +62,12 @@ def good_files() -> dict[str, Good]:
 
 
 def _npz(members):
+    """An .npz file; what is no array is pickled, as the official scripts write it."""
     file = io.BytesIO()
-    np.savez(file, **{str(name): value for name, value in members.items()})
+    np.savez(
+        file,
+        **{str(name): value if isinstance(value, np.ndarray) else _boxed(value) for name, value in members.items()},
+    )
     return file.getvalue()
 
 
@@ -138,8 +142,8 @@ def _data_sets():
     motion_3d = {"positions_3d": people}
     return {
         "motionbert": Good("a.pkl", _motionbert(), pickle.dumps, lambda f: open_dataset(f / "a.pkl"), arrays=True),
-        "videopose3d_3d": _archive("data_3d_h36m.npz", motion_3d, {DETECTIONS["cpn"]: _objects(motion_2d)}),
-        "videopose3d_2d": _archive(DETECTIONS["cpn"], motion_2d, {"data_3d_h36m.npz": _objects(motion_3d)}),
+        "videopose3d_3d": _archive("data_3d_h36m.npz", motion_3d, {DETECTIONS["cpn"]: _npz(motion_2d)}),
+        "videopose3d_2d": _archive(DETECTIONS["cpn"], motion_2d, {"data_3d_h36m.npz": _npz(motion_3d)}),
         "mpi_inf_3dhp_train": _archive("data_train_3dhp.npz", _plain(train), {"data_test_3dhp.npz": _npz(test)}),
         "mpi_inf_3dhp_test": _archive("data_test_3dhp.npz", _plain(test), {"data_train_3dhp.npz": _npz(train)}),
         "mocap": Good(
@@ -152,11 +156,6 @@ def _plain(members):
     return {name: value.item() for name, value in members.items()}
 
 
-def _objects(members):
-    """An .npz file whose members are pickled, as the official scripts write it."""
-    return _npz({name: value if isinstance(value, np.ndarray) else _boxed(value) for name, value in members.items()})
-
-
 def _boxed(value):
     box = np.empty((), object)
     box[()] = value
@@ -164,7 +163,7 @@ def _boxed(value):
 
 
 def _archive(name, members, beside):
-    return Good(name, members, _objects, open_dataset, arrays=True, zipped=True, beside=beside)
+    return Good(name, members, _npz, open_dataset, arrays=True, zipped=True, beside=beside)
 
 
 def _motionbert():
