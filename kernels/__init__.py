@@ -1,7 +1,7 @@
 """Selective scan: one interface, several implementations, one visible choice (`choice.py`).
 
-The first usable one of IMPLEMENTATIONS runs, or the one that `with kernels.using(NAME):` or the environment variable
-LIFTBENCH_SCAN names. One that is named and cannot run is an error, never replaced.
+By default the first usable implementation of IMPLEMENTATIONS runs. To name another one, use `with kernels.using(NAME):`
+or set the environment variable LIFTBENCH_SCAN. A named implementation that cannot run is an error, never replaced.
 """
 
 from collections.abc import Sequence
@@ -38,14 +38,15 @@ def selective_scan(
     delta_bias: Tensor | None = None,
     implementation: str = "auto",
 ) -> Tensor:
-    """y of h_t = exp(delta_t A) h_(t-1) + delta_t u_t B_t;  y_t = C_t . h_t + D u_t, delta = softplus(delta + bias).
+    """Scan h_t = exp(delta_t A) h_(t-1) + delta_t u_t B_t;  y_t = C_t . h_t + D u_t, delta = softplus(delta + bias).
 
     u, delta: (B, channels, L); A: (channels, N), negative; B, C: (B, groups, N, L), where channel c reads group
-    c // (channels / groups); D, delta_bias: (channels,) or None. Returns y: (B, channels, L), in u's dtype, computed
-    in float32 (float64 for float64 inputs), with gradients for every input. implementation: one of IMPLEMENTATIONS,
-    or "auto" for the one that `choose` gives.
+    c // (channels / groups); D, delta_bias: (channels,) or None. Returns y: (B, channels, L) in the dtype of u. Inputs
+    in float64 are computed in float64, all others in float32. Every input has a gradient. implementation: one of
+    IMPLEMENTATIONS, or "auto" to take what `choose` returns. Source: Mamba (Gu and Dao 2023), equations 2 and 4.
 
-    Raises ValueError for shapes that do not fit, ScanUnavailable for an implementation that cannot run.
+    Raises ValueError for shapes, devices or dtypes that do not fit, ScanUnavailable for an implementation that cannot
+    run.
     """
     _check(u, delta, A, B, C, D, delta_bias)
     tensors = u, delta, A, B, C, D, delta_bias
@@ -63,12 +64,12 @@ def grid_scan(
     limb: Sequence[bool],
     limb_gradient: str = "exact",
 ) -> Tensor:
-    """PoseMamba's scan: K directions over a (T, J) grid, projections and merge included.
+    """Run PoseMamba's scan: K directions over a (T, J) grid, projections and merge included.
 
     x: (B, T, J, channels); x_proj_weight: (K, R + 2N, channels) gives low-rank delta, B and C; dt_weight: (K, channels,
     R); dt_bias: (K, channels); A: (K * channels, N), negative; D: (K * channels,); orders: (K, T * J) and limb: K
     booleans, from `scan_orders`. limb_gradient: "exact", or "published" to drop the gradient through the limb term as
-    PoseMamba's code does. Returns the sum over directions, (B, T, J, channels). Raises as `selective_scan`.
+    PoseMamba's code does. Returns the sum over directions, (B, T, J, channels). Raises what `selective_scan` raises.
     """
     _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     check_limb_gradient(limb_gradient)
@@ -77,10 +78,10 @@ def grid_scan(
 
 
 def bidirectional_scan(forward_stream: Sequence[Tensor | None], reversed_stream: Sequence[Tensor | None]) -> Tensor:
-    """The sum of a scan from 0 to L - 1 and of another one from L - 1 to 0, as MDTF's mixer runs them.
+    """Add a scan from 0 to L - 1 and another one from L - 1 to 0, as MDTF's mixer does.
 
-    Both streams are (u, delta, A, B, C, D, delta_bias) as for `selective_scan`, in their natural order of time and of
-    the same shapes. Returns y: (B, channels, L), in the dtype of the first u. Raises as `selective_scan`.
+    Both streams are (u, delta, A, B, C, D, delta_bias) as in `selective_scan`, in natural order of time and with equal
+    shapes. Returns y: (B, channels, L) in the dtype of the first u. Raises what `selective_scan` raises.
     """
     for stream in (forward_stream, reversed_stream):
         _check(*stream)
@@ -95,7 +96,7 @@ def bidirectional_scan(forward_stream: Sequence[Tensor | None], reversed_stream:
 
 
 def _chosen(tensors, implementation="auto"):
-    """The module that scans these tensors, of which the first decides; raises ScanUnavailable as `choose`."""
+    """Return the module that scans these tensors; the first decides. Raises what `choose` raises."""
     name = choose_or_take(implementation, tensors[0].device.type, tensors[0].dtype)
     if name != "reference" and has_tangents(tensor for tensor in tensors if tensor is not None):
         raise ScanUnavailable(
@@ -127,9 +128,9 @@ def _check(u, delta, A, B, C, D, delta_bias):
 
 
 def check_limb_gradient(limb_gradient: str) -> None:
-    """Raise ValueError for what `grid_scan` does not know."""
+    """Raise ValueError for a limb_gradient that `grid_scan` does not know."""
     if limb_gradient not in ("exact", "published"):
-        raise ValueError(f"limb_gradient is 'exact' or 'published', not {limb_gradient!r}")
+        raise ValueError(f"limb_gradient must be 'exact' or 'published', not {limb_gradient!r}")
 
 
 def _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
@@ -163,7 +164,7 @@ def _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
 
 
 def _check_each(expected, first):
-    """Shapes, devices and dtypes of {name: (tensor or None, shape)}, where the one named `first` gives the device."""
+    """Check shapes, devices and dtypes of {name: (tensor or None, shape)}; the tensor `first` sets the device."""
     device = expected[first][0].device
     for name, (tensor, shape) in expected.items():
         if tensor is None:

@@ -1,8 +1,8 @@
-"""The modules around the scan of a PoseMamba block, in the place of PyTorch's own: same weights, same results.
+"""The modules around the scan of a PoseMamba block. They replace PyTorch's own, with the same weights and results.
 
-Where the scan is `cpu`, they run in its library and in oneDNN, equal up to rounding. Elsewhere, and wherever the
-library does not compute exactly what the module says (another kernel size, a smaller gate, gradients, ...), they run as
-PyTorch has them.
+If the scan is `cpu`, they run in its library and in oneDNN, equal up to rounding. In every other case they run
+PyTorch's code: with another scan, with gradients, and for settings that the library lacks (another kernel size, a
+smaller gate).
 """
 
 import torch
@@ -24,7 +24,7 @@ class Linear(nn.Linear):
 
 
 class ConvSilu(nn.Conv2d):
-    """x: (B, T, J, C) -> (B, T', J', C'), silu of an `nn.Conv2d` over (T, J)."""
+    """x: (B, T, J, C) -> (B, T', J', C'), an `nn.Conv2d` over (T, J), then SiLU."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if _on_cpu(x) and self._is_in_library(x) and _only_forward(self, x):
@@ -32,7 +32,7 @@ class ConvSilu(nn.Conv2d):
         return F.silu(super().forward(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
     def _is_in_library(self, x):
-        """Whether this is a depthwise 3 x 3 convolution that keeps T and J, and x fits."""
+        """Return whether this is a depthwise 3 x 3 convolution that keeps T and J, and whether x fits it."""
         settings = self.kernel_size, self.stride, self.padding, self.dilation, self.padding_mode
         channels = self.out_channels, self.groups, x.shape[-1]
         return (
@@ -53,7 +53,7 @@ class GatedNorm(nn.LayerNorm):
         return super().forward(x) * F.silu(gate)
 
     def _is_in_library(self, x, gate):
-        """Whether this is a norm over the channels with weight and bias, and the gate has the shape of x."""
+        """Return whether this norms the channels with weight and bias, and whether the gate has the shape of x."""
         affine = self.weight is not None and self.bias is not None
         return affine and self.normalized_shape == (x.shape[-1],) and gate.shape == x.shape and _is_grid(x)
 
@@ -63,7 +63,7 @@ def _on_cpu(x):
 
 
 def _only_forward(module, *inputs):
-    """Whether nothing is differentiated, and everything is of one dtype or in autocast's hands."""
+    """Return whether nothing is differentiated and all dtypes agree, or autocast makes them agree."""
     tensors = *inputs, *module.parameters()
     one_dtype = torch.is_autocast_enabled("cpu") or all(tensor.dtype == inputs[0].dtype for tensor in tensors)
     return one_dtype and not torch.is_grad_enabled() and not has_tangents(tensors)

@@ -1,4 +1,4 @@
-"""Which implementation of the scan runs: the one that `using` names, or else LIFTBENCH_SCAN, or else the fastest."""
+"""Choose the implementation of the scan: the one that `using` names, else LIFTBENCH_SCAN, else the first usable one."""
 
 import contextlib
 import os
@@ -10,8 +10,8 @@ import torch
 from liftbench.kernels import chunked, cpu, gpu, mamba_ssm, reference
 from liftbench.kernels.operators import constant_when_traced
 
-# In order of preference; gpu (Triton) first runs a check of its own on the device and says what it found. What comes
-# behind chunked, which runs everywhere, runs only by name.
+# In order of preference. gpu (Triton) first checks itself on the device and reports what it found. chunked runs
+# everywhere, so the implementations after it run only by name.
 IMPLEMENTATIONS = {"cpu": cpu, "gpu": gpu, "chunked": chunked, "mamba_ssm": mamba_ssm, "reference": reference}
 FLOAT64 = ("chunked", "reference")  # the others compute in float32 only
 
@@ -19,18 +19,18 @@ _named = ContextVar("liftbench_scan", default="auto")
 
 
 class ScanUnavailable(RuntimeError):
-    """The scan implementation asked for cannot run here; the message says why and what to do."""
+    """The named scan cannot run here; the message says why and what to do."""
 
 
 @contextlib.contextmanager
 def using(implementation: str) -> Iterator[None]:
-    """Within it, scans run by this implementation; "auto" gives the choice back to LIFTBENCH_SCAN and the preferences.
+    """Run the scans inside the `with` block by this implementation; "auto" restores the default choice.
 
-    The choice belongs to the thread or task that makes it. A backward pass runs by the implementation of its forward
-    pass, wherever it runs. Gradient checkpointing repeats the forward pass: give `torch.utils.checkpoint.checkpoint` a
-    context_fn that enters `using(current())` for the repetition. torch.compile keeps the choice with which it traced.
+    The choice belongs to the thread or task that makes it. A backward pass uses the implementation of its forward pass,
+    wherever it runs. Gradient checkpointing repeats the forward pass: give `torch.utils.checkpoint.checkpoint` a
+    context_fn that enters `using(current())` for the repetition. torch.compile keeps the choice made while it traced.
 
-    Raises ScanUnavailable for an unknown name. Whether the implementation can run is known where a scan starts.
+    Raises ScanUnavailable for an unknown name. An implementation that cannot run raises it when a scan starts.
     """
     _check_known(implementation)
     token = _named.set(implementation)
@@ -41,28 +41,28 @@ def using(implementation: str) -> Iterator[None]:
 
 
 def current() -> str:
-    """The name that `using` gave, "auto" outside."""
+    """Return the name that `using` set, "auto" outside of it."""
     return _named.get()
 
 
 def unusable(name: str, device_type: str = "cpu", dtype: torch.dtype = torch.float32) -> str | None:
-    """Why implementation `name` cannot run on a device type ("cpu", "cuda") and dtype, or None if it can."""
+    """Return why implementation `name` cannot run on a device type ("cpu", "cuda") and dtype, or None if it can."""
     if dtype == torch.float64 and name not in FLOAT64:
         return f"it computes in float32, and the tensors are float64; use {' or '.join(FLOAT64)}"
     return IMPLEMENTATIONS[name].unusable(device_type)
 
 
 def choose(device_type: str = "cpu", dtype: torch.dtype = torch.float32) -> str:
-    """The name of the implementation that will run; raises ScanUnavailable if it is unknown or cannot run.
+    """Return the name of the implementation that will run. Raises ScanUnavailable if it is unknown or cannot run.
 
-    One that is named, by `using` or by LIFTBENCH_SCAN, is never replaced by another one.
+    An implementation named by `using` or LIFTBENCH_SCAN is never replaced by another one.
     """
     return choose_or_take("auto", device_type, dtype)
 
 
-@constant_when_traced  # under torch.compile the choice is made once, when it traces
+@constant_when_traced  # torch.compile chooses once, while it traces
 def choose_or_take(named, device_type, dtype):
-    """`choose`, or the implementation that is named here, unless that is "auto"."""
+    """Return `named`, or what `choose` returns if `named` is "auto"."""
     if named == "auto":
         named = current()
     if named == "auto":
@@ -71,15 +71,15 @@ def choose_or_take(named, device_type, dtype):
     if named == "auto":
         return next(name for name in IMPLEMENTATIONS if unusable(name, device_type, dtype) is None)
     if reason := unusable(named, device_type, dtype):
-        raise ScanUnavailable(f"scan implementation {named!r} cannot run here: {reason}")
+        raise ScanUnavailable(f"Cannot run the scan {named!r} here: {reason}.")
     return named
 
 
 def _check_known(name):
     if name != "auto" and name not in IMPLEMENTATIONS:
-        raise ScanUnavailable(f"unknown scan implementation {name!r}; choose auto or {', '.join(IMPLEMENTATIONS)}")
+        raise ScanUnavailable(f"Cannot find a scan named {name!r}. Use auto, {', '.join(IMPLEMENTATIONS)}.")
 
 
 def scans(model: torch.nn.Module) -> bool:
-    """Whether a model scans: any of its modules says so by `scans = True`."""
+    """Return whether a model scans, that is, whether any of its modules has `scans = True`."""
     return any(getattr(module, "scans", False) for module in model.modules())

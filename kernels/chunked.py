@@ -1,9 +1,9 @@
 """The portable scan: PyTorch only, any device, exact gradients; about 2 sqrt(L) vectorised steps instead of L.
 
-The sequence is cut into n chunks of c steps that advance together. Started from zero, they give each chunk's own
-contribution; a short loop over the chunks carries the state across; a second sweep starts from the carried states and
-reads the output. Decays only ever multiply, never divide, so nothing overflows, and the states of all L steps are
-materialised in the backward pass only. The backward recurrence is the same scan run from the end.
+The sequence is cut into n chunks of c steps that advance together. A first sweep starts every chunk from zero and gives
+its own contribution. A short loop over the chunks carries the state across. A second sweep starts from the carried
+states and reads the output. Decays multiply and never divide, so nothing overflows. Only the backward pass stores the
+states of all L steps. The backward recurrence is the same scan, run from the end.
 """
 
 import math
@@ -16,12 +16,12 @@ from liftbench.kernels import grid
 
 
 def unusable(device_type):
-    """None: this implementation runs on every device type."""
+    """Return None: this implementation runs on every device type."""
     return None
 
 
 def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
-    """Same contract as `kernels.reference.selective_scan`."""
+    """Do what `kernels.reference.selective_scan` does."""
     dtype_in = u.dtype
     dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
     with grid.without_autocast(u.device.type):
@@ -41,17 +41,17 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
 
 
 def grid_scan(*arguments):
-    """Same contract as `kernels.grid_scan`."""
+    """Do what `kernels.grid_scan` does."""
     return grid.grid_scan(selective_scan, *arguments)
 
 
 def bidirectional_scan(forward_stream, reversed_stream):
-    """Same contract as `kernels.bidirectional_scan`."""
+    """Do what `kernels.bidirectional_scan` does."""
     return grid.bidirectional_scan(selective_scan, forward_stream, reversed_stream)
 
 
 def _cut(x, groups, steps):
-    """(B, channels, L) -> (c, B, G, channels/G, n); zeros behind the end leave the state as it is."""
+    """(B, channels, L) -> (c, B, G, channels/G, n); zeros after the end leave the state unchanged."""
     x = F.pad(x, (0, -x.shape[-1] % steps))
     return x.unflatten(1, (groups, -1)).unflatten(-1, (-1, steps)).permute(4, 0, 1, 2, 3).contiguous()
 
@@ -86,7 +86,7 @@ class _Recurrence(torch.autograd.Function):
         steps = x.shape[0]
         states = _sweep(x, delta, A, B, starts)[1]  # h after each step
 
-        # g_t = dy_t C_t + exp(delta_(t+1) A) g_(t+1): the same scan from the end, its decay one step late
+        # g_t = dy_t C_t + exp(delta_(t+1) A) g_(t+1): the same scan from the end, with the decay one step late
         late = torch.cat([delta[1:], F.pad(delta[:1], (0, 1))[..., 1:]])
         back_delta, back_dy, back_C = late.flip(0, -1), dy.flip(0, -1), C.flip(0, -1)
         g = _carry(_sweep(back_dy, back_delta, A, back_C)[0], back_delta, A)
@@ -111,7 +111,7 @@ def _step(h, x, delta, A, B):
 
 
 def _sweep(x, delta, A, B, h=None):
-    """All chunks at once from the given states (default zero): (states at the end, states after every step)."""
+    """Advance all chunks from the given states, or from zero: (states at the end, states after every step)."""
     keep = h is not None
     if h is None:
         h = x.new_zeros(*x.shape[1:4], A.shape[-2], x.shape[-1])
@@ -124,7 +124,7 @@ def _sweep(x, delta, A, B, h=None):
 
 
 def _carry(ends, delta, A):
-    """The state at the start of every chunk, from each chunk's own end state and its total decay."""
+    """Return the state at the start of every chunk, from each chunk's own end state and total decay."""
     decay = torch.exp(delta.sum(0)[:, :, :, None] * A)
     starts = torch.zeros_like(ends)
     for k in range(1, ends.shape[-1]):

@@ -1,4 +1,4 @@
-"""The fused scans composed from a `selective_scan`: the plain path of the implementations that have no fused kernel."""
+"""The fused scans, composed from a `selective_scan` for implementations without a fused kernel."""
 
 import contextlib
 
@@ -8,13 +8,13 @@ from liftbench.kernels.orders import LIMB_ORDER, check_orders
 
 
 def without_autocast(device_type):
-    """A context in which products stay in the dtype of their inputs; meta, for one, has no autocast to switch off."""
+    """Return a context that switches autocast off. Some device types, such as meta, have none."""
     available = torch.amp.is_autocast_available(device_type)
     return torch.autocast(device_type, enabled=False) if available else contextlib.nullcontext()
 
 
 def grid_scan(selective_scan, x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient):
-    """`kernels.grid_scan`, one step after the other."""
+    """Run `kernels.grid_scan` step by step."""
     dtype_in, dtype = x.dtype, torch.promote_types(x.dtype, torch.float32)
     batch, frames, joints, channels = x.shape
     directions, rank, states = len(orders), dt_weight.shape[-1], A.shape[-1]
@@ -42,7 +42,7 @@ def grid_scan(selective_scan, x, x_proj_weight, dt_weight, dt_bias, A, D, orders
 
 
 def bidirectional_scan(selective_scan, forward_stream, reversed_stream):
-    """`kernels.bidirectional_scan`, on flipped copies; the sum of half-precision streams is rounded once."""
+    """Run `kernels.bidirectional_scan` on flipped copies; the sum of half-precision streams is rounded once."""
     (u, *others), dtype = forward_stream, torch.promote_types(forward_stream[0].dtype, torch.float32)
     there = selective_scan(u.to(dtype), *others)
     v, delta, A, B, C, D, delta_bias = reversed_stream

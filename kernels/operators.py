@@ -1,19 +1,19 @@
-"""What the scans' operators of torch have in common: gradients, counts of operations, and a mark for tracing.
+"""Common parts of the scans' torch operators: gradients, counts of operations, and a mark for tracing.
 
-FlopCounterMode counts two operations for a MAC and sees a fused kernel as one operator; its formula holds what
-is inside: the scan by `scan_macs`, and the projections that the operator does itself. A backward pass counts
-twice, as for PyTorch's own products.
+FlopCounterMode counts two operations per MAC and sees a fused kernel as one operator. The formula of such an operator
+adds the scan (`scan_macs`) and the projections inside it. A backward pass counts twice, as PyTorch's own products do.
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch.autograd.forward_ad import unpack_dual
 from torch.utils.flop_counter import register_flop_formula
 
 
-def scan_macs(batch, channels, length, states, skip=True):
-    """Operations of one scan: 9 B L D N, plus B D L for the skip, with D channels of all directions together.
+def scan_macs(batch: int, channels: int, length: int, states: int, skip: bool = True) -> int:
+    """Return the operations of one scan, 9 B L D N plus B D L for the skip; D counts the channels of all directions.
 
     Source: `flops_selective_scan_fn` of the VMamba and PoseMamba code. The rule counts operations of the associative
     (parallel) form; a sequential scan needs fewer.
@@ -22,18 +22,20 @@ def scan_macs(batch, channels, length, states, skip=True):
 
 
 def constant_when_traced(function):
-    """`torch.compiler.assume_constant_result`, without its import of torch._dynamo, which takes more than a second."""
+    """Replace `torch.compiler.assume_constant_result`, which imports torch._dynamo for more than a second."""
     function._dynamo_marked_constant = True
     return function
 
 
-def has_tangents(tensors):
-    """Whether forward-mode differentiation (`torch.func.jvp`, dual numbers) goes through any of the tensors."""
+def has_tangents(tensors: Iterable[torch.Tensor]) -> bool:
+    """Return whether any tensor takes part in forward-mode differentiation (`torch.func.jvp`, dual numbers)."""
     return any(unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
-def register_scan(name):
-    """For liftbench::NAME(tensors, keep) -> (y, kept) and liftbench::NAME_backward(dy, tensors, kept) -> gradients.
+def register_scan(name: str) -> None:
+    """Register gradients and counts of liftbench::NAME(tensors, keep) -> (y, kept).
+
+    Its backward operator is liftbench::NAME_backward(dy, tensors, kept) -> gradients.
 
     tensors: [u, delta, A, B, C, D, delta_bias] of one stream or two.
     """
@@ -44,7 +46,7 @@ def register_scan(name):
 
     def differentiate(ctx, dy, _):
         *tensors, kept = ctx.saved_tensors
-        if not kept.numel():  # traced without gradients, for example by torch.export, and now run with them
+        if not kept.numel():  # traced without gradients, for example by torch.export, but run with them
             _, kept = scan(tensors, True)
         return scan_backward(dy, tensors, kept), None
 
@@ -57,12 +59,12 @@ def register_scan(name):
     register_flop_formula(scan_backward)(lambda dy, *arguments, **__: 2 * operations(*arguments))
 
 
-def register_grid_scan(name, projects):
-    """For liftbench::NAME(x, projection, dt_weight, dt_bias, A, ..., keep) -> (y, kept...) on x: (B, T, J, C), and
-    liftbench::NAME_backward(dy, tensors..., kept..., settings...) -> gradients of the first tensors.
+def register_grid_scan(name: str, projects: bool) -> None:
+    """Register gradients and counts of liftbench::NAME(x, projection, dt_weight, dt_bias, A, ..., keep).
 
-    The arguments are tensors first, settings behind. projects: whether the operator multiplies by the projection's
-    weight (K, R + 2N, C) itself.
+    It returns (y, kept...) for x: (B, T, J, C). Its backward operator is liftbench::NAME_backward(dy, tensors...,
+    kept..., settings...) and returns the gradients of the first tensors. Settings follow the tensors in the arguments.
+    projects: whether the operator itself multiplies by the projection's weight (K, R + 2N, C).
     """
     scan, scan_backward = _both(name)
 

@@ -1,4 +1,4 @@
-"""Scan orders over the (T, J) grid as tables: one row of grid cells per direction, and which rows read the limb term.
+"""Scan orders over the (T, J) grid: a table with one row of cells per direction, and a flag for the limb term of each.
 
 Cell (t, j) has number t * J + j. Frame-major reads frame by frame (joints fastest), joint-major joint by joint (frames
 fastest). Names of the ablations as in the PoseMamba paper: f/b = forward/backward, s/t = space/time.
@@ -9,26 +9,26 @@ import functools
 import numpy as np
 import torch
 
-# The joints limb by limb: the pelvis; the right and the left leg, from the pelvis on; the left and the right arm, from
-# the thorax on. PoseMamba's limb term is x + x[LIMB_ORDER] over the joints of a frame, place by place, as its code has
-# it: to joint j it adds joint LIMB_ORDER[j], which is seldom the parent of j in the skeleton.
+# The joints limb by limb: the pelvis, both legs from the pelvis down, both arms from the thorax out. PoseMamba's limb
+# term is x + x[LIMB_ORDER] over the joints of a frame. As in its code, it adds joint LIMB_ORDER[j] to joint j, which is
+# seldom the parent of j in the skeleton.
 LIMB_ORDER = (0, 0, 1, 2, 3, 0, 4, 5, 6, 8, 11, 12, 13, 8, 14, 15, 16)
 
 PATTERNS = ("posemamba", "global", "fs_ft", "fs_bt", "bs_ft", "bs_bt")
 
 
 def scan_orders(pattern: str, frames: int, joints: int = 17) -> tuple[torch.Tensor, tuple[bool, ...]]:
-    """Order tables of a named pattern: (orders (4, L) int64 with L = frames * joints, limb: tuple of 4 bool).
+    """Return the tables of a named pattern: (orders (4, L) int64 with L = frames * joints, limb: tuple of 4 bool).
 
-    Step t of direction k reads and writes grid cell orders[k, t]; limb[k] says that it reads x + x[LIMB_ORDER].
+    Step t of direction k reads and writes grid cell orders[k, t]; limb[k] is True if it reads x + x[LIMB_ORDER].
     Raises ValueError for an unknown pattern.
     """
     if pattern not in PATTERNS:
-        raise ValueError(f"unknown scan pattern {pattern!r}; choose one of {', '.join(PATTERNS)}")
+        raise ValueError(f"Cannot find a scan pattern named {pattern!r}. Use {', '.join(PATTERNS)}.")
     limb = (pattern == "posemamba", False) * 2
-    if torch.compiler.is_compiling():  # it would trace past the cache, and symbolic sizes of torch.export are no keys
+    if torch.compiler.is_compiling():  # tracing bypasses the cache, and torch.export's symbolic sizes cannot be keys
         return _orders.__wrapped__(pattern, frames, joints), limb
-    with torch.inference_mode(False):  # a table cached in inference mode could not be used for a backward pass later
+    with torch.inference_mode(False):  # a backward pass cannot use a table made in inference mode
         return _orders(pattern, frames, joints), limb
 
 
@@ -38,7 +38,7 @@ def _orders(pattern, frames, joints):
     if pattern in ("posemamba", "global"):
         pair = torch.stack([grid.flatten(), grid.T.flatten()])
         orders = torch.cat([pair, pair.flip(1)])
-    else:  # the ablations: one pair, repeated as it is where PoseMamba reverses it
+    else:  # the ablations repeat a pair that PoseMamba reverses
         space = grid.flip(1) if pattern.startswith("bs") else grid
         time = grid.flip(0) if pattern.endswith("bt") else grid
         orders = torch.stack([space.flatten(), time.T.flatten()]).repeat(2, 1)
@@ -48,7 +48,7 @@ def _orders(pattern, frames, joints):
 def check_orders(orders: torch.Tensor) -> None:
     """Raise ValueError unless every row of (K, L) orders is a permutation of 0 .. L - 1.
 
-    By NumPy, so that who counts operators of torch sees none here; what has no numbers (tracing, meta) passes.
+    Uses NumPy, so that counters of torch operators see nothing. Tensors without values (tracing, meta) pass.
     """
     if torch.compiler.is_compiling() or type(orders) is not torch.Tensor or orders.is_meta:
         return

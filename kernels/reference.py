@@ -1,6 +1,6 @@
 """The oracle: the selective scan as a plain loop over time, differentiable by autograd, in float32 or float64.
 
-Every other implementation is tested against this one; it is itself checked by hand and by gradcheck.
+The tests compare every other implementation with this one, and check this one by hand and by gradcheck.
 Source: Mamba (Gu and Dao 2023), equations 2a, 2b and 4, in the "selective_scan_ref" form: B is not discretised exactly.
 """
 
@@ -11,16 +11,16 @@ from liftbench.kernels import grid
 
 
 def unusable(device_type):
-    """None: this implementation runs on every device type."""
+    """Return None: this implementation runs on every device type."""
     return None
 
 
 def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
-    """y of h_t = exp(delta_t A) h_(t-1) + delta_t u_t B_t;  y_t = C_t . h_t + D u_t, delta = softplus(delta + bias).
+    """Scan h_t = exp(delta_t A) h_(t-1) + delta_t u_t B_t;  y_t = C_t . h_t + D u_t, delta = softplus(delta + bias).
 
     u, delta: (B, channels, L); A: (channels, N); B, C: (B, groups, N, L), channel c reads group c // (channels/groups);
-    D, delta_bias: (channels,) or None. Returns y: (B, channels, L) in u's dtype. float64 inputs are computed in
-    float64, all others in float32.
+    D, delta_bias: (channels,) or None. Returns y: (B, channels, L) in the dtype of u. Inputs in float64 are computed
+    in float64, all others in float32.
     """
     dtype_in = u.dtype
     dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
@@ -32,7 +32,7 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
     B, C = (tensor.repeat_interleave(per_group, dim=1) for tensor in (B, C))  # (B, channels, N, L)
     h = u.new_zeros(u.shape[0], *A.shape)
     ys = []
-    # unbind rather than index: the gradient of an index is as large as the whole tensor, at every step
+    # unbind, because the gradient of an index is as large as the whole tensor at every step
     for u_t, delta_t, B_t, C_t in zip(*(tensor.unbind(-1) for tensor in (u, delta, B, C)), strict=True):
         h = torch.exp(delta_t[..., None] * A) * h + (delta_t * u_t)[..., None] * B_t
         ys.append((h * C_t).sum(-1))
@@ -43,10 +43,10 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
 
 
 def grid_scan(*arguments):
-    """Same contract as `kernels.grid_scan`."""
+    """Do what `kernels.grid_scan` does."""
     return grid.grid_scan(selective_scan, *arguments)
 
 
 def bidirectional_scan(forward_stream, reversed_stream):
-    """Same contract as `kernels.bidirectional_scan`."""
+    """Do what `kernels.bidirectional_scan` does."""
     return grid.bidirectional_scan(selective_scan, forward_stream, reversed_stream)

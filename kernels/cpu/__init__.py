@@ -1,6 +1,6 @@
 """The selective scan in C++, called through ctypes: channels across SIMD lanes, states in registers, no link to torch.
 
-kernels/README.md has the design.
+kernels/README.md explains the design.
 """
 
 from liftbench.kernels.cpu.grid import grid_scan

@@ -1,4 +1,4 @@
-"""The parts of PoseMamba's block around its scan, in the C++ library (src/block.h) and in oneDNN."""
+"""The parts of PoseMamba's block around the scan, in the C++ library (src/block.h) and in oneDNN."""
 
 import ctypes
 
@@ -17,10 +17,10 @@ _NormGate = structure(
 )
 
 
-def linear(x, weight, bias=None):
-    """x: (..., C) -> (..., C'), as `torch.nn.functional.linear`, by oneDNN's 1 x 1 convolution.
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """Run `torch.nn.functional.linear` as oneDNN's 1 x 1 convolution; x: (..., C) -> (..., C').
 
-    That is faster than the product by MKL that PyTorch's linear takes, most so on processors that are not Intel's.
+    PyTorch's linear calls MKL, which is slower, above all on processors that Intel did not make.
     """
     cells = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
     y = torch.nn.functional.conv2d(cells, weight[:, :, None, None], bias)
@@ -29,7 +29,7 @@ def linear(x, weight, bias=None):
 
 @torch.library.custom_op("liftbench::conv_silu_cpu", mutates_args=())
 def conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """silu of a depthwise 3 x 3 convolution over (T, J), padded with a cell of zeros; without a gradient.
+    """Apply a depthwise 3 x 3 convolution over (T, J), padded with zeros, then SiLU; without a gradient.
 
     x: (B, T, J, C) float32; weight: (C, 1, 3, 3); bias: (C,) -> (B, T, J, C). Raises ValueError for other shapes,
     dtypes and devices.
@@ -56,9 +56,9 @@ def _checked_conv(x, weight, bias):
 def norm_gate(
     x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> torch.Tensor:
-    """layer_norm(x) * silu(gate), normalised over C; without a gradient.
+    """Compute layer_norm(x) * silu(gate), normalised over C; without a gradient.
 
-    x, gate: (B, T, J, C) float32; weight, bias: (C,) -> (B, T, J, C). Raises ValueError as `conv_silu`.
+    x, gate: (B, T, J, C) float32; weight, bias: (C,) -> (B, T, J, C). Raises what `conv_silu` raises.
     """
     (x, weight, bias), (gate,) = _checked_norm(x, gate, weight, bias)
     y, channels = torch.empty_like(x), x.shape[-1]
@@ -86,12 +86,12 @@ def _channels(x):
 
 
 def _cells(x):
-    """x: (B, T, J, C) itself if one stride leads from cell to cell, as in a part of the channels, or else a copy."""
+    """Return x: (B, T, J, C) if one stride leads from cell to cell, as in a slice of channels, or else a copy."""
     _, frames, joints, _ = x.shape
     stride = x.stride(2)
     return x if x.stride() == (frames * joints * stride, joints * stride, stride, 1) else x.contiguous()
 
 
 def _cell_stride(x):
-    """From one cell of `_cells` to the next; the strides of axes of length 1 mean nothing."""
+    """Return the distance between two cells of `_cells`; strides of axes of length 1 mean nothing."""
     return x.shape[3] if x.is_contiguous() else x.stride(2)

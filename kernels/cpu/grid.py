@@ -1,4 +1,4 @@
-"""PoseMamba's scan over the (T, J) grid as an operator of torch, projections included: see src/grid.h."""
+"""PoseMamba's scan over the (T, J) grid as a torch operator, projections included; see src/grid.h."""
 
 import ctypes
 
@@ -25,9 +25,9 @@ _GridGradients = structure(
 
 
 def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient="exact"):
-    """Same contract as `kernels.grid_scan`, in float32: one product for all projections, one kernel for the rest.
+    """Do what `kernels.grid_scan` does, in float32: one product for all projections, one kernel for the rest.
 
-    Raises ValueError for tensors that are not on the CPU, are float64 or do not fit, and for wrong order tables.
+    Raises ValueError for tensors off the CPU, for float64, for shapes that do not fit, and for wrong order tables.
     """
     tensors = [single(tensor) for tensor in (x, x_proj_weight, dt_weight, dt_bias, A, D)]
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
@@ -37,7 +37,7 @@ def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gra
 
 
 def _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
-    """All seven tensors, checked and contiguous."""
+    """Return all seven tensors, checked and contiguous."""
     if x.dim() != 4 or dt_weight.dim() != 3 or A.dim() != 2:
         raise ValueError("x must be (B, T, J, channels), dt_weight (K, channels, R) and A (K * channels, N)")
     _, frames, joints, channels = x.shape
@@ -60,9 +60,9 @@ def _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
 
 
 def _tables(orders, limb, frames, joints):
-    """The order table in int32, the cell that the limb term adds to each cell, and the flags of the directions.
+    """Return the order table in int32, the cell that the limb term adds to each cell, and the direction flags.
 
-    Raises ValueError for orders that int32 does not hold.
+    Raises ValueError for orders that do not fit int32.
     """
     narrow = orders.to(torch.int32)
     if not torch.equal(narrow, orders):
@@ -77,7 +77,7 @@ def _wrong_orders():
 
 
 def _outputs(x, x_proj_weight, dt_weight, A, keep):
-    """y, and room for what a backward pass needs: projected and checkpoints."""
+    """Allocate y, and with `keep` what a backward pass needs: projected and checkpoints."""
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     projected, checkpoints = _kept_shapes(x, x_proj_weight, dt_weight, A) if keep else (0, 0)
     return y, x.new_empty(projected), x.new_empty(checkpoints)
@@ -113,10 +113,10 @@ def _grid_scan_cpu(
     published: bool,
     keep: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(y, projected, checkpoints); `keep` makes the last two for a backward pass."""
+    """Return (y, projected, checkpoints); `keep` makes the last two for a backward pass."""
     x, x_proj_weight, *rest, orders = _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     y, projected, checkpoints = _outputs(x, x_proj_weight, dt_weight, A, keep)
-    with torch.autocast("cpu", enabled=False):  # still on inside an operator, and the kernel reads float32
+    with torch.autocast("cpu", enabled=False):  # autocast stays on inside an operator, but the kernel reads float32
         rows = linear(x, x_proj_weight.flatten(0, 1)).contiguous()
     tensors = [x, rows, *rest, *_tables(orders, limb, *x.shape[1:3]), y]
     if not call("grid_forward", _grid(tensors, checkpoints)):
@@ -145,7 +145,7 @@ def _grid_scan_cpu_backward(
     limb: list[bool],
     published: bool,
 ) -> list[torch.Tensor]:
-    """Gradients of x, x_proj_weight, dt_weight, dt_bias, A and D."""
+    """Return gradients of x, x_proj_weight, dt_weight, dt_bias, A and D."""
     x, x_proj_weight, *rest, orders = _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     kept_shapes = _kept_shapes(x, x_proj_weight, dt_weight, A)
     dy, projected, checkpoints = checked(
@@ -158,7 +158,7 @@ def _grid_scan_cpu_backward(
     tensors = [x, projected, *rest, *_tables(orders, limb, *x.shape[1:3]), dy]
     gradients = [torch.empty_like(tensor) for tensor in (x, x_proj_weight, *rest)]
     dx, _, ddt_weight, ddt_bias, dA, dD = gradients
-    # The published code drops what reaches x through the limb term, but not what reaches the weights.
+    # The published code drops the gradient of x through the limb term and keeps that of the weights.
     d_projected = torch.empty_like(projected)
     for_weight = torch.empty_like(projected) if published else d_projected
     pointers = addresses(dx, ddt_weight, ddt_bias, dA, dD, d_projected, for_weight)

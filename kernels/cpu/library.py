@@ -1,11 +1,11 @@
-"""The C++ library: found, loaded, checked and called.
+"""Find, load and call the C++ library, and check what it reads.
 
-It is built with the package (setup.py) and holds one kernel per instruction set. The best one of the processor is
-used, or the one that the environment variable LIFTBENCH_SCAN_ISA names (avx512, avx2, portable). Threads are torch's
-own, torch.get_num_threads() of them.
+setup.py builds it with the package; it holds one kernel per instruction set. The best set of the processor runs, or the
+one that the environment variable LIFTBENCH_SCAN_ISA names (avx512, avx2, portable). It runs on torch's own threads,
+torch.get_num_threads() of them.
 
-C++ trusts its pointers. So every tensor passes `checked` before its address is taken, and nothing else in this package
-checks what the kernels read and write.
+C++ trusts its pointers. Every tensor therefore passes `checked` before its address is taken. Nothing else in this
+package checks what the kernels read and write.
 """
 
 import ctypes
@@ -19,28 +19,28 @@ FOLDER = Path(__file__).parent
 
 
 def structure(name: str, *fields: tuple) -> type[ctypes.Structure]:
-    """A structure of src/scan.h; each field is ("names in order", type)."""
+    """Declare a structure of src/scan.h; each field is ("names in order", type)."""
     return type(name, (ctypes.Structure,), {"_fields_": [(f, kind) for names, kind in fields for f in names.split()]})
 
 
 @functools.cache
 def load_library() -> ctypes.CDLL | str:
-    """The loaded library, or one sentence that says why there is none."""
+    """Return the loaded library, or the reason why there is none."""
     found = sorted(FOLDER.glob("_scan*.so"))
     if not found:
         return (
-            "the C++ library was not built, because no working C++ compiler was found when liftbench was installed, so "
-            "scans run in PyTorch, many times slower; install g++ 12 or newer, or clang, and reinstall"
+            "the C++ library is missing, because the installation found no working C++ compiler. Scans run in PyTorch, "
+            "many times slower. Install g++ 12 or newer, or clang, and reinstall liftbench"
         )
     try:
         library = ctypes.CDLL(str(found[0]))
     except OSError as error:
         return f"the C++ library cannot be loaded ({error}); reinstall liftbench"
     library.liftbench_instruction_set.restype = ctypes.c_char_p
-    try:  # torch's own OpenMP, as a second set of threads would fight with torch's for the cores
+    try:  # torch's own OpenMP: a second set of threads would compete with it for the cores
         library.liftbench_use_openmp(ctypes.CDLL(torch._C.__file__).GOMP_parallel)
     except (AttributeError, OSError):
-        pass  # threads of the standard library then
+        pass  # the library then starts threads of its own
     wanted = os.environ.get("LIFTBENCH_SCAN_ISA", "auto")
     if library.liftbench_instruction_set(wanted.encode()) is None:
         return f"LIFTBENCH_SCAN_ISA={wanted} names no instruction set of this processor; unset it"
@@ -48,7 +48,7 @@ def load_library() -> ctypes.CDLL | str:
 
 
 def unusable(device_type: str = "cpu") -> str | None:
-    """Why the C++ kernels cannot run on a device type, as one sentence; None if they can."""
+    """Return why the C++ kernels cannot run on a device type, or None if they can."""
     if device_type != "cpu":
         return f"the C++ scan runs on the cpu, not on {device_type}"
     library = load_library()
@@ -56,13 +56,13 @@ def unusable(device_type: str = "cpu") -> str | None:
 
 
 def use_instruction_set(name: str) -> str:
-    """Choose "avx512", "avx2", "portable", or the best of the processor with "auto"; returns the name of the choice.
+    """Choose "avx512", "avx2", "portable" or, with "auto", the best set of the processor; return the chosen name.
 
-    Raises ValueError for one that the processor does not have, RuntimeError without a library.
+    Raises ValueError for a set that the processor lacks, RuntimeError without a library.
     """
     chosen = _usable_library().liftbench_instruction_set(name.encode())
     if chosen is None:
-        raise ValueError(f"{name!r} is not an instruction set of this processor")
+        raise ValueError(f"Cannot use the instruction set {name!r}: this processor lacks it. Use 'auto'.")
     return chosen.decode()
 
 
@@ -81,10 +81,10 @@ def _usable_library():
 def checked(
     expected: dict[str, tuple[torch.Tensor, tuple]], dtype: torch.dtype = torch.float32, layout=torch.Tensor.contiguous
 ) -> list[torch.Tensor]:
-    """The tensors of {name: (tensor, shape)}, in a layout that the kernels read.
+    """Check the tensors of {name: (tensor, shape)} and return them in a layout that the kernels read.
 
-    Raises ValueError for a tensor that is not on the CPU, or is of another dtype or shape, and for axes without
-    elements. layout(tensor) returns the tensor itself if its layout will do, or else a copy.
+    Raises ValueError for a tensor off the CPU, of another dtype or shape, or without elements. layout(tensor) returns
+    the tensor itself if the kernels read its layout, or else a copy.
     """
     for name, (tensor, shape) in expected.items():
         if tensor.device.type != "cpu":
@@ -99,11 +99,11 @@ def checked(
 
 
 def addresses(*tensors: torch.Tensor) -> list[int]:
-    """Of contiguous tensors that are checked or made here; keep the tensors until the call returns."""
+    """Return the addresses of contiguous, checked tensors. Keep the tensors alive until the call returns."""
     assert all(tensor.is_contiguous() for tensor in tensors)
     return [tensor.data_ptr() for tensor in tensors]
 
 
 def single(tensor: torch.Tensor) -> torch.Tensor:
-    """In float32, except for float64, which `checked` refuses."""
+    """Convert to float32; leave float64 as it is, which `checked` refuses."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -1,4 +1,4 @@
-"""The scan of (B, channels, L) tensors as an operator of torch, one stream or the sum of two: see src/stream.h."""
+"""The scan of (B, channels, L) tensors as a torch operator, for one stream or the sum of two; see src/stream.h."""
 
 import ctypes
 
@@ -33,18 +33,17 @@ _ScanGradients = structure("ScanGradients", ("scan", _Scan), ("stream", _StreamG
 
 
 def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
-    """Same contract as `kernels.reference.selective_scan`, in float32; any layout, channels-last ones without a copy.
+    """Do what `kernels.reference.selective_scan` does, in float32, without copying channels-last inputs.
 
-    Raises ValueError for tensors that are not on the CPU, are float64 or do not fit.
+    Raises ValueError for tensors off the CPU, for float64, and for shapes that do not fit.
     """
     return _scan_streams([(u, delta, A, B, C, D, delta_bias)])
 
 
 def bidirectional_scan(forward_stream, reversed_stream):
-    """The sum of a scan from 0 to L - 1 and of another one from L - 1 to 0, without a flipped copy of anything.
+    """Do what `kernels.bidirectional_scan` does, in float32 and without a flipped copy.
 
-    Both streams are (u, delta, A, B, C, D, delta_bias) as for `selective_scan`, in their natural order of time and of
-    the same shapes. Returns y: (B, channels, L) in the dtype of the first u. Raises ValueError as `selective_scan`.
+    Raises what `selective_scan` raises.
     """
     return _scan_streams([forward_stream, reversed_stream])
 
@@ -56,14 +55,14 @@ def _scan_streams(streams):
 
 
 def _in_single(u, delta, A, B, C, D=None, delta_bias=None):
-    """The seven tensors in float32, zeros for what is absent."""
+    """Return the seven tensors in float32, with zeros for absent ones."""
     zeros = torch.zeros(A.shape[:1])
     tensors = u, delta, A, B, C, zeros if D is None else D, zeros if delta_bias is None else delta_bias
     return [single(tensor) for tensor in tensors]
 
 
 def _checked_streams(tensors):
-    """The flat list of an operator's tensors as streams of seven, all checked and readable."""
+    """Split the flat list of an operator's tensors into streams of seven, checked and readable."""
     u, _, A, B = tensors[:4]
     if u.dim() != 3 or A.dim() != 2 or B.dim() != 4 or 0 in B.shape or u.shape[1] % B.shape[1]:
         raise ValueError(
@@ -79,14 +78,14 @@ def _checked_streams(tensors):
 
 
 def _readable(tensor):
-    """The tensor itself if the kernel reads its layout, one of the last two axes contiguous, or else a copy."""
+    """Return the tensor if one of its last two axes is contiguous, which the kernel reads, or else a copy."""
     if tensor.dim() > 2 and (1 in tensor.stride()[-2:] or tensor.shape[-1] == 1):
         return tensor
     return tensor.contiguous()
 
 
 def _scan(streams, checkpoints, y):
-    """The argument of the C functions; y is the output, or its gradient."""
+    """Build the argument of the C functions; y is the output or its gradient."""
     u, _, A, B = streams[0][:4]
     batch, channels, length = u.shape
     groups, states = B.shape[1:3]
@@ -98,7 +97,7 @@ def _scan(streams, checkpoints, y):
 
 
 def _views(u, delta, A, B, C, D, delta_bias):
-    """The tensors of one stream in the order of the C structures."""
+    """Order the tensors of one stream as the C structures do."""
     return _view(_Rows, u), _view(_Rows, delta), _view(_States, B), _view(_States, C), *addresses(A, D, delta_bias)
 
 
@@ -107,7 +106,7 @@ def _view(structure, tensor):
 
 
 def _checkpoints_shape(tensors):
-    """Room for the states before every 32nd step, one row per stream, channels padded to the widest block."""
+    """Return the shape that holds the state before every 32nd step: a row per stream, channels padded to 16."""
     u, B = tensors[0], tensors[3]
     batch, channels, length = u.shape
     groups, states = B.shape[1:3]
@@ -117,7 +116,7 @@ def _checkpoints_shape(tensors):
 
 @torch.library.custom_op("liftbench::scan_cpu", mutates_args=())
 def _scan_cpu(tensors: list[torch.Tensor], keep: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """(y, checkpoints) of one stream, or of the sum of two; `keep` makes the checkpoints for a backward pass."""
+    """Return (y, checkpoints) of one stream or of the sum of two; `keep` makes checkpoints for a backward pass."""
     streams = _checked_streams(tensors)
     y, checkpoints = _outputs(tensors, keep)
     call("scan_forward", _scan(streams, checkpoints, y))

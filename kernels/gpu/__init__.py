@@ -1,9 +1,9 @@
 """The selective scan in Triton, for NVIDIA and AMD GPUs; on the CPU only through Triton's interpreter, for tests.
 
-One pass over the steps where the sequences fill the device. Where they do not, the steps are cut into chunks: each is
-scanned from zero, the states are carried across the chunks, and the pass starts every chunk from its own state. The
-backward pass starts from states that the forward pass keeps. All of it is deterministic: there are no atomics, programs
-write their share of a sum and torch adds the shares. kernels/README.md has the design.
+If the sequences fill the device, one pass runs over all steps. Otherwise the steps are cut into chunks: one launch
+scans every chunk from zero, a second carries the states across the chunks, and the pass starts every chunk from its own
+state. The backward pass starts from states that the forward pass keeps. Results are deterministic: there are no
+atomics; programs write their share of a sum and torch adds the shares. kernels/README.md explains the design.
 """
 
 import functools
@@ -18,12 +18,12 @@ from liftbench.kernels.grid import without_autocast
 from liftbench.kernels.operators import constant_when_traced, register_grid_scan, register_scan
 from liftbench.kernels.orders import LIMB_ORDER, check_orders
 
-KEPT_STEPS = 16  # at most, between two states kept for the backward pass
+KEPT_STEPS = 16  # most steps between two states kept for the backward pass
 FULL_WARPS = 8  # per multiprocessor, with 4 states of a channel per lane: enough for one pass
-CHUNKED_WARPS = 32  # per multiprocessor, that chunks are made for where there are fewer
+CHUNKED_WARPS = 32  # per multiprocessor; with fewer, the steps are cut into chunks for so many
 MOST_CHUNKS = 65535  # CUDA's limit of the grid's third axis
-MOST_ELEMENTS = 2**31  # of one clip, as offsets inside a clip are 32-bit; those between clips are 64-bit
-FUSED = {"enable_fp_fusion": True}  # products and sums in one instruction, which Triton 3.10 does on request only
+MOST_ELEMENTS = 2**31  # in one clip: offsets inside a clip have 32 bits, those between clips 64
+FUSED = {"enable_fp_fusion": True}  # a product and a sum in one instruction, off by default in Triton 3.10
 
 
 @functools.cache
@@ -47,9 +47,9 @@ def _has_triton():
 
 
 def unusable(device_type="cpu"):
-    """Why this implementation cannot run on a device type, as one sentence; None if it can.
+    """Return why this implementation cannot run on a device type, or None if it can.
 
-    On a GPU that includes a check of its values, once per process and device (`selfcheck`).
+    On a GPU this checks the values first, once per process and device (`selfcheck`).
     """
     if reason := _missing(device_type):
         return reason
@@ -85,26 +85,25 @@ def _missing(device_type):
 
 
 def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
-    """Same contract as `kernels.reference.selective_scan`, in float32; channels-last u and delta without a copy.
+    """Do what `kernels.reference.selective_scan` does, in float32; channels-last u and delta without a copy.
 
-    Raises ValueError for tensors that are float64 or not on a device that Triton runs on.
+    Raises ValueError for float64 tensors and for devices without Triton.
     """
     return _scan_streams([_prepare(u, delta, A, B, C, D, delta_bias)])
 
 
 def bidirectional_scan(forward_stream, reversed_stream):
-    """The sum of a scan from 0 to L - 1 and of another one from L - 1 to 0, without a flipped copy of anything.
+    """Do what `kernels.bidirectional_scan` does, in float32 and without a flipped copy.
 
-    Both streams are (u, delta, A, B, C, D, delta_bias) as for `selective_scan`, in their natural order of time and of
-    the same shapes. Returns y: (B, channels, L) in the dtype of the first u. Raises ValueError as `selective_scan`.
+    Raises what `selective_scan` raises.
     """
     return _scan_streams([_prepare(*stream) for stream in (forward_stream, reversed_stream)])
 
 
 def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient="exact"):
-    """Same contract as `kernels.grid_scan`, in float32: one product for all projections, then one scan of all orders.
+    """Do what `kernels.grid_scan` does, in float32: one product for all projections, then one scan of all orders.
 
-    Raises ValueError for tensors that are float64 or not on a device that Triton runs on, or tables that do not fit.
+    Raises ValueError for float64 tensors, for devices without Triton, and for tables that do not fit.
     """
     named = {"x": x, "x_proj_weight": x_proj_weight, "dt_weight": dt_weight, "dt_bias": dt_bias, "A": A, "D": D}
     for name, tensor in named.items():
@@ -123,9 +122,9 @@ def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gra
 
 
 def _project(x, weight, limb, published):
-    """Low-rank delta, B and C of every cell and direction, (B, T, J, K, R + 2N), the limb term's included.
+    """Project every cell to low-rank delta, B and C of every direction, (B, T, J, K, R + 2N), with the limb term.
 
-    The limb term is linear: the projections of the joint that it adds, the neighbour, are added to those of each joint.
+    The limb term is linear, so the projections of the joint that it adds are added to those of each joint.
     """
     directions, columns = weight.shape[:2]
 
@@ -141,7 +140,7 @@ def _project(x, weight, limb, published):
 
 
 def _neighbours(x):
-    """(J, J) of 0 and 1: the joint that the limb term adds to each, as a product: a gather's gradient needs atomics."""
+    """Return the limb term as a matrix (J, J) of 0 and 1; the gradient of a gather would need atomics."""
     return torch.eye(len(LIMB_ORDER), dtype=x.dtype, device=x.device)[list(LIMB_ORDER)]
 
 
@@ -155,7 +154,7 @@ def _scan_streams(streams):
 
 
 def _prepare(u, delta, A, B, C, D=None, delta_bias=None):
-    """The seven tensors, parameters in float32, zeros for what is absent."""
+    """Return the seven tensors, with parameters in float32 and zeros for absent ones."""
     zeros = torch.zeros(u.shape[1], device=u.device)
     named = {"u": u, "delta": delta, "A": A, "B": B, "C": C}
     named |= {"D": zeros if D is None else D, "delta_bias": zeros if delta_bias is None else delta_bias}
@@ -172,7 +171,7 @@ def _check(name, tensor):
 
 
 class _Sequences:
-    """What one launch scans, from views (B, K, L, channels or columns), and the launches; see `programs`."""
+    """The arguments of one scan, as views (B, K, L, channels or columns), and its launches; see `programs`."""
 
     def __init__(self, u, delta, A, B, C, D, bias, weight=None, limb=0, tables=(None, None), order="natural"):
         self.clips, self.directions, self.length, self.channels = u.shape
@@ -184,10 +183,10 @@ class _Sequences:
         self.weight = None if weight is None else weight.mT.contiguous()
         self.limb, self.tables, self.order = limb, tables, order
         self.intervals = -(-self.length // KEPT_STEPS)
-        self.interval = -(-self.length // self.intervals)  # the shortest for so many: 17 steps are 9 + 8, not 16 + 1
+        self.interval = -(-self.length // self.intervals)  # the shortest that suffices: 17 steps are 9 + 8, not 16 + 1
 
     def chunk(self):
-        """Steps of a chunk: all of them if the sequences fill the device, else a multiple of the interval."""
+        """Return the steps per chunk: all if the sequences fill the device, else a multiple of the interval."""
         quarters = self.clips * self.directions * self.channels * self.states / 4
         warps = quarters / 32 / _multiprocessors(self.u.device)
         if warps >= FULL_WARPS:
@@ -196,15 +195,15 @@ class _Sequences:
         return -(-self.intervals // chunks) * self.interval
 
     def kept(self, streams=1):
-        """Room for the states before every interval of one or more such streams."""
+        """Allocate the states before every interval, for one or more such streams."""
         return self._new(streams, self.clips * self.directions, self.intervals, self.states, self.channels)
 
     def forward(self, y, kept=None, add=False):
-        """Writes y, (B, L, K, channels), or adds to it; `kept` takes the states that `backward` starts from."""
+        """Write y, (B, L, K, channels), or add to it; `kept` receives the states that `backward` starts from."""
         chunk = self.chunk()
         starts = self._starts(chunk)
         tensors = self.u, self.delta, self.B, self.C
-        with torch.cuda.device_of(self.u):  # Triton launches on the current device, and on its current stream
+        with torch.cuda.device_of(self.u):  # Triton launches on the current device and stream
             _programs().forward[self._grid(chunk)](
                 self.u, self.delta, self.weight, self.bias, self.A, self.B, self.C, self.D, *self.tables, starts, y,
                 kept, *self._sizes(chunk), *_strides(tensors),
@@ -212,7 +211,7 @@ class _Sequences:
             )  # fmt: skip
 
     def backward(self, dy, kept):
-        """Gradients of u, delta before softplus, both (B, L, K, channels), A, B, C, both (B, L, K, N), D and bias."""
+        """Return gradients of u and delta before softplus (B, L, K, channels), A, B and C (B, L, K, N), D and bias."""
         chunk = self.chunk()
         chunks = -(-self.length // chunk)
         dy = _unit_stride(dy)
@@ -233,7 +232,7 @@ class _Sequences:
         return du, ddelta, dA, dB.sum(0), dC.sum(0), dD.sum((0, 2)).flatten(), dbias.sum((0, 2)).flatten()
 
     def _starts(self, chunk, dy=None):
-        """The states that enter the chunks, or the adjoints from behind if `dy` is given; None for one chunk."""
+        """Return the states that enter the chunks, or with `dy` the adjoints that enter from the end; None for one."""
         chunks = -(-self.length // chunk)
         if chunks == 1:
             return None
@@ -283,18 +282,18 @@ def _unit_stride(tensor):
 def _refuse_too_large(elements):
     if elements >= MOST_ELEMENTS:
         raise ValueError(
-            f"one clip spans {elements} elements, but the Triton scan takes fewer than {MOST_ELEMENTS}; "
-            "use 'chunked' or shorter clips"
+            f"Cannot scan a clip of {elements} elements: the Triton scan takes fewer than {MOST_ELEMENTS}. "
+            "Use 'chunked' or shorter clips."
         )
 
 
 def _strides(tensors):
-    """Of clip, direction and cell, tensor after tensor."""
+    """List the strides of clip, direction and cell, tensor by tensor."""
     return [stride for tensor in tensors for stride in tensor.stride()[:3]]
 
 
 def _sequences(tensors):
-    """The streams in the flat list of an operator's tensors; the second one runs from the end."""
+    """Split the flat list of an operator's tensors into streams; the second one runs from the end."""
     streams = []
     for i in range(0, len(tensors), 7):
         u, delta, A, B, C, D, bias = tensors[i : i + 7]
@@ -305,7 +304,7 @@ def _sequences(tensors):
 
 @torch.library.custom_op("liftbench::scan_gpu", mutates_args=())
 def _scan_gpu(tensors: list[torch.Tensor], keep: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """(y, kept states) of one stream, or of the sum of two; `keep` keeps states for a backward pass."""
+    """Return (y, kept states) of one stream or of the sum of two; `keep` keeps states for a backward pass."""
     streams = _sequences(tensors)
     batch, channels, length = tensors[0].shape
     # The sum of two streams is rounded to the dtype of y once.
@@ -335,19 +334,22 @@ def _scan_gpu_backward(dy: torch.Tensor, tensors: list[torch.Tensor], kept: torc
 
 @_scan_gpu_backward.register_fake
 def _scan_gpu_backward_fake(dy, tensors, kept):
-    """As written above, channels last: axes (B, channels, L) as (B, L, channels), (B, G, N, L) as (B, L, G, N)."""
+    """Channels last, as above: memory holds (B, channels, L) as (B, L, channels), (B, G, N, L) as (B, L, G, N)."""
     return [
         t.new_empty(t.movedim(-1, 1).shape).movedim(1, -1) if t.dim() > 2 else torch.empty_like(t).contiguous()
         for t in tensors
     ]
 
 
-# {order table: {what else its copies on devices depend on: these copies}}
+# {order table: {version, device, joints and limb: copies on the device}}
 _copies = WeakIdKeyDictionary()
 
 
 def _tables(orders, x, limb):
-    """The order table and every cell's neighbour, int32 on the device of x; checked and copied once, as that waits."""
+    """Return the order table and every cell's neighbour, int32 on the device of x.
+
+    Tables are checked and copied once, because both wait for the device.
+    """
     frames, joints = x.shape[1:3]
     copies = _copies.setdefault(orders, {})
     key = orders._version, x.device, joints, limb > 0
@@ -377,7 +379,7 @@ def _grid_scan_gpu(
     published: bool,
     keep: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(y, kept states); every direction writes an output of its own, and torch adds them. `limb` is a bit mask."""
+    """Return (y, kept states). Every direction writes its own output and torch adds them. limb is a bit mask."""
     sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, limb, _tables(orders, x, limb))
     y = rows.new_empty(*x.shape[:3], *dt_weight.shape[:2])
     kept = sequences.kept() if keep else rows.new_empty(0)
@@ -405,14 +407,14 @@ def _grid_scan_gpu_backward(
     limb: int,
     published: bool,
 ) -> list[torch.Tensor]:
-    """Gradients of x (not through rows), rows, dt_weight, dt_bias, A and D."""
+    """Return gradients of x (not through rows), rows, dt_weight, dt_bias, A and D."""
     sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, limb, _tables(orders, x, limb))
     dy = dy.flatten(1, 2)[:, None].expand(-1, sequences.directions, -1, -1)
     du, ddelta, dA, dB, dC, dD, dbias = sequences.backward(dy, kept[0])
     du = du.unflatten(1, x.shape[1:3])
     dx = du.sum(3)
     low = rows.flatten(1, 2)[..., : dt_weight.shape[-1]]
-    with without_autocast(x.device.type):  # still on inside an operator
+    with without_autocast(x.device.type):  # autocast stays on inside an operator
         if limb and not published:
             through_limb = sum(du[..., k, :] for k in range(sequences.directions) if limb >> k & 1)
             dx += torch.einsum("pj,btpc->btjc", _neighbours(du), through_limb)

@@ -1,4 +1,4 @@
-"""The Triton programs of the scan; kernels/gpu/__init__.py launches them and says what their arguments are.
+"""The Triton programs of the scan; kernels/gpu/__init__.py launches them and documents their arguments.
 
 A sequence is one direction (or group) k of one clip b. A program is one warp; it owns Q * LANES channels of a sequence
 over one chunk of its steps, and its tile (Q, N, LANES) is the state of these channels: LANES channels and 32 / LANES
@@ -20,11 +20,11 @@ import triton
 import triton.language as tl
 
 LOG2_E = tl.constexpr(1.4426950408889634)
-BACKWARD_CHANNELS = 16  # Q * LANES of `backward`: every such block has its own share of dB and dC
+BACKWARD_CHANNELS = 16  # Q * LANES of `backward`; every such block writes its own share of dB and dC
 
 
 def _tuned(*configurations, **options):
-    """The fastest configuration for a shape; the first of them in the interpreter, which has no clock."""
+    """Tune a program per shape. The interpreter has no clock and takes the first configuration."""
     shape = ["channels", "length", "chunk", "N", "RANK"]
     choices = [triton.Config(c, num_warps=1) for c in configurations]
     return triton.autotune(choices[:1] if os.environ.get("TRITON_INTERPRET") == "1" else choices, shape, **options)
@@ -37,7 +37,7 @@ _STEP = (
     {"Q": 2, "LANES": 16, "UNROLL": 2},
     {"Q": 1, "LANES": 32, "UNROLL": 2},
 )
-# The states of one of the PARTS of an interval are in registers; (PARTS - 1) / 2 of all steps are made twice for that.
+# Registers hold the states of one of the PARTS of an interval, so (PARTS - 1) / 2 of all steps are computed twice.
 _TILE = (
     {"PARTS": 4, "Q": 1, "LANES": 16},
     {"PARTS": 4, "Q": 2, "LANES": 8},
@@ -119,7 +119,7 @@ def _expansion(weight, k, channel, mask, channels, RANK: tl.constexpr):
 
 @triton.jit
 def _raw_delta(delta, delta_t, expansion, bias, cell, channel, mask, RANK: tl.constexpr):
-    """What softplus is taken of: (Q, LANES), float32. With RANK, delta holds rows to expand to channels."""
+    """Return the argument of softplus, (Q, LANES) float32. With RANK, delta holds rows to expand to channels."""
     if RANK:
         r = tl.arange(0, triton.next_power_of_2(RANK))
         return tl.sum(expansion * _row(delta, cell, delta_t, r, r < RANK), axis=1) + bias
@@ -136,7 +136,7 @@ def local(
     BACK: tl.constexpr, ORDER: tl.constexpr, LIMB: tl.constexpr, RANK: tl.constexpr, N: tl.constexpr,
     Q: tl.constexpr, LANES: tl.constexpr, UNROLL: tl.constexpr,
 ):  # fmt: skip
-    """What a chunk makes of a zero state, `ends` (sequences, chunks, N, channels), and its sum of delta, `sums`.
+    """Scan a chunk from zero: `ends` gets its last state, (sequences, chunks, N, channels), `sums` its sum of delta.
 
     BACK runs the adjoint recurrence, from the last step of the chunk: u is then the gradient of y, and rows are C.
     """
@@ -182,7 +182,7 @@ def carry(
     ends, sums, A, starts, directions, channels, chunks, lane,
     BACK: tl.constexpr, N: tl.constexpr, CHUNKS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """The state that enters every chunk, `starts`, from what each chunk makes of zero: a scan over the chunks."""
+    """Scan over the chunks: from the last states in `ends`, write the state that enters every chunk to `starts`."""
     sequence, n = tl.program_id(0).to(tl.int64), tl.program_id(2)
     channel = tl.program_id(1) * LANES + tl.arange(0, LANES)
     mask = channel < channels
@@ -218,7 +218,7 @@ def forward(
     ADD: tl.constexpr, INTERVAL: tl.constexpr, N: tl.constexpr,
     Q: tl.constexpr, LANES: tl.constexpr, UNROLL: tl.constexpr,
 ):  # fmt: skip
-    """y of a chunk, with ADD on top of what y holds; KEEP stores the state before every interval for the backward."""
+    """Compute y of a chunk. ADD adds it to y; KEEP stores the state before every interval for the backward pass."""
     sequence, index = tl.program_id(0).to(tl.int64), tl.program_id(2)
     b, k = sequence // directions, sequence % directions
     u += b * u_b + k * u_k
@@ -245,7 +245,7 @@ def forward(
             tl.store(kept + slot * N * channels + tile, h, mask=tile_mask)
         end = tl.minimum(begin + INTERVAL, length)
         for first in range(begin, end, UNROLL):
-            outs = ()  # stored together, so that the loads of all these steps can be on their way at once
+            outs = ()  # stored together, so that the loads of all these steps overlap
             for i in tl.static_range(UNROLL):
                 t = tl.minimum(first + i, length - 1)
                 inside = first + i < end
@@ -282,10 +282,10 @@ def backward(
     PARTS: tl.constexpr,
     Q: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of a chunk: du and ddelta (before softplus) per sequence and cell, the others as this program's share.
+    """Compute gradients of a chunk: du and ddelta (before softplus) per sequence and cell, shares of all others.
 
-    From the last interval to the first. The states of one part of an interval are made again from the kept state and
-    stay in registers while the adjoint g = dL/dh runs back over them.
+    Runs from the last interval to the first. It recomputes the states of one part of an interval from the kept state
+    and holds them in registers while the adjoint g = dL/dh runs back over them.
     """
     sequence, index = tl.program_id(0).to(tl.int64), tl.program_id(2)
     b, k = sequence // directions, sequence % directions

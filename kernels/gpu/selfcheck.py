@@ -1,8 +1,8 @@
-"""Whether the Triton scan is right on the device at hand: compilers and drivers are not ours, values decide.
+"""Check the values of the Triton scan on the device at hand, because compilers and drivers can be wrong.
 
-All three functions, forward and backward, in one pass and in chunks, against the oracle in float64 on the same device.
-Nothing is timed: the tuners are left with one configuration, and theirs take turns over the cases. Six cases of 34
-steps: programs are compiled on the first run and come from Triton's cache afterwards.
+Six cases of 34 steps compare all three functions, forward and backward, in one pass and in chunks, with the oracle in
+float64 on the same device. Nothing is timed: every case gives the tuners one configuration, and the cases take turns
+over the configurations. The first run compiles the programs; later runs find them in Triton's cache.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ import torch
 from liftbench.kernels import gpu, grid, reference
 from liftbench.kernels.orders import scan_orders
 
-# Of the largest value. The programs' own rounding is 1e-5, but torch's products around them may be TF32, with an eps of
-# 5e-4; a wrong index, a missing term or a race changes values by 1e-2 and more.
+# Relative to the largest value. The programs round to 1e-5, but torch's products around them may be TF32, with an eps
+# of 5e-4. A wrong index, a missing term or a race changes values by 1e-2 and more.
 TOLERANCE = 2e-3
 
 ROUTES = {"in one pass": {"FULL_WARPS": 0}, "in chunks": {"FULL_WARPS": float("inf")}}
@@ -26,8 +26,8 @@ STREAM = ("u", "delta", "A", "B", "C", "D", "delta_bias")
 
 
 def difference(device):
-    """One sentence on the first of the cases that fails or differs from the oracle on `device`; None if none does."""
-    # A thread of its own, as the caller may be tracing, or have switched off gradients, or switched on autocast.
+    """Describe the first case that fails or differs from the oracle on `device`; return None if all agree."""
+    # Use a new thread: the caller may be tracing, without gradients, or under autocast.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(_difference, device).result()
 
@@ -54,7 +54,7 @@ def _difference(device):
 
 @contextlib.contextmanager
 def _configuration(i):
-    """Leaves every tuner with its i-th configuration, counted in a circle."""
+    """Leave every tuner only its configuration i, modulo their number."""
     programs = gpu._programs()
     with contextlib.ExitStack() as stack:
         for tuner in (programs.local, programs.forward, programs.backward):

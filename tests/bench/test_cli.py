@@ -195,7 +195,7 @@ def test_records_of_two_folders_and_a_module_of_ones_own(run):
         ("measure speed mlp --mode cuda-graph --device cpu", "cuda-graph needs a CUDA device"),
         ("measure compare mlp@magic lstm", "'magic' in 'mlp@magic' is no setting"),
         ("measure scaling --seconds 0", "the longest call must take more than 0 seconds"),
-        ("measure speed mlp --scan magic", "unknown scan implementation 'magic'"),
+        ("measure speed mlp --scan magic", "Cannot find a scan named 'magic'"),
         ("data check none.pkl", "none.pkl"),
         ("data mocap none.npz", "none.npz"),
         ("data synthetic --frames 5", "frames"),

@@ -422,7 +422,9 @@ def test_auto_follows_the_selfcheck(found, monkeypatch):
     assert checked == [torch.device("cuda", 1)]
     gpu._found_by_selfcheck.cache_clear()
     if found:
-        with pytest.raises(kernels.ScanUnavailable, match="'gpu' cannot run here: the Triton scan failed its check"):
+        with pytest.raises(
+            kernels.ScanUnavailable, match="Cannot run the scan 'gpu' here: the Triton scan failed its check"
+        ):
             with kernels.using("gpu"):
                 kernels.choose("cuda")
     gpu._found_by_selfcheck.cache_clear()
