@@ -155,7 +155,10 @@ def read(path: Path) -> tuple[list[tuple[str, str, np.ndarray]], str]:
 
     starts = zip(subject, action, offsets[:-1], offsets[1:], strict=True)
     clips = [(str(s), str(a), 1000 * positions[begin:end].astype(np.float64)) for s, a, begin, end in starts]
-    credit = str(arrays.get("credit", CMU_CREDIT))
+    credit = arrays.get("credit", np.array(CMU_CREDIT))
+    if not isinstance(credit, np.ndarray) or credit.dtype.kind != "U" or credit.size != 1:
+        raise InputError(f"Cannot read {path}: the credit is {kind(credit)}, not one string. Save np.array(text).")
+    credit = str(credit.item())
     if len(credit) > LONGEST_CREDIT:
         raise InputError(f"Cannot read {path}: the credit has {len(credit):,} characters. Shorten it.")
     return clips, credit

@@ -210,3 +210,14 @@ def test_real_motion(tmp_path):
         joints = split["joints_2.5d_image"]
         thigh = np.linalg.norm(joints[:, 2] - joints[:, PARENTS[2]], axis=-1)
         assert 300 < np.median(thigh) < 500
+
+
+def test_a_credit_that_is_no_text_is_refused_unseen(tmp_path, arrays):
+    """As text this one would be a terabyte long."""
+    credit = ["x"]
+    for _ in range(40):
+        credit = [credit, credit]
+    box = np.empty((), object)
+    box[()] = credit
+    with pytest.raises(InputError, match="the credit is .*, not one string"):
+        convert(tmp_path, arrays, credit=box)
