@@ -1,5 +1,5 @@
-// What stands before and after the scan in PoseMamba's block, each in one pass over the cells: a depthwise convolution
-// with SiLU, and a LayerNorm with a SiLU gate. Forward only.
+// The parts of PoseMamba's block before and after the scan: a depthwise convolution with SiLU, and a LayerNorm with a
+// SiLU gate. Each is one pass over the cells, forward only.
 #pragma once
 #include "elementary.h"
 #include "memory.h"
@@ -78,7 +78,7 @@ void norm_gate(const NormGate& norm, int threads) {
         const Vec centred = load_lanes(x + b * W, lanes_of(channels, b)) - splat(mean);
         squares = fma(centred, centred, squares);
       }
-      // The absent lanes of the last block added the square of the mean each.
+      // Each absent lane of the last block added the square of the mean.
       const float variance = (sum_of(squares) - (blocks * W - channels) * mean * mean) / channels;
       const Vec scale = splat(1 / sqrtf(variance + norm.epsilon)), shift = splat(-mean) * scale;
       for (int64_t b = 0; b < blocks; b++) {

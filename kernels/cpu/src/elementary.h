@@ -8,7 +8,7 @@ namespace {
 
 // exp(x) for z = x * Exp::scale, as T[k mod 2^bits] * 2^(k >> bits) * p(r), with k = z in steps of 2^-bits octaves,
 // rounded, and r the rest. The table T sits in registers, as many entries as one permute can reach, and p is monic (its
-// leading coefficient is in T), which saves a product: the products are what limits the scan.
+// leading coefficient is in T), which saves a product: products limit the speed of the scan.
 // Coefficients: least maximum relative error under p(0) T[0] = 1, so that exp(0) is exactly 1: a bias there would
 // accumulate over thousands of steps with small delta. Relative error: 2.5e-7, plus 8e-8 |x| of rounding z.
 struct ExpParameters {
@@ -37,7 +37,7 @@ struct ExpTable {
     for (int i = 0; i < ExpParameters::entries; i++) {
       const int step = i % (1 << bits);
       power = step == 0 ? 1 : power * (bits == 5 ? 1.0218971486541166782 : 1.0905077326652576592);  // 2^(1/32), 2^(1/8)
-      // What is subtracted cancels the step's own bits when all of k is added to the exponent.
+      // The subtraction cancels the step's own bits when all of k is added to the exponent.
       entry[i] = __builtin_bit_cast(uint32_t, float(power / ExpParameters::coefficients[0])) -
                  ((uint32_t)step << (23 - bits));
     }
@@ -65,7 +65,7 @@ struct Exp : ExpParameters {
 #endif
   }
 
-  // Needs lowest <= z <= highest. With clamp any z will do: exp then ends at 2^-124, overflows to infinity where float32
+  // Needs lowest <= z <= highest. With clamp, z is arbitrary: exp then ends at 2^-124, overflows to infinity where float32
   // does, and keeps NaN.
   template <bool clamp>
   ALWAYS_INLINE Vec of(Vec z) const {

@@ -2,7 +2,7 @@
 // item is a run of channel blocks of one clip; it takes the directions one after the other, gathers the cells of a chunk
 // through the order table, expands the low-rank delta in registers and adds the outputs where they belong.
 //
-// A row is what the projections give for one step: low-rank delta (R), B (N), C (N).
+// A row holds the projections of one step: low-rank delta (R), B (N), C (N).
 #pragma once
 #include "panel.h"
 #include "recurrence.h"
@@ -91,7 +91,7 @@ inline void expand(int steps, int64_t rank, const float* rows, int64_t row_float
   for (; r < rank; r++) expand_some<1>(steps, rows + r, row_floats, dt_weight + r, delta);
 }
 
-// The reverse: what the gradient of delta adds to those of the low rank (per lane) and of dt_weight, for N ranks at once.
+// The reverse: add the gradient of delta to those of the low rank (per lane) and of dt_weight, for N ranks at once.
 template <int N>
 inline void contract_some(int steps, const float* rows, int64_t row_floats, const Vec* dt_weight, const Vec* d_delta,
                           Vec* d_rows, Vec* d_weight) {

@@ -27,8 +27,8 @@ struct Memory {
   }
 };
 
-// Cache lines, one for every step of a recurrence, which prefetches them for the block after: so their latency hides
-// behind its arithmetic. Line t lies t % W rows and t / W columns from the first, or at the t-th of some rows.
+// Cache lines, one for every step of a recurrence, which prefetches them for the next block, so that its arithmetic hides
+// their latency. Line t lies t % W rows and t / W columns from the first, or at the t-th of some rows.
 struct Lines {
   const float* first;
   int64_t row, column;  // in floats
@@ -46,14 +46,14 @@ struct Upcoming {
 
 inline int64_t vectors(int64_t floats) { return (floats + W - 1) / W; }
 inline int64_t at_most(int64_t limit, int64_t x) { return x < limit ? x : limit; }
-// Past the caches, for what is not read soon.
+// Stores past the caches, for values that nothing reads soon.
 inline void stream_out(Vec* to, const Vec* from, int64_t count) {
   for (int64_t i = 0; i < count; i++) stream((float*)(to + i), from[i]);
 }
 
 inline int64_t padded(int64_t channels) { return (channels + 15) / 16 * 16; }
 inline int64_t blocks_of(int64_t channels) { return (channels + W - 1) / W; }
-// Blocks in front of a part: an even number, as they go backwards in pairs.
+// Blocks before a part: an even number, because the backward pass takes them in pairs.
 inline int64_t blocks_before(int64_t part, int64_t parts, int64_t blocks) {
   return at_most(blocks, (blocks + 1) / 2 * part / parts * 2);
 }

@@ -29,7 +29,7 @@ struct Panel {
     for (int i = 0; i < count; i += W) write_tile(t + i, at_most(W, count - i), in + i, add);
   }
 
-  // What read() and write() of many steps touch. Rows along time: the last line of each in place of the first, half of
+  // The lines that read() and write() of many steps touch. Rows along time: the last line of each in place of the first, half of
   // which was in use a chunk ago.
   Lines lines(int64_t t) const {
     if (lane == 1) return {data + t * time, time, W * time};
@@ -46,7 +46,7 @@ struct Panel {
   // Time runs along memory, forwards or (time == -1) backwards.
   const float* tile(int64_t t, int count) const { return time < 0 ? data - t - (count - 1) : data + t; }
 
-  // A few steps are moved one by one, which is cheaper than transposing a tile for them.
+  // Moves a few steps one by one, which is cheaper than transposing a tile.
   static constexpr int few = W / 4;
 
   void read_tile(int64_t t, int count, Vec* out) const {

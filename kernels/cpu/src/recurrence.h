@@ -1,5 +1,5 @@
 // The recurrence over one chunk of time for a block of W channels (one per lane), forwards and backwards.
-// Everything here stays in registers and the first-level cache; packing the chunks is the business of the callers.
+// Everything here stays in registers and the first-level cache; the callers pack the chunks.
 //
 // bc holds one row per step, `stride` floats apart: B at bc[0 .. N), C at bc[N .. 2N), shared by all channels.
 // A is prescaled by Exp::scale. `clamp` allows any delta * A, not only those within the range of Exp.
@@ -45,7 +45,7 @@ __attribute__((noinline)) Vec discretise(int steps, Vec bias, Vec D, Vec* delta,
     delta[t] = softplus.of(raw, softplus.w(raw));
     x[t] = delta[t] * y[t];
     y[t] = D * y[t];
-    largest = max(delta[t], largest);  // which passes over NaN
+    largest = max(delta[t], largest);  // which ignores NaN
   }
   return largest;
 }
@@ -84,7 +84,7 @@ struct BlockGradient {
   Vec slope[apart];                           // of softplus
   Vec x[apart];                               // delta u
   Vec g_B[apart];                             // sum over states of g B = dL/dx, where g = dL/dh; then dL/du
-  Vec g_A[apart];  // sum of Exp::scale times what comes through exp(delta A); then dL/ddelta before softplus
+  Vec g_A[apart];  // sum of Exp::scale times the gradient through exp(delta A); then dL/ddelta before softplus
 
   // Everything that retreat() needs, from u, delta and dy; returns the largest delta.
   __attribute__((noinline)) Vec enter(int steps, Vec bias) {
@@ -96,7 +96,7 @@ struct BlockGradient {
       slope[t] = softplus.derivative(raw, w);
       x[t] = delta[t] * u[t];
       g_B[t] = g_A[t] = splat(0);
-      largest = max(delta[t], largest);  // which passes over NaN
+      largest = max(delta[t], largest);  // which ignores NaN
     }
     return largest;
   }

@@ -1,5 +1,5 @@
 // Vectors of W floats: one type per instruction set, everything else in this directory is written in terms of it.
-// Arithmetic, comparisons and casts are the compiler's vector extensions; only what they cannot say is named here.
+// Arithmetic, comparisons and casts are the compiler's vector extensions; this file adds only what they lack.
 #pragma once
 #include <stdint.h>
 #include <utility>

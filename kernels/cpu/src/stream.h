@@ -96,7 +96,7 @@ void forward_item(const Scan& scan, const Stream& stream, int64_t group, int64_t
           largest = max(largest, discretise(some, bias, D, delta + t, x + t, y + t));
         }
         const auto run = needs_clamp(largest, A + b * states, states) ? advance_all<true> : advance_all<false>;
-        // What comes next: another block, another chunk or another sequence.
+        // Prefetch the next block, chunk or sequence.
         const bool last = b + 1 == blocks, last_chunk = last && t0 + chunk >= scan.length;
         const Sequence following{scan, stream, last_chunk ? batch + 1 : batch, group};
         const int64_t next_block = last ? first_block : block + 1, next = last ? (last_chunk ? 0 : t0 + chunk) : t0;
