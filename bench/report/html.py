@@ -4,13 +4,14 @@ import base64
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 import jinja2
 from markupsafe import Markup, escape
 
 from liftbench.baselines.data.formats.motionbert import EXCLUDED_TAKES
 from liftbench.bench.records.environment import Environment
-from liftbench.bench.report.results import Missing
+from liftbench.bench.report.results import Missing, Results
 from liftbench.bench.report.tables.ledger_notes import NOTES
 from liftbench.bench.report.tables.table import Table
 
@@ -26,8 +27,10 @@ _SECTIONS = {
 }  # the beginnings of the names of tables and plots; a section takes what those before it left
 
 
-def report(results, tables, plots, skipped):
-    """The report as text.
+def report(
+    results: Results, tables: Iterable[Table], plots: Iterable[tuple[str, str, bytes]], skipped: Iterable[str]
+) -> str:
+    """The report as HTML.
 
     tables: Tables; plots: (name, title, PNG as bytes); skipped: a sentence for everything that was not made.
     """

@@ -2,6 +2,7 @@
 
 import importlib.resources
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.records import read
+from liftbench.bench.records import Record, read
 
 PUBLISHED_DATA = "Human3.6M"
 REFERENCE = importlib.resources.files("liftbench.results") / "reference"
@@ -42,12 +43,12 @@ class Key:
     numbers: str
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The registered name and the overridden numbers: `posemamba_s, depth=2`."""
         return ", ".join([self.model, *(f"{key}={value}" for key, value in json.loads(self.numbers).items())])
 
     @property
-    def label(self):
+    def label(self) -> str:
         """The name, with the frames where they are not those of the registry: `posemamba_s, 27 frames`."""
         usual = self.model in MODELS and self.frames == MODELS[self.model].frames
         return self.name if usual else f"{self.name}, {self.frames} frames"
@@ -71,7 +72,12 @@ class Results:
     Raises InputError for a table of published numbers that cannot be read.
     """
 
-    def __init__(self, records, published_csv=PUBLISHED_CSV, reference=()):
+    def __init__(
+        self,
+        records: Iterable[Record],
+        published_csv: Path = PUBLISHED_CSV,
+        reference: Iterable[Record] = (),
+    ) -> None:
         self.records = [*reference, *records]
         self._reference = {id(record) for record in reference}
         self.has_reference = bool(self._reference)
@@ -110,7 +116,7 @@ class Results:
             ),
         )  # fmt: skip
 
-    def is_reference(self, record):
+    def is_reference(self, record: Record) -> bool:
         """Whether a record comes with liftbench, and is not the user's own."""
         return id(record) in self._reference
 
@@ -120,7 +126,7 @@ class Results:
     def _machine(self, record):
         return record.environment.machine + self._mark(record)
 
-    def provenance(self, *kinds):
+    def provenance(self, *kinds: str) -> str:
         """A sentence on where the records of these kinds were made, the user's own and the reference ones apart."""
         made = [record for record in self.records if record.kind in kinds]
         own = {record.environment.machine for record in made if not self.is_reference(record)}
@@ -130,7 +136,7 @@ class Results:
         yours = f"Your own results were measured on: {'; '.join(sorted(own))}. " if own else ""
         return f"{yours}Reference results come with liftbench and were measured on: {'; '.join(sorted(reference))}."
 
-    def published_row(self, key):
+    def published_row(self, key: Key) -> pd.Series | Missing:
         """The published numbers of exactly this model and clip length, as a Series; or Missing."""
         entry = MODELS.get(key.model)
         if entry is None or entry.published is None:
@@ -147,7 +153,7 @@ class Results:
         return rows.iloc[0]
 
 
-def load(records_folder=None, published_csv=PUBLISHED_CSV):
+def load(records_folder: Path | None = None, published_csv: Path = PUBLISHED_CSV) -> Results:
     """The Results of a folder of the user's own records (default: results/records, if it is there) beside the reference
     records that come with liftbench."""
     if records_folder is None and Path("results/records").is_dir():
@@ -156,7 +162,7 @@ def load(records_folder=None, published_csv=PUBLISHED_CSV):
     return Results(own, published_csv, read(REFERENCE / "records"))
 
 
-def load_reference():
+def load_reference() -> Results:
     """The Results of the reference records alone."""
     return Results(read(REFERENCE / "records"))
 
@@ -202,7 +208,7 @@ def _kind(data):
     return data.protocol, made, data.input if data.protocol == "h36m_videopose3d" else None
 
 
-def protocol_of(published):
+def protocol_of(published: pd.Series) -> str:
     """The protocol by which the errors of a row of published numbers were measured."""
     if published.dataset == _RELEASED["mpi_inf_3dhp"]:
         return "mpi_inf_3dhp"

@@ -12,6 +12,7 @@ from typing import Literal
 import matplotlib
 import matplotlib.ticker
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -128,7 +129,7 @@ def plain(value: float) -> str:
     return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def plain_numbers(axis) -> None:
+def plain_numbers(axis: Axis) -> None:
     """Plain numbers beside a logarithmic axis, at its major ticks only."""
     axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_locator(matplotlib.ticker.NullLocator())

@@ -22,7 +22,7 @@ def scan(results: Results) -> Table:
     notes = [
         "Contenders took turns; medians and percentiles of the rounds. Ratio: median over the rounds of the time of "
         "the contender named beside it over this one's. Ceiling: the smaller of what the measured rate of a matrix "
-        "product and the measured bandwidth allow; the rules stand in bench/scan.py. Grid: projections included.",
+        "product and the measured bandwidth allow; `liftbench measure scan` measures both. Grid: projections included.",
     ]
     for machine, record in results.scan.items():
         notes.append(
