@@ -32,7 +32,7 @@ def halves(shape, seed=0):
 
 
 def by_pytorch(module, x, *gate):
-    """What the module is a product of, as PyTorch runs it."""
+    """Compute the module's result with PyTorch's own operators."""
     if isinstance(module, nn.Linear):
         return F.linear(x, module.weight, module.bias)
     if isinstance(module, nn.LayerNorm):

@@ -333,7 +333,7 @@ def test_grid_kernel_does_not_depend_on_threads(batch, instruction_set):
 
 
 def wrong_orders(wrong):
-    """An order table of 2 frames that is no set of permutations, and the flags that belong to it."""
+    """Return an invalid order table of 2 frames, and its flags."""
     orders, limb = scan_orders("posemamba", 2)
     orders = orders.clone()
     if wrong == "short":

@@ -356,7 +356,7 @@ def test_costs(build, numbers, counts, thop, contractions):
 
 
 def beside_the_official(build, numbers):
-    """Contractions of ours less those of the official code, where ours computes the same in another way."""
+    """Our contractions minus the official ones, for models that compute the same in another way."""
     t, j = numbers["frames"], 17
     if build is MotionAGFormer:  # no product with diagonal matrices, and temporal neighbours are gathered
         diagonal, aggregation = 2 * t * j * (j**2 + t**2), t**2 * j * numbers["embed_dim"]

@@ -1,4 +1,4 @@
-"""Every model in every offered precision, in inference and in training: it works, or says in one sentence why not."""
+"""Every model in every offered precision, in inference and training: it works, or one sentence says why not."""
 
 import re
 
@@ -72,7 +72,7 @@ def test_the_small_models_stand_for_all_variants():
 
 
 class WithoutHalves(torch.nn.LSTM):
-    """An LSTM as it answers on a processor that has none in half precision."""
+    """An LSTM that fails as PyTorch's does on a processor without one in half precision."""
 
     def forward(self, *_):
         if torch.is_autocast_enabled("cpu"):
