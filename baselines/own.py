@@ -43,7 +43,7 @@ def entry(where: str, frames: int | None = None) -> Entry:
         raise InputError(f"{where[:200]!r} names no function of a Python file; write it as path/to/file.py:build.")
     path = Path(file).absolute()
     if not os.path.isfile(path):
-        raise InputError(f"There is no file {path}; check the path before the colon.")
+        raise InputError(f"There is no file {file}; check the path before the colon.")
     if frames is not None and (not isinstance(frames, int) or frames < 1):
         raise InputError(f"Model {path.name}:{function} needs a positive whole number of frames, not {frames!r}.")
     stat = path.stat()
