@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 case $profile in
-  toy) recipes="toy/posemamba_toy toy/lstm toy/transformer toy/mlp" frames="--frames 27" ;;
+  toy) recipes="toy/posemamba_toy toy/lstm toy/transformer toy/mlp" frames="--frames 9" ;;
   paper)
     recipes="posemamba_s posemamba_b posemamba_l pose3dm_s pose3dm_l mdtf_tiny mdtf_large lstm transformer"
     recipes="$recipes transformer_published mlp" frames= ;;
@@ -84,7 +84,7 @@ step cost liftbench measure cost $models $frames
 step speed liftbench measure speed $models $frames --seconds $seconds
 step speed-training liftbench measure speed $models $frames --training-step --seconds $seconds
 step speed-end-to-end liftbench measure speed $models $frames --end-to-end --data "$data" --seconds $seconds
-step compare liftbench measure compare posemamba_toy:27 transformer:27 --seconds $seconds
+step compare liftbench measure compare posemamba_toy:9 transformer:9 --seconds $seconds
 timed liftbench render
 
 echo
