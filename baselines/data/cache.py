@@ -32,7 +32,6 @@ SPLITS = ("train", "test")
 CODES = ("camera", "source", "action")
 FOLDER_VARIABLE = "LIFTBENCH_CACHE"
 BLOCK_FRAMES = 1 << 15
-PATIENCE_SECONDS = 5
 ABANDONED_SECONDS = 3600  # a temporary folder this old belongs to a build that was killed
 
 
@@ -128,9 +127,10 @@ class Cache:
     splits: dict  # "train", "test" -> Split
 
 
-def prepare(files, form):
+def prepare(files, form, progress=None):
     """The Cache of `files` of the Format `form`, built first where there is none; it lies beside the first of them.
 
+    progress(done, of) is called while a cache is built, in bytes read and checked.
     Raises InputError if a file cannot be read or does not fit the format, or the cache cannot be written.
     """
     files = [Path(file) for file in files]
@@ -140,15 +140,22 @@ def prepare(files, form):
         if manifest and manifest["source"]["stamp"] == stamp and (cache := open_cache(folder, form)):
             return cache
 
-    with _Progress(f"reading {files[0].name}", total=2 * sum(stamp[::2])) as advance:
-        digest = _digest(files, advance)
-        folder = home / _folder_name(digest, form)
-        if cache := open_cache(folder, form):
-            manifest = _read_manifest(folder, form)
-            manifest["source"]["stamp"] = stamp
-            _refresh_manifest(folder, manifest)
-            return cache
-        _build(files, form, digest, stamp, folder, advance)
+    done, total = 0, 2 * sum(stamp[::2])
+
+    def advance(size):
+        nonlocal done
+        done += size
+        if progress:
+            progress(min(done, total), total)
+
+    digest = _digest(files, advance)
+    folder = home / _folder_name(digest, form)
+    if cache := open_cache(folder, form):
+        manifest = _read_manifest(folder, form)
+        manifest["source"]["stamp"] = stamp
+        _refresh_manifest(folder, manifest)
+        return cache
+    _build(files, form, digest, stamp, folder, advance)
     cache = open_cache(folder, form)
     if cache is None:
         raise InputError(f"Cannot read the cache {folder}: it was changed while it was opened. Start again.")
@@ -325,32 +332,3 @@ def _stamp(path):
 def _digest(files, advance):
     digests = [sha256(file, advance) for file in files]
     return digests[0] if len(files) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-class _Progress:
-    """A bar on standard error, shown once the work has taken PATIENCE_SECONDS; called with the bytes just done."""
-
-    def __init__(self, description, total):
-        self.description, self.total = description, total
-        self.started, self.done, self.bar = time.monotonic(), 0, None
-
-    def __enter__(self):
-        return self
-
-    def __call__(self, size):
-        self.done += size
-        if self.bar is None and time.monotonic() - self.started > PATIENCE_SECONDS:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self.bar = Progress(console=Console(stderr=True))
-            self.bar.start()
-            self.task = self.bar.add_task(self.description, total=self.total)
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.done)
-
-    def __exit__(self, failure, *details):
-        if self.bar is not None:
-            if failure is None:
-                self.bar.update(self.task, completed=self.total)
-            self.bar.stop()

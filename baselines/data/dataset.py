@@ -6,7 +6,10 @@ begin with that shape. All data stay in memory-mapped files (`baselines.data.cac
 them.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,15 +18,8 @@ from liftbench.baselines.data.clips import centred_windows, cover_clips, split_c
 from liftbench.baselines.errors import InputError
 
 
-class Dataset:
-    """What all data sets share; each format adds how its files are read and what its arrays mean:
-
-    inputs(split, index): network input, index.shape + (17, 3) float32: normalised x, y, and confidence (1 where the
-    data have none). targets(split, index): index.shape + (17, 3) float32, network units; training subtracts the root.
-    ground_truth_mm(split, index): what errors are measured against, index.shape + (17, 3), mm, camera frame, not
-    root-relative. millimetres(split, index, predicted): predictions in network units, index.shape + (17, 3) with the
-    root at zero -> mm, root-relative, in their dtype. evaluated(split): (N,) bool, the frames that count in the
-    protocol. camera_resolution(split, index): index.shape + (2,) float32, width and height in pixels.
+class Dataset(ABC):
+    """What all data sets share; each format adds how its files are read and what its arrays mean.
 
     FORMAT: the `cache.Format` of its files; protocol: a key of `baselines.evaluation.protocols.PROTOCOLS`; INPUTS:
     the 2D inputs there are, the default first, with what they are; RELEASE_FRAMES: {split: N} of the public files, by
@@ -35,15 +31,24 @@ class Dataset:
     unknown.
     """
 
-    RELEASE_FRAMES = {}
+    FORMAT: ClassVar[cache.Format]
+    protocol: ClassVar[str]
+    INPUTS: ClassVar[dict[str, str]]
+    RELEASE_FRAMES: ClassVar[dict[str, int]] = {}
 
-    def __init__(self, path, input=None):
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if absent := [name for name in ("FORMAT", "protocol", "INPUTS") if not hasattr(cls, name)]:
+            raise TypeError(f"{cls.__name__} lacks {', '.join(absent)}, which every data set has")
+
+    def __init__(self, path: str | Path, input: str | None = None, progress: Callable[[int, int], Any] | None = None):
+        """progress(done, of) is called while the files are read for the first time."""
         input = input or next(iter(self.INPUTS))
         if input not in self.INPUTS:
             known = " or ".join(f"{name} ({meaning})" for name, meaning in self.INPUTS.items())
             raise InputError(f"Cannot read {path}: there is no 2D input {input!r}. Choose {known}.")
         self.path, self.input = Path(path), input
-        self._open(cache.prepare(self._files(), self.FORMAT))
+        self._open(cache.prepare(self._files(), self.FORMAT, progress))
 
     def _files(self):
         """The files that are read, the one beside which the cache lies first."""
@@ -69,7 +74,36 @@ class Dataset:
             )
         self._open(opened)
 
-    def frames(self, split):
+    @abstractmethod
+    def inputs(self, split: str, index: np.ndarray) -> np.ndarray:
+        """Network input, index.shape + (17, 3) float32: normalised x, y, and confidence (1 if there is none)."""
+
+    @abstractmethod
+    def targets(self, split: str, index: np.ndarray) -> np.ndarray:
+        """What the network shall answer, index.shape + (17, 3) float32, network units; training subtracts the root."""
+
+    @abstractmethod
+    def ground_truth_mm(self, split: str, index: np.ndarray) -> np.ndarray:
+        """What errors are measured against, index.shape + (17, 3), mm, camera frame, not root-relative."""
+
+    @abstractmethod
+    def millimetres(self, split: str, index: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Predictions in network units, index.shape + (17, 3), root at zero -> mm, root-relative, in their dtype."""
+
+    @abstractmethod
+    def evaluated(self, split: str) -> np.ndarray:
+        """(N,) bool: the frames that count in the protocol."""
+
+    @abstractmethod
+    def camera_resolution(self, split: str, index: np.ndarray) -> np.ndarray:
+        """Width and height in pixels, index.shape + (2,) float32."""
+
+    @staticmethod
+    @abstractmethod
+    def _subjects(sources: list[str]) -> tuple[str, ...]:
+        """The people of the named sources."""
+
+    def frames(self, split: str) -> int:
         """N, the number of frames."""
         return int(self._split(split).bounds[-1])
 
@@ -77,7 +111,7 @@ class Dataset:
         """(R + 1,) int64: where each run of frames of one source starts, then N."""
         return self._split(split).bounds
 
-    def clips(self, split, frames, stride=None):
+    def clips(self, split: str, frames: int, stride: int | None = None) -> np.ndarray:
         """Frame numbers of the protocol's clips, (clips, T) int64; see `baselines.data.clips.split_clips`.
 
         frames: T. stride: frames from one clip to the next, by default T // 3 in train and T in test.
@@ -87,11 +121,11 @@ class Dataset:
             stride = max(1, frames // 3) if split == "train" else frames
         return split_clips(part.bounds, part.codes["source"][part.bounds[:-1]].tolist(), frames, stride)
 
-    def every_frame_clips(self, split, frames):
+    def every_frame_clips(self, split: str, frames: int) -> np.ndarray:
         """Frame numbers of clips that cover every frame, (clips, T) int64; see `baselines.data.clips.cover_clips`."""
         return cover_clips(self._split(split).bounds, frames)
 
-    def windows(self, split, frames, centres=None):
+    def windows(self, split: str, frames: int, centres: np.ndarray | None = None) -> np.ndarray:
         """Frame numbers around each centre (every frame by default), centres.shape + (T,) int64.
 
         For models that predict the centre frame; see `baselines.data.clips.centred_windows`.
@@ -110,7 +144,7 @@ class Dataset:
         """Each frame's action: (N,) int32 codes, and the list of names they index."""
         return self._named(split, "action")
 
-    def summary(self):
+    def summary(self) -> dict[str, dict]:
         """What the files hold, {split: {quantity: value}}, in numbers, strings, lists and dicts only."""
         return {
             split: {
@@ -143,25 +177,26 @@ class Dataset:
         return self._splits[split]
 
 
-def open_dataset(path, input=None):
+def open_dataset(
+    path: str | Path, input: str | None = None, progress: Callable[[int, int], Any] | None = None
+) -> Dataset:
     """The data set that `path` holds, with the 2D `input` of that name (the format's default for None).
 
     A file is Human3.6M in the MotionBERT format; a folder holds the files of VideoPose3D or of MPI-INF-3DHP.
-    Raises InputError where it is neither, and as `Dataset`.
+    progress(done, of) is called while the files are read for the first time. Raises InputError where it is neither, and
+    as `Dataset`.
     """
     path = Path(path)
     try:
         kind = _kind_of(path)
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}. Make it readable.") from None
-    return kind(path, input)
+    return kind(path, input, progress)
 
 
 def _kind_of(path):
     if path.is_file():
-        from liftbench.baselines.data.formats.motionbert import (
-            Human36M,  # which builds on this module, as do the others
-        )
+        from liftbench.baselines.data.formats.motionbert import Human36M  # builds on this module, as do the others
 
         return Human36M
     from liftbench.baselines.data.formats.mpi_inf_3dhp import MPIINF3DHP

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+MM_PER_M = 1000
+
 
 def normalize(pose, resolution):
     """Pixels to normalised coordinates: xy / w * 2 - (1, h / w); z / w * 2.

@@ -1,12 +1,16 @@
 """Predictions of a model, and everything that one evaluation of it reports."""
 
 import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.errors import InputError
-from liftbench.baselines.evaluation.protocols import PROTOCOLS, mean_pose_mpjpe, score
+from liftbench.baselines.evaluation.protocols import PROTOCOLS, Score, mean_pose_mpjpe, score
 from liftbench.baselines.registry import entry
 from liftbench.baselines.skeleton import FLIP
 
@@ -45,7 +49,24 @@ def _mirror_tables(device):
     return torch.tensor(FLIP, device=device), torch.tensor([-1.0, 1.0, 1.0], device=device)
 
 
-def evaluate(model, name, dataset, frames, batch_size=64, device="cpu", progress=None):
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Score):
+    """A Score, what it was computed on, and what any model must beat."""
+
+    mean_pose_mpjpe_mm: float  # of always answering the mean training pose
+    test_frames: int
+    test_clips: int
+
+
+def evaluate(
+    model: torch.nn.Module,
+    name: str,
+    dataset: Dataset,
+    frames: int,
+    batch_size: int = 64,
+    device: str = "cpu",
+    progress: Callable[[int, int], Any] | None = None,
+) -> Evaluation:
     """Everything that one evaluation reports of a registered model: `score` plus more rows under `variants`.
 
     "without flip": the official row without the mirrored average; "every frame", where the official row has full clips
@@ -67,12 +88,15 @@ def evaluate(model, name, dataset, frames, batch_size=64, device="cpu", progress
     )
     rows = _rows_in(everything, official)
     result = score(dataset, averaged[rows], everything[rows])
-    result["variants"]["without flip"] = score(dataset, own[rows], everything[rows])["variants"]["official"]
+    variants = result.variants | {"without flip": score(dataset, own[rows], everything[rows]).variants["official"]}
     if not PROTOCOLS[dataset.protocol].every_frame:
-        result["variants"]["every frame"] = score(dataset, averaged, everything)["variants"]["official"]
-    result["mean_pose_mpjpe_mm"] = mean_pose_mpjpe(dataset, official)
-    result["test_frames"], result["test_clips"] = int(np.unique(official).size), len(official)
-    return result
+        variants["every frame"] = score(dataset, averaged, everything).variants["official"]
+    return Evaluation(
+        **{**result} | {"variants": variants},
+        mean_pose_mpjpe_mm=mean_pose_mpjpe(dataset, official),
+        test_frames=int(np.unique(official).size),
+        test_clips=len(official),
+    )
 
 
 def quick_mpjpe(model, name, dataset, frames, batch_size=64, device="cpu", predict=predict, stride=1):
@@ -84,7 +108,7 @@ def quick_mpjpe(model, name, dataset, frames, batch_size=64, device="cpu", predi
     registered, official = entry(name), official_clips(name, dataset, frames)[::stride]
     index = _inputs_of(registered, dataset, official, frames)
     own, _ = predict(model, dataset, index, registered.channels, batch_size, device, flip=False)
-    return score(dataset, own, official)["mpjpe_mm"]
+    return score(dataset, own, official).mpjpe_mm
 
 
 def official_clips(name, dataset, frames):

@@ -11,10 +11,11 @@ mpi_inf_3dhp (as the P-STMO scripts prepare it): every valid frame counts, mean 
     sequences. PCK and AUC stand beside the errors.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.data.normalization import root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import metrics
@@ -30,28 +31,60 @@ class Protocol:
 
     by_action: bool  # the official row is a mean per action, then over actions; else over frames
     every_frame: bool  # the official row counts every frame; else only those of full clips
+    leaves_takes_out: bool = False  # and so there is a row with them
     columns: tuple = _ERRORS  # quantities of each row of `variants`
     headlines: tuple = ("mpjpe_mm", "p_mpjpe_mm")  # of the official row, given as a whole and per action
 
 
 _SHARES = ("pck_150mm_percent", "auc_percent")
 PROTOCOLS = {
-    "h36m": Protocol(by_action=True, every_frame=False),
+    "h36m": Protocol(by_action=True, every_frame=False, leaves_takes_out=True),
     "h36m_videopose3d": Protocol(by_action=False, every_frame=True),
-    "mpi_inf_3dhp": Protocol(False, True, _ERRORS + _SHARES, ("mpjpe_mm", "p_mpjpe_mm", *_SHARES)),
+    "mpi_inf_3dhp": Protocol(
+        by_action=False, every_frame=True, columns=_ERRORS + _SHARES, headlines=("mpjpe_mm", "p_mpjpe_mm", *_SHARES)
+    ),
 }
 
 
-def score(dataset, predictions, frames, split="test"):
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The errors of one evaluation, mm; `score["mpjpe_mm"]` gives the same as `score.mpjpe_mm`.
+
+    The headlines are those of the official row, as a whole and per action. variants: {row: {quantity: value, or None
+    where there is none}}, the rows as `score` says. PCK and AUC, percent, belong to the protocol mpi_inf_3dhp; they are
+    None, and no keys, elsewhere.
+    """
+
+    mpjpe_mm: float
+    p_mpjpe_mm: float
+    mpjpe_mm_per_action: dict[str, float]
+    p_mpjpe_mm_per_action: dict[str, float]
+    mpjpe_mm_per_joint: dict[str, float]
+    variants: dict[str, dict[str, float | None]]
+    pck_150mm_percent: float | None = None
+    auc_percent: float | None = None
+    pck_150mm_percent_per_action: dict[str, float] | None = None
+    auc_percent_per_action: dict[str, float] | None = None
+
+    def __getitem__(self, key: str) -> float | dict:
+        if key not in self.keys():
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def keys(self) -> list[str]:
+        """The names of what there is, so that `{**score}` is a dict of it."""
+        return [field.name for field in fields(self) if getattr(self, field.name) is not None]
+
+
+def score(dataset: Dataset, predictions: np.ndarray, frames: np.ndarray, split: str = "test") -> Score:
     """Score normalised predictions of clips by the protocol of the data set and its common variations.
 
     predictions: (clips, T, 17, 3) normalised as `dataset.targets` (camera frame, roots are set to zero);
     frames: (clips, T) their frame numbers, as `dataset.clips` gives them (a centre-frame model has T = 1).
 
-    Returns a dict: mpjpe_mm, p_mpjpe_mm (official), the same _per_action, mpjpe_mm_per_joint; and `variants`, whose
-    rows "official", "action-wise" or "frame-wise" (whichever the official one is not) and, where the protocol leaves
-    takes out, "with excluded takes" hold mpjpe_mm, p_mpjpe_mm, n_mpjpe_mm, mpjve_mm_per_frame,
-    acceleration_error_mm_per_frame2. mpi_inf_3dhp has pck_150mm_percent and auc_percent wherever it has errors.
+    The rows of `variants` are "official", "action-wise" or "frame-wise" (whichever the official one is not) and, where
+    the protocol leaves takes out, "with excluded takes". They hold mpjpe_mm, p_mpjpe_mm, n_mpjpe_mm,
+    mpjve_mm_per_frame, acceleration_error_mm_per_frame2; mpi_inf_3dhp adds pck_150mm_percent and auc_percent.
     Velocities and accelerations are taken over consecutive evaluated frames of a source, seams between clips included.
 
     Raises InputError for shapes that do not fit and for predictions that are not finite.
@@ -91,17 +124,17 @@ def score(dataset, predictions, frames, split="test"):
         official, other = frame_wise, {"action-wise": action_wise}
         joints = errors["joints_mm"][kept].mean(0)
     variants = {"official": official} | other
-    if dataset.protocol == "h36m":
+    if protocol.leaves_takes_out:
         variants["with excluded takes"] = {
             key: _mean_of_actions({code: errors[key][actions == code] for code in np.unique(actions)})
             for key in protocol.columns
         }
-    return {
+    return Score(
         **{key: official[key] for key in protocol.headlines},
         **{f"{key}_per_action": {name: float(v) for name, v in by_action[key].items()} for key in protocol.headlines},
-        "mpjpe_mm_per_joint": dict(zip(JOINTS, joints.tolist(), strict=True)),
-        "variants": variants,
-    }
+        mpjpe_mm_per_joint=dict(zip(JOINTS, joints.tolist(), strict=True)),
+        variants=variants,
+    )
 
 
 def _mean(values):
@@ -165,4 +198,4 @@ def mean_pose_mpjpe(dataset, frames):
     """Official MPJPE, mm, of always answering the mean root-relative training pose: what any model must beat."""
     every = np.arange(0, dataset.frames("train"), max(1, dataset.frames("train") // 20_000))
     mean = root_relative(dataset.targets("train", every)).mean(0)
-    return score(dataset, np.broadcast_to(mean, (*frames.shape, *mean.shape)), frames)["mpjpe_mm"]
+    return score(dataset, np.broadcast_to(mean, (*frames.shape, *mean.shape)), frames).mpjpe_mm

@@ -46,7 +46,7 @@ FARTHEST = 1000.0  # metres from the origin
 def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0) -> Path:
     """Write the clips of npz_path as a MotionBERT pickle at out_path, seen by four cameras and the detector model.
 
-    Of the subjects in sorted order every fourth (the 2nd, 6th, ...) is a test subject, the others train. A clip is
+    Every fourth subject in sorted order (the 2nd, 6th, ...) is a test subject; the others train. A clip is
     moved so that the middle of its path is the middle of the room. Of each camera's view the longest run of frames is
     kept in which every joint is a metre or more away and in the image, give or take 50 pixels; views of fewer than 27
     such frames are dropped. Key "origin" says what was kept, and whom to credit.

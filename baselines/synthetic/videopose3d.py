@@ -10,7 +10,8 @@ import numpy as np
 
 from liftbench.baselines.data.cameras import CAMERAS, load_cameras, project_to_2d, world_to_camera
 from liftbench.baselines.data.formats.videopose3d import DETECTIONS, VideoPose3D
-from liftbench.baselines.data.formats.videopose3d_schema import JOINTS_3D, KEPT_JOINTS, MM_PER_M
+from liftbench.baselines.data.formats.videopose3d_schema import JOINTS_3D, KEPT_JOINTS
+from liftbench.baselines.data.normalization import MM_PER_M
 from liftbench.baselines.files import replacing
 from liftbench.baselines.skeleton import LEFT, RIGHT
 from liftbench.baselines.synthetic import detector, motionbert

@@ -82,7 +82,7 @@ def hosts(path=None):
             first = error.errors()[0]
             place = ".".join(str(part)[:40] for part in first["loc"])
             raise InputError(
-                f"{source}: {place or 'the file'}: {first['msg']}; see baselines/checkpoints.yaml."
+                f"{source}: {place or 'the file'}: {first['msg']}; see baselines/weights/checkpoints.yaml."
             ) from None
     return found
 

@@ -73,7 +73,11 @@ def open_data(path, input_2d=None):
     """The data set of a file or folder, with a line that says what it is, and one for everything left out of it."""
     from liftbench.baselines.data.dataset import open_dataset
 
-    dataset = open_dataset(path, input_2d)
+    with progress() as bar:
+        task = bar.add_task(f"reading {Path(path).name}, MiB", total=None, visible=False)  # shown once there is work
+        dataset = open_dataset(
+            path, input_2d, lambda done, of: bar.update(task, completed=done >> 20, total=of >> 20, visible=True)
+        )
     out.print(f"data: {path}, protocol {dataset.protocol}, {describe_origin(dataset.origin)}; input {dataset.input}")
     for sentence in dataset.left_out:
         out.print(f"left out: {sentence}")

@@ -49,7 +49,7 @@ def synthetic(
 def mocap(
     source: Annotated[Path, typer.Argument(metavar="FILE.npz", help="17-joint motion: metres, world, z up.")],
     path: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("data/mocap.pkl"),
-    seed: Annotated[int, typer.Option(help="Of the detector model.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed gives other detections.")] = 0,
 ):
     """Turn motion capture into the same file format, through Human3.6M's cameras and a detector model.
 

@@ -17,7 +17,9 @@ def lift(
         Path | None, typer.Option(metavar="RUN|WEIGHTS", help="A run folder or weights file; none come along yet.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="For weights that do not say what they are.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Of the image in pixels, such as 1920x1080.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Size of the image in pixels, such as 1920x1080.")
+    ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second.")] = None,
     layout: Annotated[
         str, typer.Option("--format", help="Which points they are; auto tells it from the file.")
@@ -27,7 +29,7 @@ def lift(
     joint_9: Annotated[
         str | None, typer.Option("--joint-9", metavar="nose|neck", help="For weights that do not say it.")
     ] = None,
-    height: Annotated[float | None, typer.Option(help="Of the person in metres; default: 1.70.")] = None,
+    height: Annotated[float | None, typer.Option(help="Height of the person in metres; default: 1.70.")] = None,
     focal: Annotated[float | None, typer.Option(help="Focal length in pixels; default: the longer side.")] = None,
     camera_rotation: Annotated[
         str | None,

@@ -118,8 +118,8 @@ def sweep(
     executor: Annotated[Literal["local", "slurm"], typer.Option(help="This machine, or Slurm's queue.")] = "local",
     jobs: Annotated[int, typer.Option(min=1, help="Rows at a time, of the local executor.")] = 1,
     folder: Annotated[Path, typer.Option("--runs", help="Receives the run folders.")] = Path("runs"),
-    gpus: Annotated[int | None, typer.Option(min=0, help="Of each node; default: 1 if there are any.")] = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Of each row, with Slurm.")] = 1,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs of each node; default: 1 if there are any.")] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes of each row, with Slurm.")] = 1,
     time: Annotated[
         float | None, typer.Option(min=0, help="Hours after which a row is queued again; Slurm needs it.")
     ] = None,

@@ -129,7 +129,9 @@ def evaluate(
     ] = None,
     frames: Frames = None,
     input_2d: Input2D = None,
-    best: Annotated[bool, typer.Option("--best", help="Of a run folder, the best epoch instead of the last.")] = False,
+    best: Annotated[
+        bool, typer.Option("--best", help="Evaluate the best epoch of a run folder instead of the last.")
+    ] = False,
     device: Device = "auto",
     scan: Scan = "auto",
     records_folder: Records = RECORDS,

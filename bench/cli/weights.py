@@ -22,7 +22,7 @@ def fetch(
     hosts: Annotated[
         Path | None,
         typer.Option(
-            envvar="LIFTBENCH_HOSTS", help="Your own list of hosts, in the form of baselines/checkpoints.yaml."
+            envvar="LIFTBENCH_HOSTS", help="Your own list of hosts, in the form of baselines/weights/checkpoints.yaml."
         ),
     ] = None,
 ):

@@ -96,7 +96,7 @@ def parse(text: str) -> tuple[str, dict[str, int | str]]:
         else:
             if word:
                 everything = ", ".join([*kernels.IMPLEMENTATIONS, *DTYPES, *MODES])
-                raise InputError(f"{word!r} in {text!r} is no setting; known are {everything}.")
+                raise InputError(f"{word!r} in {text!r} is not a setting; known are {everything}.")
     return found["name"], settings
 
 

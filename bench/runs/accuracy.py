@@ -34,14 +34,14 @@ def evaluate(weights, dataset, device, scan_implementation, progress=None):
         model=weights.name,
         frames=weights.frames,
         numbers=weights.numbers,
-        data=_data(dataset, result.pop("test_frames"), result.pop("test_clips")),
+        data=_data(dataset, result.test_frames, result.test_clips),
         checkpoint=records.Checkpoint(
             file=weights.path.name,
             sha256=sha256(weights.path),
             epoch=weights.epoch,
             chosen_by=weights.chosen_by,
         ),
-        **result,
+        **{key: result[key] for key in result.keys() if key not in ("test_frames", "test_clips")},
     )
 
 

@@ -194,7 +194,7 @@ def test_records_of_two_folders_and_a_module_of_ones_own(run, monkeypatch):
         ("measure speed mlp --device tpu", "Unknown device 'tpu'; choose auto, cpu or cuda"),
         ("measure scan --seconds 0", "the longest call must take more than 0 seconds"),
         ("measure speed mlp --mode cuda-graph --device cpu", "cuda-graph needs a CUDA device"),
-        ("measure compare mlp@magic lstm", "'magic' in 'mlp@magic' is no setting"),
+        ("measure compare mlp@magic lstm", "'magic' in 'mlp@magic' is not a setting"),
         ("measure scaling --seconds 0", "the longest call must take more than 0 seconds"),
         ("measure speed mlp --scan magic", "Cannot find a scan named 'magic'"),
         ("data check none.pkl", "none.pkl"),

@@ -28,8 +28,8 @@ class Human36M(Dataset):
     """A Human3.6M file, checked and cached on first use.
 
     path: the pickle file. input: "sh", the 2D detections of the file, or "gt", the ground truth projected to 2D with
-    confidence 1 (as MotionBERT makes it: x, y of the normalised targets). confidence: whether inputs carry the
-    detection confidence as a third channel. Raises InputError and has the attributes as `Dataset`.
+    confidence 1 (as MotionBERT makes it: x, y of the normalised targets). Raises InputError and has
+    the attributes as `Dataset`.
     """
 
     protocol = "h36m"
@@ -42,20 +42,11 @@ class Human36M(Dataset):
     INPUTS = {"sh": "detections", "gt": "ground truth"}
     RELEASE_FRAMES = RELEASE_FRAMES
 
-    def __init__(self, path, input=None, confidence=True):
-        self.confidence = confidence
-        super().__init__(path, input)
-
     def inputs(self, split, index):
-        """Network input, index.shape + (17, 3) float32: x, y normalised to [-1, 1], confidence in [0, 1].
-
-        (17, 2) for a data set made with confidence=False.
-        """
+        """Network input, index.shape + (17, 3) float32: x, y normalised to [-1, 1], confidence in [0, 1]."""
         part = self._split(split)
         pose = part.arrays["joint_2d"][index] if self.input == "sh" else part.arrays["joint3d_image"][index][..., :2]
         xy = normalize(pose, self.camera_resolution(split, index))
-        if not self.confidence:
-            return xy
         score = part.arrays["confidence"][index] if self.input == "sh" else np.ones(xy.shape[:-1], np.float32)
         return np.concatenate([xy, score[..., None]], axis=-1)
 

@@ -13,10 +13,9 @@ import numpy as np
 from liftbench.baselines.data.cache import SPLITS, Format
 from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.data.formats.mpi_inf_3dhp_schema import RELEASE_FRAMES, SHAPES, TEST, TRAIN, read
-from liftbench.baselines.data.normalization import normalize, root_relative
+from liftbench.baselines.data.normalization import MM_PER_M, normalize, root_relative
 from liftbench.baselines.errors import InputError
 
-MM_PER_M = 1000
 RESOLUTION = {"TS5": (1920, 1080), "TS6": (1920, 1080)}  # width, height in pixels
 STUDIO_RESOLUTION = (2048, 2048)  # of all other cameras
 

@@ -11,8 +11,8 @@ import numpy as np
 from liftbench.baselines.data.cache import Format
 from liftbench.baselines.data.cameras import CAMERAS, SUBJECTS, load_cameras, project_to_2d
 from liftbench.baselines.data.dataset import Dataset
-from liftbench.baselines.data.formats.videopose3d_schema import MM_PER_M, RELEASE_FRAMES, SHAPES, read
-from liftbench.baselines.data.normalization import normalize, root_relative
+from liftbench.baselines.data.formats.videopose3d_schema import RELEASE_FRAMES, SHAPES, read
+from liftbench.baselines.data.normalization import MM_PER_M, normalize, root_relative
 from liftbench.baselines.errors import InputError
 
 DETECTIONS = {"cpn": "data_2d_h36m_cpn_ft_h36m_dbb.npz", "gt": "data_2d_h36m_gt.npz"}

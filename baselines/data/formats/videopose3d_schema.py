@@ -27,6 +27,7 @@ from liftbench.baselines.data.formats.checks import (
     pixels,
     short,
 )
+from liftbench.baselines.data.normalization import MM_PER_M
 from liftbench.baselines.errors import InputError
 
 RELEASE_FRAMES = {"train": 1_559_752, "test": 543_344}  # of the released files
@@ -55,7 +56,6 @@ SHAPES = {"joints_2d": (17, 2), "joints_3d": (17, 3)}  # pixels; metres, camera 
 DAMAGED = ("S11", "Directions")
 LARGEST_DISTANCE = 0.25  # of the image, between the 2D and the projected 3D; detectors are off by 1 %
 FARTHEST_M = 100  # from the origin of the capture room
-MM_PER_M = 1000
 
 
 class _Run(NamedTuple):

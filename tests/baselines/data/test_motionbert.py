@@ -18,6 +18,7 @@ import pytest
 
 from liftbench.baselines.data import cache
 from liftbench.baselines.data.clips import centred_windows, cover_clips, split_clips, stretched_share
+from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.data.formats import unpickle
 from liftbench.baselines.data.formats.motionbert import Human36M
 from liftbench.baselines.data.normalization import denormalize, normalize, root_relative
@@ -100,15 +101,6 @@ def test_ground_truth_input_is_the_target_with_confidence_one(data, golden):
     inputs = Human36M(data.path, input="gt").inputs("test", clips)
     np.testing.assert_array_equal(inputs[..., :2], data.targets("test", clips)[..., :2])
     assert (inputs[..., 2] == 1).all()
-
-
-@pytest.mark.parametrize("input", ["sh", "gt"])
-def test_inputs_without_confidence(data, input):
-    frames = np.arange(6).reshape(2, 3)
-    with_confidence = Human36M(data.path, input).inputs("test", frames)
-    without = Human36M(data.path, input, confidence=False).inputs("test", frames)
-    assert with_confidence.shape == (2, 3, 17, 3)
-    np.testing.assert_array_equal(without, with_confidence[..., :2])
 
 
 def test_what_evaluation_needs(data):
@@ -694,10 +686,24 @@ def test_worker_whose_cache_is_gone(path):
         pickle.loads(message)
 
 
-def test_progress_is_shown_when_it_takes_long(path, monkeypatch, capsys):
-    Human36M(path)
-    assert capsys.readouterr().err == ""
-    shutil.rmtree(f"{path}.cache")
-    monkeypatch.setattr(cache, "PATIENCE_SECONDS", 0)
-    Human36M(path)
-    assert "reading data.pkl" in capsys.readouterr().err
+def test_progress_is_told_while_a_cache_is_built(path):
+    told = []
+    Human36M(path, progress=lambda done, of: told.append((done, of)))
+    (total,) = {of for _, of in told}
+    assert [done for done, _ in told] == sorted(done for done, _ in told) and 0 < told[0][0] <= told[-1][0] <= total
+    told.clear()
+    Human36M(path, progress=lambda done, of: told.append((done, of)))
+    assert not told, "a cache is there"
+
+
+def test_a_data_set_without_its_parts_is_refused():
+    with pytest.raises(TypeError, match="Half lacks FORMAT, INPUTS"):
+
+        class Half(Dataset):
+            protocol = "half"
+
+    class Empty(Dataset):
+        protocol, FORMAT, INPUTS = "empty", None, {"gt": "ground truth"}
+
+    with pytest.raises(TypeError, match="abstract"):
+        Empty("data.pkl")

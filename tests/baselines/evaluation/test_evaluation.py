@@ -118,9 +118,10 @@ def test_an_error_of_the_root_is_not_counted(dataset):
 
 
 def test_the_mean_over_frames_is_official_and_that_over_actions_beside_it(dataset):
-    """Every action has its own error; the long ones weigh more in the mean over frames."""
-    frames = np.arange(dataset.frames("test"))[:, None]
+    """Every action has its own error; the one with the most frames weighs more in the mean over frames."""
     codes, names = dataset.actions("test")
+    every = np.arange(dataset.frames("test"))
+    frames = every[(codes == codes.max()) | (every % 3 == 0)][:, None]
     codes = codes[frames]
     size = 10.0 + 5 * codes  # mm
     predictions = dataset.targets("test", frames)
@@ -130,7 +131,7 @@ def test_the_mean_over_frames_is_official_and_that_over_actions_beside_it(datase
     by_action = {names[code]: 10.0 + 5 * code for code in np.unique(codes)}
     mean = np.mean(list(by_action.values()))
     assert result["variants"]["action-wise"]["mpjpe_mm"] == pytest.approx(mean, rel=1e-5)
-    assert abs(size.mean() - mean) > 0.01, "takes differ a little in length"
+    assert abs(size.mean() - mean) > 0.3, "actions differ in their number of frames"
     assert result["mpjpe_mm_per_action"] == pytest.approx(by_action, rel=1e-5)
 
 

@@ -99,7 +99,7 @@ def test_a_contender_may_be_a_function_of_a_file(tmp_path):
     "text, sentence",
     [
         ("lstm:", "'lstm:' is no contender; write NAME"),
-        ("lstm@fast", "'fast' in 'lstm@fast' is no setting; known are cpu, gpu"),
+        ("lstm@fast", "'fast' in 'lstm@fast' is not a setting; known are cpu, gpu"),
         ("lstm@cpu", "Model lstm has no scan, so it cannot run by 'cpu'"),
         ("lstn", "did you mean lstm"),
         ("lstm@float32+bfloat16", "has both float32 and bfloat16; leave one of them out"),
