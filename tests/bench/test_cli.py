@@ -165,8 +165,7 @@ def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
     assert Path("results/tables/comparison.md").is_file() and list(Path("results/plots").glob("training*.png"))
 
 
-def test_records_of_two_folders_and_a_module_of_ones_own(run, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")  # names are not folded
+def test_records_of_two_folders_and_a_module_of_ones_own(run):
     Path("mine.py").write_text("from torch import nn\n\n\ndef build():\n    return nn.Linear(2, 3)\n")
     code, out, err = run("measure", "cost", "mine.py:build", "--frames", "5", "--records", "a")
     assert code == 0 and "mine.py:build" in out and f"{5 * 17 * 2 * 3:,}" in out, err

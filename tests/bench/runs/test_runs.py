@@ -108,7 +108,7 @@ def test_a_damaged_run_says_what_is_wrong(run, capsys, monkeypatch, file, conten
     (run / file).unlink() if content is None else (run / file).write_bytes(content)
     damaged = folders.open_run(run)
     assert damaged.state == "damaged"
-    monkeypatch.setattr("liftbench.bench.cli.runs.out.width", 160)
+    monkeypatch.setattr("liftbench.bench.cli.runs.out._width", 160)
     command("runs", run.parent)
     told = capsys.readouterr().out
     assert "mlp damaged: " + damaged.reason in told.replace("\n", " ")
@@ -156,11 +156,11 @@ def test_results_are_kept_per_data_set(run, capsys, monkeypatch, tmp_path):
     assert len(list((run / "accuracy").iterdir())) == 3, "the best weights' record stands beside"
     found = {record.data.name: record.mpjpe_mm for record in folders.open_run(run).accuracies}
     assert found == {first.data.name: first.mpjpe_mm, "other.pkl": 1234.5}
-    monkeypatch.setattr("liftbench.bench.cli.runs.out.width", 200)
+    monkeypatch.setattr("liftbench.bench.cli.runs.out._width", 200)
     command("runs", run.parent)
     listed = capsys.readouterr().out
     assert "1234.5 other.pkl" in listed and f"{first.mpjpe_mm:.1f} {first.data.name}" in listed
-    monkeypatch.setattr("liftbench.bench.cli.runs.out.width", 200)
+    monkeypatch.setattr("liftbench.bench.cli.runs.out._width", 200)
     command("runs", "compare", run, run, "--plot", tmp_path / "both.png")
     assert "official MPJPE on other.pkl sh (ffffff), mm" in capsys.readouterr().out
 
