@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 case $profile in
-  toy) recipes="toy/posemamba_toy toy/lstm toy/transformer toy/mlp" frames="--frames 9" ;;
+  toy) recipes="toy/posemamba_toy toy/lstm toy/mlp" frames="--frames 9" ;;
   paper)
     recipes="posemamba_s posemamba_b posemamba_l pose3dm_s pose3dm_l mdtf_tiny mdtf_large lstm transformer"
     recipes="$recipes transformer_published mlp" frames= ;;
