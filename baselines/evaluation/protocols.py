@@ -11,6 +11,7 @@ mpi_inf_3dhp (as the P-STMO scripts prepare it): every valid frame counts, mean 
     sequences. PCK and AUC stand beside the errors.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -70,6 +71,9 @@ class Score:
         if key not in self.keys():
             raise KeyError(key)
         return getattr(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
 
     def keys(self) -> list[str]:
         """The names of what there is, so that `{**score}` is a dict of it."""
