@@ -30,6 +30,7 @@ def run(monkeypatch, capsys, tmp_path, any_machine):
     """Run a command line in an empty folder -> (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("liftbench.bench.cli.common.out._width", None)  # which a worker of pytest-xdist has fixed
     monkeypatch.setattr(timing, "idle_threads_spin", lambda: True)
 
     def call(*words):

@@ -557,7 +557,7 @@ def test_the_list_of_hosts(tmp_path):
     for text, pattern in (
         (
             "posemamba_s: {page: a, files: [{host: ftp, file: a}]}",
-            "posemamba_s.files.0: .*see baselines/checkpoints.yaml",
+            "posemamba_s.files.0: .*see baselines/weights/checkpoints.yaml",
         ),
         ("posemamba_s: {pages: a}", "posemamba_s.page: Field required"),
         ("[", "Cannot read the list of checkpoints"),
