@@ -14,7 +14,17 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing
 from liftbench.baselines.skeleton import JOINTS
 
-ALWAYS, ON_REQUEST = ("npz", "csv", "json"), ("bvh", "trc", "c3d")
+# What `save` writes: by its name the module below liftbench.lift whose `write` makes it, and the name of the file.
+FORMATS = {
+    "npz": ("files.npz", "poses.npz"),
+    "html": ("pictures.page", "lift.html"),
+    "csv": ("files.csv", "poses.csv"),
+    "json": ("files.json", "poses.json"),
+    "bvh": ("files.bvh", "poses.bvh"),
+    "trc": ("files.trc", "poses.trc"),
+    "c3d": ("files.c3d", "poses.c3d"),
+}
+ALWAYS, BY_DEFAULT = "npz", ("html",)
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class Lifted:
     keypoints_2d: (T, 17, 3) pixels (x right, y down) and confidence. poses_3d: (T, 17, 3) mm, camera frame (x right,
     y down, z forward), root-relative. root: (T, 3) mm, camera frame, the pelvis. poses_world: (T, 17, 3) mm, z up,
     floor at 0. valid: (T, 17) bool, joints that were seen with enough confidence. fps: frames a second. image_size:
-    (width, height) in pixels. metadata: how it was made, for JSON.
+    (width, height) in pixels. metadata: how it was made, for JSON. video: the file that it comes from, for pictures.
     """
 
     keypoints_2d: np.ndarray
@@ -37,22 +47,30 @@ class Lifted:
     metadata: dict
     joint_names: tuple[str, ...] = JOINTS
 
-    def save(self, folder: str | Path, to: Iterable[str] = ()) -> list[Path]:
-        """Write FOLDER/poses.npz, .csv and .json, and for each of `to` (bvh, trc, c3d) that file too, all or none.
+    video: str | Path | None = None
 
-        Returns their paths. Raises InputError for another format, for one that cannot hold this recording, and where a
-        file cannot be written.
+    def save(self, folder: str | Path, to: Iterable[str] = BY_DEFAULT, embed_video: bool = False) -> list[Path]:
+        """Write FOLDER/poses.npz, and the file of each of `to`, names in FORMATS; all or none.
+
+        embed_video: put the video into the page, instead of a reference to its file. Returns the paths. Raises
+        InputError for another format, for one that cannot hold this recording, and where a file cannot be written.
         """
-        to = tuple(to)
-        if strange := [name for name in to if name not in ON_REQUEST]:
-            raise InputError(f"There is no format {strange[0]!r} to write. Choose {', '.join(ON_REQUEST)}.")
-        writers = {name: importlib.import_module(f"liftbench.lift.files.{name}").write for name in (*ALWAYS, *to)}
-        paths = {name: Path(folder) / f"poses.{name}" for name in writers}
+        paths = {name: Path(folder) / FORMATS[name][1] for name in wanted_formats(to)}
+        options = {"html": {"embed_video": embed_video}}
         with contextlib.ExitStack() as files:
             temporary = {name: files.enter_context(replacing(path)) for name, path in paths.items()}
-            for name, write in writers.items():
-                write(self, temporary[name])
+            for name in paths:
+                write = importlib.import_module(f"liftbench.lift.{FORMATS[name][0]}").write
+                write(self, temporary[name], **options.get(name, {}))
         return list(paths.values())
+
+
+def wanted_formats(to: Iterable[str]) -> tuple[str, ...]:
+    """The names in FORMATS that are written where `to` is asked for. Raises InputError for another name."""
+    names = tuple(dict.fromkeys((ALWAYS, *to)))
+    if strange := [name for name in names if name not in FORMATS]:
+        raise InputError(f"There is no format {strange[0]!r} to write. Choose {', '.join(FORMATS)}.")
+    return names
 
 
 _ARRAYS = ("keypoints_2d", "poses_3d", "root", "poses_world", "valid")

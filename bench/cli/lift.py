@@ -1,6 +1,7 @@
 """`liftbench lift`."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -39,26 +40,34 @@ def lift(
     ] = None,
     smooth: Annotated[float | None, typer.Option(metavar="HZ", help="Zero-phase low-pass with this cutoff.")] = None,
     rigid: Annotated[bool, typer.Option("--rigid", help="Give every bone its median length.")] = False,
-    to: Annotated[list[str], typer.Option(metavar="bvh|trc|c3d", help="A further file; repeatable.")] = (),
+    to: Annotated[
+        list[str], typer.Option(metavar="NAMES", help="Besides poses.npz: html, csv, json, bvh, trc, c3d; with commas.")
+    ] = ("html",),
+    video: Annotated[Path | None, typer.Option(help="The video of the keypoints, for the page and pictures.")] = None,
+    embed_video: Annotated[bool, typer.Option("--embed-video", help="Put the video into lift.html.")] = False,
     folder: Annotated[Path | None, typer.Option("--out", help="Default: lifted/ and the name of FILE.")] = None,
     device: Device = "auto",
     scan: Scan = "auto",
 ):
-    """Lift 2D keypoints of any detector to 3D poses in millimetres: poses.npz, .csv and .json.
+    """Lift 2D keypoints of any detector to 3D poses in millimetres, and to a page that shows them.
 
-    Example: `liftbench lift keypoints.json --weights runs/toy/mlp --size 1920x1080 --fps 30 --to bvh`
+    Example: `liftbench lift keypoints.json --weights runs/toy/mlp --size 1920x1080 --fps 30 --to html,bvh`
     """
     with loading():
         from liftbench.baselines.errors import InputError
         from liftbench.baselines.weights.trained import open_weights
         from liftbench.lift.keypoints.people import choose, find_people
         from liftbench.lift.keypoints.read import read_keypoints
+        from liftbench.lift.lifted import wanted_formats
         from liftbench.lift.lifting import lift as lift_person
 
     if weights is None:
         raise InputError("Cannot lift without weights: none come with liftbench yet. Give --weights RUN|WEIGHTS.")
     size = _numbers(size, "x", "--size", "1920x1080") if size else None
     camera_rotation = _numbers(camera_rotation, ",", "--camera-rotation", "10,0") if camera_rotation else None
+    to = wanted_formats(name for names in to for name in names.split(","))
+    if video is not None and not video.is_file():
+        raise InputError(f"Cannot read {video}: there is no such file. Check the path.")
     device = choose_device(device)
     implementation = choose_scan(scan, device)
     detections = read_keypoints(path, layout, names)
@@ -82,10 +91,11 @@ def lift(
         speed = detections.frames / (time.monotonic() - begun)
         out.print(f"person {number + 1}: {lifted.metadata['missing']}; {speed:,.0f} frames a second")
         out.print(f"assumed: {'; '.join(lifted.metadata['assumed'])}")
-        done.append((number, lifted))
+        name = f"{path.stem}, person {number + 1}" if len(persons) > 1 else path.stem
+        done.append((number, replace(lifted, video=video, metadata={"recording": name} | lifted.metadata)))
     folder = folder or Path("lifted") / path.stem
     for number, lifted in done:
-        written = lifted.save(folder / f"person_{number + 1}" if len(done) > 1 else folder, to)
+        written = lifted.save(folder / f"person_{number + 1}" if len(done) > 1 else folder, to, embed_video)
         out.print(f"wrote {', '.join(map(str, written))}")
 
 

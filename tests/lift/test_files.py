@@ -10,30 +10,19 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.skeleton import JOINTS
 from liftbench.lift.files import c3d as c3d_file
 from liftbench.lift.lifted import Lifted, load
-from support.walking import FPS, walker
+from support.walking import FPS, lifted_walker
 
 T = 60
 
 
 @pytest.fixture(scope="module")
 def lifted():
-    """Somebody who walks before a camera 4 m away; the left wrist is unknown in five frames, everything in one."""
-    world = walker(T) - [0, 0, 5.0]
-    camera = world[..., [0, 2, 1]] * [1, -1, 1] + [0, 1000, 4000]
-    pixels = camera[..., :2] / camera[..., 2:] * 1000 + [960, 540]
-    keypoints = np.concatenate([pixels, np.full((T, 17, 1), 0.875)], axis=-1)
-    poses, root, valid = camera - camera[:, :1], camera[:, 0].copy(), np.ones((T, 17), bool)
-    for array in (poses, world, keypoints):
-        array[20:25, 13] = array[40] = np.nan
-    root[40] = np.nan
-    valid[20:25, 13] = valid[40] = False
-    metadata = {"model": "mlp", "focal_px": 1000.0}
-    return Lifted(keypoints, poses, root, world, valid, float(FPS), (1920, 1080), metadata)
+    return lifted_walker(T)
 
 
 def test_npz_comes_back_with_the_documented_keys(lifted, tmp_path):
     paths = lifted.save(tmp_path)
-    assert [path.name for path in paths] == ["poses.npz", "poses.csv", "poses.json"]
+    assert [path.name for path in paths] == ["poses.npz", "lift.html"]
     with np.load(tmp_path / "poses.npz") as file:
         assert set(file) == {
             "keypoints_2d", "poses_3d", "root", "poses_world", "valid", "fps", "image_size", "joint_names", "metadata",
@@ -46,7 +35,7 @@ def test_npz_comes_back_with_the_documented_keys(lifted, tmp_path):
 
 
 def test_csv_and_json_say_the_same(lifted, tmp_path):
-    lifted.save(tmp_path)
+    lifted.save(tmp_path, ["csv", "json"])
     table = pd.read_csv(tmp_path / "poses.csv")
     assert len(table) == T * 17 and table["joint"][:17].tolist() == list(JOINTS)
     np.testing.assert_allclose(table["time_s"], np.repeat(np.arange(T) / FPS, 17), atol=1e-4)
@@ -126,7 +115,7 @@ def test_all_files_or_none(lifted, tmp_path):
     with pytest.raises(InputError, match=r"^Cannot write .*poses\.trc: "):
         lifted.save(tmp_path, ["trc"])
     (tmp_path / "poses.trc").rmdir()
-    with pytest.raises(InputError, match=r"There is no format 'fbx' to write\. Choose bvh, trc, c3d\."):
+    with pytest.raises(InputError, match=r"There is no format 'fbx' to write\. Choose npz, html, csv, json, bvh"):
         lifted.save(tmp_path, ["fbx"])
     nowhere = Lifted(**{**vars(lifted), "poses_world": np.full((T, 17, 3), np.nan)})
     for kind in ("bvh", "trc"):

@@ -204,8 +204,8 @@ def test_command(recording, camera, oracle, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     np.save("walk.npy", recording[1])
     words = ["lift", "walk.npy", "--format", "h36m17", "--fps", FPS, "--device", "cpu"]
-    code, out, err = run(monkeypatch, capsys, *words, "--size", "1000x1000", "--weights", oracle, "--to", "bvh",
-                         "--to", "trc", "--rigid", "--smooth", 8, "--camera-rotation", "12,-1.5")  # fmt: skip
+    words += ["--size", "1000x1000", "--weights", oracle, "--to", "bvh,csv,json", "--to", "trc"]
+    code, out, err = run(monkeypatch, capsys, *words, "--rigid", "--smooth", 8, "--camera-rotation", "12,-1.5")
     assert code == 0, err
     for phrase in ("array, h36m17, 120 frames, people: 1", "assumed: focal length 1000 pixels; body height 1.70 m",
                    "person 1: 120 frames; of 2,040 joints 0 not seen", "frames a second"):  # fmt: skip
@@ -238,6 +238,7 @@ def test_command_with_several_people(recording, camera, oracle, tmp_path, monkey
     code, out, err = run(monkeypatch, capsys, *words, "--person", "all", "--out", "here")
     assert code == 0 and "AlphaPose, coco17, 20 frames, people: 2" in out, err
     assert {path.parent.name for path in (tmp_path / "here").rglob("poses.npz")} == {"person_1", "person_2"}
+    assert "<title>two, person 2 in 3D</title>" in (tmp_path / "here/person_2/lift.html").read_text()
     code, out, err = run(monkeypatch, capsys, *words, "--person", "3")
     assert code == 2 and "Choose largest, all, or a number from 1 to 2." in err
 
@@ -250,6 +251,7 @@ def test_command_with_several_people(recording, camera, oracle, tmp_path, monkey
         (["--size", "big"], "Cannot use --size big. Write it as --size 1920x1080."),
         (["--camera-rotation", "down"], "Cannot use --camera-rotation down. Write it as --camera-rotation 10,0."),
         (["--to", "fbx"], "There is no format 'fbx' to write"),
+        (["--video", "no.mp4"], "Cannot read no.mp4: there is no such file"),
     ],
 )
 def test_a_wrong_command_writes_nothing(oracle, recording, tmp_path, monkeypatch, capsys, words, message):
