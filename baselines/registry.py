@@ -243,11 +243,17 @@ def entry(name: str, frames: int | None = None) -> Entry:
     raise InputError(f"There is no model named {name[:80]!r}; {hint}")
 
 
-def create_model(name: str, frames: int | None = None, **numbers: Number) -> "nn.Module":
+def create_model(
+    name: str,
+    frames: int | None = None,
+    normalization: Literal["image", "person"] = "image",
+    **numbers: Number,
+) -> "nn.Module":
     """Build a model with random weights.
 
     name: a registered model, or your own, `path/to/file.py:build`. frames: clip length T it is built for (default: the
-    published one). numbers: overrides of the variant's numbers, such as depth or limb_gradient.
+    published one). normalization: "person" lets the model see each clip shifted and scaled to the person, see
+    `liftbench.baselines.person`. numbers: overrides of the variant's numbers, such as depth or limb_gradient.
 
     The model maps keypoints (B, T, 17, C), image coordinates in [-1, 1] and for C = 3 the confidence, to poses
     (B, T, 17, 3), or (B, 1, 17, 3) from a centre-frame model. Raises InputError for unknown names and numbers, and for
@@ -259,17 +265,27 @@ def create_model(name: str, frames: int | None = None, **numbers: Number) -> "nn
         raise InputError(
             f"Model {found.name} has no setting {unknown[0]!r}; it has {', '.join(sorted(known)) or 'none'}."
         )
+    if normalization not in ("image", "person") or (normalization == "person" and found.stages):
+        raise InputError(
+            f"Cannot build {found.name} with normalization {normalization!r}. Choose image"
+            f"{', since it is trained in stages' if found.stages else ' or person'}."
+        )
     frames = found.frames if frames is None else frames
     if not isinstance(frames, int) or frames < 1:
         raise InputError(f"Model {found.name} needs a positive whole number of frames, not {frames!r}.")
     try:
-        return found.build(frames, **(found.numbers | numbers))
+        model = found.build(frames, **(found.numbers | numbers))
     except InputError:
         raise
     except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
         values = ", ".join(f"{key} {value!r}" for key, value in numbers.items()) or f"{frames} frames"
         reason = str(error).partition("\n")[0].rstrip(".:")
         raise InputError(f"Model {found.name} cannot be built with {values}: {reason}.") from error
+    if normalization == "person":
+        from liftbench.baselines.person import SeesThePerson  # imports PyTorch
+
+        return SeesThePerson(model)
+    return model
 
 
 def register(

@@ -93,17 +93,31 @@ class Transformer(nn.Module):
         return _centre(self.output_linear(self.transformer_encoder(x).mean(dim=1)))
 
 
+class ResidualBlock(nn.Module):
+    """Two layers beside a shortcut, as Martinez et al. 2017 (figure 1) lift single poses."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.fc2(torch.relu(self.fc1(self.norm(x))))
+
+
 class MLP(nn.Module):
     """`SimplePoseNet`: flatten all frames and joints, one hidden layer of 1024, ReLU.
 
+    width: of the hidden layer; blocks: residual blocks behind it, which the published network does not have.
     Raises ValueError for a clip that does not have exactly `frames` frames.
     """
 
-    def __init__(self, frames: int):
+    def __init__(self, frames: int, width: int = 1024, blocks: int = 0):
         super().__init__()
         self.frames = frames
-        self.fc1 = nn.Linear(frames * JOINTS * 2, 1024)
-        self.fc2 = nn.Linear(1024, JOINTS * 3)
+        self.fc1 = nn.Linear(frames * JOINTS * 2, width)
+        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
+        self.fc2 = nn.Linear(width, JOINTS * 3)
 
     def forward(self, keypoints: torch.Tensor) -> torch.Tensor:
         frames = keypoints.shape[1]
@@ -111,4 +125,4 @@ class MLP(nn.Module):
             raise ValueError(
                 f"Cannot read a clip of {frames} frames: this model takes exactly {self.frames}. Cut or pad the clip."
             )
-        return _centre(self.fc2(torch.relu(self.fc1(keypoints.flatten(1)))))
+        return _centre(self.fc2(torch.relu(self.blocks(self.fc1(keypoints.flatten(1))))))

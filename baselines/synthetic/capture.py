@@ -30,7 +30,17 @@ def record(points: np.ndarray, camera: Camera, rng: np.random.Generator) -> dict
     the exact projections with depth relative to the root in the same pixels, joints_2.5d_image the same in millimetres.
     """
     pixels = project_to_2d(points, camera)
-    seen, confidence = detector.detect(pixels, points, rng)
+    return columns(points, pixels, *detector.detect(pixels, points, rng), camera.name)
+
+
+def columns(
+    points: np.ndarray, pixels: np.ndarray, seen: np.ndarray, confidence: np.ndarray, camera: str
+) -> dict[str, np.ndarray]:
+    """One take by the schema's column.
+
+    points: (T, 17, 3) mm, camera frame; pixels: (T, 17, 2), their projections; seen: (T, 17, 2), what was detected,
+    with its confidence, (T, 17).
+    """
     factor = millimetres_per_pixel(pixels, points).astype(np.float32)
     depth = (points - points[:, :1])[..., 2:] / factor[:, None, None]
     image = np.concatenate([pixels, depth], axis=-1).astype(np.float32)
@@ -40,7 +50,7 @@ def record(points: np.ndarray, camera: Camera, rng: np.random.Generator) -> dict
         "joint3d_image": image,
         "2.5d_factor": factor,
         "joints_2.5d_image": image * factor[:, None, None],
-        "camera_name": np.full(len(points), camera.name, dtype="<U8"),
+        "camera_name": np.full(len(points), camera, dtype="<U8"),
     }
 
 

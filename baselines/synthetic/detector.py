@@ -16,6 +16,8 @@ FLESH = np.array([0, 70, 75, 50, 70, 75, 50, 130, 130, 60, 95, 70, 50, 40, 70, 5
 LIMBS = (((1, 2, 3), (4, 5, 6)), ((14, 15, 16), (11, 12, 13)))  # what a detector takes for one another
 SWAPS_PER_FRAME = 1 / 500  # per pair of limbs
 SWAP_FRAMES = (4, 22)
+LOSSES_PER_FRAME = 1 / 400  # per joint
+LOSS_FRAMES = (2, 30)
 
 
 def hidden(points: np.ndarray) -> np.ndarray:
@@ -81,3 +83,16 @@ def detect(pixels: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> 
     doubt = size / 22 + 0.06 * np.abs(smooth_noise(rng, frames, (17,), 4)) + 0.35 * (shown[..., 0] != np.arange(17))
     confidence = 0.95 * np.exp(-doubt) + 0.03 * rng.standard_normal((frames, 17))
     return seen, np.clip(confidence, 0.02, 1)
+
+
+def lose(pixels: np.ndarray, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Which joints a detector does not see at all: those outside the image, and any for a moment.
+
+    pixels: (T, 17, 2) exact projections; image: (2, 2), its lowest and highest x and y -> (T, 17) bool.
+    """
+    lost = ((pixels < image[0]) | (pixels > image[1])).any(axis=-1)
+    for joint in range(17):
+        for _ in range(rng.poisson(len(pixels) * LOSSES_PER_FRAME)):
+            begin = rng.integers(len(pixels))
+            lost[begin : begin + rng.integers(*LOSS_FRAMES), joint] = True
+    return lost

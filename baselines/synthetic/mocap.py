@@ -1,4 +1,4 @@
-"""Motion capture in place of the synthetic people: real motion, replayed before Human3.6M's cameras.
+"""Motion capture in place of the synthetic people: real motion, replayed before Human3.6M's cameras or any others.
 
 The input is an npz of 17-joint clips: `positions` (N, 17, 3) metres, world, z up, 50 Hz, joints in the order of
 liftbench.baselines.skeleton; `offsets` (C + 1,), so that clip i is positions[offsets[i] : offsets[i + 1]]; `subject`
@@ -7,6 +7,7 @@ ignored.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,12 @@ from liftbench.baselines.data.formats import npz
 from liftbench.baselines.data.formats.checks import is_name, kind, short
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.skeleton import PARENTS
+from liftbench.baselines.synthetic import detector
 from liftbench.baselines.synthetic.body import FPS
-from liftbench.baselines.synthetic.capture import Split, record, save
+from liftbench.baselines.synthetic.capture import Split, columns, millimetres_per_pixel, record, save
+from liftbench.baselines.synthetic.random_cameras import draw_camera
+from liftbench.baselines.synthetic.variation import vary
+from liftbench.lift.keypoints.gaps import fill
 
 REQUIRED = ("positions", "offsets", "subject", "action")
 CMU_CREDIT = (
@@ -34,6 +39,10 @@ CMU_CREDIT = (
 # Numbers in the source strings, beyond Human3.6M's own, so that nobody takes the one for the other.
 FIRST_SUBJECT, FIRST_ACTION = 12, 17
 HOLD_OUT = 4  # every fourth subject is a test subject
+MOST_VIEWS = 99  # two digits number them
+RANDOM = 1  # keeps the draws of random cameras apart from those of the room's
+TRUNCATED = 0.15  # of the varied views: the person may be partly outside the image
+H36M_MM_PER_PIXEL = 4.5  # at which the detector model was tuned
 NEAREST = 1000.0  # mm from the camera
 MARGIN = 50.0  # pixels by which a joint may leave the image
 SHORTEST = 27  # frames of a view worth keeping
@@ -43,15 +52,25 @@ LONGEST_CREDIT = 10_000  # characters
 FARTHEST = 1000.0  # metres from the origin
 
 
-def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0) -> Path:
-    """Write the clips of npz_path as a MotionBERT pickle at out_path, seen by four cameras and the detector model.
+def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0, cameras: str = "room", views: int = 4) -> Path:
+    """Write the clips of npz_path as a MotionBERT pickle at out_path, seen by cameras and the detector model.
 
-    Every fourth subject in sorted order (the 2nd, 6th, ...) is a test subject; the others train. A clip is
-    moved so that the middle of its path is the middle of the room. Of each camera's view the longest run of frames is
-    kept in which every joint is a metre or more away and in the image, give or take 50 pixels; views of fewer than 27
-    such frames are dropped. Key "origin" says what was kept, and whom to credit.
-    Raises InputError where npz_path is not such a file or out_path cannot be written.
+    Every fourth subject in sorted order (the 2nd, 6th, ...) is a test subject; the others train.
+
+    cameras="room": Human3.6M's four; a clip is moved so that the middle of its path is the middle of the room.
+    cameras="random": `views` cameras for each clip, see `random_cameras`. Their detector also loses joints, and these
+    are filled as `liftbench lift` fills them. What trains is varied: other speeds and bodies, worse and better
+    detections, and people who are partly outside the image.
+
+    Of each camera's view the longest run of frames is kept in which the joints are far enough from the camera and in
+    the image, give or take 50 pixels; views of fewer than 27 such frames are dropped. Key "origin" says what was kept,
+    and whom to credit. Raises InputError where npz_path is not such a file or out_path cannot be written.
     """
+    if cameras not in ("room", "random") or not 1 <= views <= MOST_VIEWS or (cameras == "room" and views != 4):
+        raise InputError(
+            f"Cannot use {views} views of the cameras {short(cameras)}. Choose room, which has 4, or random and up to "
+            f"{MOST_VIEWS}."
+        )
     clips, credit = read(Path(npz_path))
     subjects = sorted({subject for subject, _, _ in clips})
     actions = sorted({action for _, action, _ in clips})
@@ -70,39 +89,81 @@ def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0) -> Path:
     counts = Counter(frames_given=0, frames_kept=0, views_dropped=0)
     for index, (subject, action, world) in enumerate(clips):
         number = subjects.index(subject)
-        room = SUBJECTS[number % len(SUBJECTS)]
+        split = "test" if number % HOLD_OUT == 1 else "train"
         seen_by[subject, action] += 1
         take = (
             f"s_{FIRST_SUBJECT + number:02d}_act_{FIRST_ACTION + actions.index(action):02d}"
             f"_subact_{seen_by[subject, action]:02d}"
         )
-        path = world[:, 0, :2]
-        world[..., :2] += room_centre(room) - (path.min(axis=0) + path.max(axis=0)) / 2
-        for view, camera in enumerate(load_cameras(room), start=1):
-            points = world_to_camera(world, camera)
-            begin, end = longest_run(visible(points, camera))
-            counts["frames_given"] += len(points)
-            if end - begin < SHORTEST:
+        if cameras == "room":
+            seen = in_room(world, SUBJECTS[number % len(SUBJECTS)], (seed, index))
+        else:
+            seen = at_random(world, views, split == "train", (seed, index))
+        for view, (frames, recorded) in enumerate(seen, start=1):
+            counts["frames_given"] += frames
+            if recorded is None:
                 counts["views_dropped"] += 1
                 continue
-            counts["frames_kept"] += end - begin
-            recorded = record(points[begin:end], camera, np.random.default_rng((seed, index, view)))
-            splits["test" if number % HOLD_OUT == 1 else "train"].add(recorded, f"{take}_ca_{view:02d}", action)
+            counts["frames_kept"] += len(recorded["camera_name"])
+            splits[split].add(recorded, f"{take}_ca_{view:02d}", action)
     for name, split in splits.items():
         if not split.source:
             raise InputError(
                 f"Cannot convert {npz_path}: no {name} subject is in view for {SHORTEST} frames. Give longer clips."
             )
     origin = {"kind": "mocap", "name": Path(npz_path).name, "credit": credit, "seed": seed, **counts}
+    if cameras == "random":
+        origin |= {"cameras": cameras, "views": views}
     return save({name: split.schema() for name, split in splits.items()} | {"origin": origin}, out_path)
 
 
-def visible(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """(T, 17, 3) mm, camera frame -> (T,) bool: every joint is far enough from the camera and in or near the image."""
+def in_room(world: np.ndarray, room: int, seed: tuple[int, int]) -> Iterator[tuple[int, dict | None]]:
+    """What Human3.6M's cameras record of one clip, (T, 17, 3) mm: for each, frames given and the columns, or None."""
+    path = world[:, 0, :2]
+    world[..., :2] += room_centre(room) - (path.min(axis=0) + path.max(axis=0)) / 2
+    for view, camera in enumerate(load_cameras(room), start=1):
+        points = world_to_camera(world, camera)
+        begin, end = longest_run(visible(points, camera).all(axis=-1))
+        rng = np.random.default_rng((*seed, view))
+        yield len(points), record(points[begin:end], camera, rng) if end - begin >= SHORTEST else None
+
+
+def at_random(world: np.ndarray, views: int, varied: bool, seed: tuple[int, int]) -> Iterator[tuple[int, dict | None]]:
+    """What random cameras record of one clip, as `in_room`; varied: see `convert`.
+
+    A detector's errors grow with the person in the image.
+    """
+    for view in range(1, views + 1):
+        rng = np.random.default_rng((*seed, view, RANDOM))
+        moved = vary(world, rng) if varied else world
+        camera, image = draw_camera(moved, rng)
+        points = world_to_camera(moved, camera)
+        inside = visible(points, camera, image)
+        partly = varied and rng.random() < TRUNCATED
+        begin, end = longest_run(inside.sum(axis=-1) >= 10 if partly else inside.all(axis=-1))
+        if end - begin < SHORTEST:
+            yield len(points), None
+            continue
+        points = points[begin:end]
+        pixels = project_to_2d(points, camera)
+        scale = H36M_MM_PER_PIXEL / np.median(millimetres_per_pixel(pixels, points))
+        scale *= np.exp(0.3 * rng.standard_normal()) if varied else 1
+        seen, confidence = detector.detect(pixels / scale, points, rng)
+        confidence[detector.lose(pixels, image, rng)] = 0
+        keypoints = fill(np.concatenate([seen * scale, confidence[..., None]], axis=-1), FPS, scored=True).keypoints
+        yield len(moved), columns(points, pixels, keypoints[..., :2], keypoints[..., 2], camera.name)
+
+
+def visible(points: np.ndarray, camera: Camera, image: np.ndarray | None = None) -> np.ndarray:
+    """(T, 17, 3) mm, camera frame -> (T, 17) bool: the joint is in or near the image and everything far enough away.
+
+    image: (2, 2), its lowest and highest x and y where it is not all that the camera's size says.
+    """
+    low, high = ((0, 0), camera.size) if image is None else image
     far = points[..., 2] >= NEAREST
     pixels = project_to_2d(np.where(far[..., None], points, (0, 0, NEAREST)), camera)
-    inside = (pixels > -MARGIN) & (pixels < np.array(camera.size) + MARGIN)
-    return (far & inside.all(axis=-1)).all(axis=-1)
+    inside = (pixels > np.array(low) - MARGIN) & (pixels < np.array(high) + MARGIN)
+    return inside.all(axis=-1) & far.all(axis=-1, keepdims=True)
 
 
 def longest_run(good: np.ndarray) -> tuple[int, int]:

@@ -24,6 +24,24 @@ def mpjpe(predicted, target):
     return torch.linalg.vector_norm(predicted - target, dim=-1).mean()
 
 
+def relative_mpjpe(predicted, target):
+    """Mean distance of joints over the person's size in the clip, so that small persons count as much as tall ones.
+
+    Size: the root mean square distance of the target's joints from the root.
+    """
+    size = target.square().sum(-1).mean((1, 2)).sqrt()
+    return (torch.linalg.vector_norm(predicted - target, dim=-1).mean((1, 2)) / size).mean()
+
+
+def relative_velocity(predicted, target):
+    """Mean distance of the frame-to-frame motions over the person's size, as `relative_mpjpe`."""
+    if predicted.shape[1] < 2:
+        return predicted.new_zeros(())
+    size = target.square().sum(-1).mean((1, 2)).sqrt()
+    moved = torch.linalg.vector_norm(predicted.diff(dim=1) - target.diff(dim=1), dim=-1)
+    return (moved.mean((1, 2)) / size).mean()
+
+
 def weighted_mpjpe(predicted, target):
     """Mean distance of joints, each times its weight in JOINT_WEIGHTS (MixSTE, Zhang et al. 2022, equation 6)."""
     distances = torch.linalg.vector_norm(predicted - target, dim=-1)
@@ -78,6 +96,8 @@ TERMS = {
     term.__name__: term
     for term in (
         mpjpe,
+        relative_mpjpe,
+        relative_velocity,
         weighted_mpjpe,
         n_mpjpe,
         velocity,

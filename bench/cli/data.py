@@ -50,14 +50,16 @@ def mocap(
     source: Annotated[Path, typer.Argument(metavar="FILE.npz", help="17-joint motion: metres, world, z up.")],
     path: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("data/mocap.pkl"),
     seed: Annotated[int, typer.Option(help="Another seed gives other detections.")] = 0,
+    cameras: Annotated[str, typer.Option(help="room: Human3.6M's four; random: any that people hold.")] = "room",
+    views: Annotated[int, typer.Option(help="How many random cameras see each clip.")] = 4,
 ):
-    """Turn motion capture into the same file format, through Human3.6M's cameras and a detector model.
+    """Turn motion capture into the same file format, through cameras and a detector model.
 
-    Example: `liftbench data mocap motion.npz --out data/mocap.pkl`
+    Example: `liftbench data mocap motion.npz --cameras random --views 8 --out data/mocap.pkl`
     """
     from liftbench.baselines.synthetic import mocap as converter
 
-    converter.convert(source, path, seed=seed)
+    converter.convert(source, path, seed=seed, cameras=cameras, views=views)
     out.print(f"wrote {path}")
 
 

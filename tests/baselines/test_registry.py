@@ -184,3 +184,40 @@ def test_an_edited_file_is_read_again(file):
     assert entry(f"{file}:usual").frames == 27
     file.write_text(FILE.replace("frames=27", "frames=125"))
     assert entry(f"{file}:usual").frames == 125
+
+
+def test_a_model_that_sees_the_person_alone_answers_in_the_image():
+    """Its answer grows with the person and does not depend on where they stand."""
+    model = liftbench.create_model("mlp", frames=9, normalization="person", width=16, blocks=1).eval()
+    keypoints = torch.randn(2, 9, 17, 2) / 4
+    pose = model(keypoints)
+    assert pose.shape == (2, 1, 17, 3)
+    torch.testing.assert_close(model(3 * keypoints + 0.5), 3 * pose)
+    torch.testing.assert_close(
+        model(keypoints * torch.tensor([[[[1.0]]], [[[2.0]]]])), pose * torch.tensor([1, 2])[:, None, None, None]
+    )
+    assert not torch.allclose(model(keypoints * torch.tensor([1.0, 2.0])), pose), "but on their shape"
+
+
+def test_a_person_of_no_size_gives_no_nan():
+    model = liftbench.create_model("mlp", frames=9, normalization="person", width=16).eval()
+    assert model(torch.zeros(1, 9, 17, 2)).isfinite().all()
+
+
+def test_confidence_is_not_scaled():
+    model = liftbench.create_model("motionagformer_xs", frames=9, normalization="person")
+    seen = []
+    model.lifter.register_forward_pre_hook(lambda module, keypoints: seen.append(keypoints[0]))
+    keypoints = torch.rand(1, 9, 17, 3)
+    model(keypoints)
+    torch.testing.assert_close(seen[0][..., 2], keypoints[..., 2])
+    torch.testing.assert_close(seen[0][..., :2].square().sum(-1).mean(), torch.tensor(0.25))
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("mdtf_tiny", "with normalization 'person'. Choose image, since"), ("mlp", "'box'. Choose image or person")],
+)
+def test_a_normalization_that_there_is_not(name, problem):
+    with pytest.raises(InputError, match=problem):
+        liftbench.create_model(name, normalization="person" if name == "mdtf_tiny" else "box")

@@ -44,6 +44,7 @@ CAMERA_RESOLUTION = {
     "55011271": (1000, 1000),
     "58860488": (1000, 1000),
     "60457274": (1000, 1002),
+    "random": (1000, 1000),  # any other camera: its image scaled to this width, in the middle of the square
 }  # width, height in pixels
 IMAGE_SIZE = 1002  # of the larger side, pixels
 # Lowest and highest value. Confidences are peaks of heat maps, which pass 1 a little; percentages go farther.

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from liftbench.baselines.data.cameras import load_cameras, project_to_2d, room_centre, world_to_camera
+from liftbench.baselines.data.formats.motionbert import Human36M
 from liftbench.baselines.data.formats.motionbert_schema import SOURCE_PATTERN, check
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.skeleton import PARENTS
 from liftbench.baselines.synthetic import mocap
 from liftbench.baselines.synthetic.actions import act
 from liftbench.baselines.synthetic.body import make_body
+from liftbench.baselines.synthetic.random_cameras import draw_camera
+from liftbench.baselines.synthetic.variation import vary
 from support import ROOT
 
 CMU = ROOT / "../shared/mocap/cmu17.npz"
@@ -95,7 +98,8 @@ def test_visible():
     points[1, 5, 2] = 500
     points[2, 5, 2] = -4000
     points[3, 5, 0] = 3000
-    assert mocap.visible(points, camera).tolist() == [True, False, False, False]
+    assert mocap.visible(points, camera).all(axis=-1).tolist() == [True, False, False, False]
+    assert mocap.visible(points, camera).sum(axis=-1).tolist() == [17, 0, 0, 16], "too near hides everything"
 
 
 @pytest.mark.parametrize(
@@ -111,6 +115,66 @@ def test_same_seed_same_file(tmp_path, arrays):
     other = load(mocap.convert(tmp_path / "clips.npz", tmp_path / "other.pkl", seed=1))
     assert not np.array_equal(other["test"]["joint_2d"], pickle.loads(first)["test"]["joint_2d"])
     np.testing.assert_array_equal(other["test"]["joint3d_image"], pickle.loads(first)["test"]["joint3d_image"])
+
+
+def at_random(folder, arrays, **options):
+    np.savez(folder / "clips.npz", **arrays)
+    return mocap.convert(folder / "clips.npz", folder / "random.pkl", cameras="random", **options)
+
+
+def test_random_cameras(tmp_path, arrays):
+    path = at_random(tmp_path, arrays, views=12)
+    content = load(path)
+    origin = check(content, path)[1]
+    assert (origin["cameras"], origin["views"]) == ("random", 12)
+    data = Human36M(path)
+    assert data.cameras("test")[1] == ["random"] and len(set(data.sources("test")[1])) > 6
+    test = content["test"]
+    spread = np.ptp(test["joint3d_image"][..., 1], axis=1)
+    assert spread.max() / spread.min() > 2, "people are of all sizes"
+    lost = test["confidence"] == 0
+    assert 0 < lost.mean() < 0.1, "now and then a joint is not seen"
+    assert np.isfinite(test["joint_2d"]).all()
+    bones = {split: np.linalg.norm(np.diff(content[split]["joints_2.5d_image"][:, [1, 2]], axis=1)[:, 0], axis=-1) for
+             split in ("train", "test")}  # fmt: skip
+    assert bones["train"].std() > bones["test"].std(), "what trains has other proportions"
+    assert at_random(tmp_path, arrays, views=12).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("options", [{"cameras": "room", "views": 3}, {"cameras": "random", "views": 100},
+                                     {"cameras": "drone"}])  # fmt: skip
+def test_cameras_that_there_are_not(tmp_path, arrays, options):
+    np.savez(tmp_path / "clips.npz", **arrays)
+    with pytest.raises(InputError, match="Choose room, which has 4, or random"):
+        mocap.convert(tmp_path / "clips.npz", tmp_path / "out.pkl", **options)
+
+
+def test_a_random_camera_looks_at_the_person_and_scales_the_image_to_its_width():
+    rng = np.random.default_rng(0)
+    world = np.zeros((5, 17, 3)) + [3000, -2000, 900]
+    heights = set()
+    for _ in range(50):
+        camera, image = draw_camera(world, rng)
+        np.testing.assert_allclose(camera.rotation.T @ camera.rotation, np.eye(3), atol=1e-9)
+        assert np.linalg.det(camera.rotation) == pytest.approx(1)
+        seen = project_to_2d(world_to_camera(world, camera), camera)
+        assert np.abs(seen - 500).max() < 500, "the middle of the path is in the image"
+        up = project_to_2d(world_to_camera(world + [0, 0, 300], camera), camera)
+        assert (up[..., 1] < seen[..., 1]).all(), "up is up"
+        assert np.ptp(image[:, 0]) == 1000 and image.mean() == 500
+        heights.add(round(np.ptp(image[:, 1])))
+    assert heights == {562, 1778, 1000, 750, 1333}
+
+
+def test_varied_motion_keeps_its_directions_and_its_floor(arrays):
+    world = 1000 * arrays["positions"][:FRAMES].astype(float)
+    varied = vary(world, np.random.default_rng(3))
+    assert varied[:, [3, 6], 2].min() == pytest.approx(world[:, [3, 6], 2].min())
+    before, after = (pose[:1, 1:] - pose[:1, PARENTS[1:]] for pose in (world, varied))
+    lengths = np.linalg.norm(after, axis=-1) / np.linalg.norm(before, axis=-1)
+    np.testing.assert_allclose(after, before * lengths[..., None], atol=1e-6)
+    np.testing.assert_allclose(lengths[0, [0, 1, 2, 13, 14, 15]], lengths[0, [3, 4, 5, 10, 11, 12]])
+    assert len(varied) != len(world) and 0.6 < lengths.min() < 0.95 and lengths.max() < 1.6
 
 
 POSITIONS = np.zeros((4 * FRAMES, 17, 3), np.float32)
