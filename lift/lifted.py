@@ -3,8 +3,9 @@
 import contextlib
 import importlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,17 @@ from liftbench.baselines.skeleton import JOINTS
 FORMATS = {
     "npz": ("files.npz", "poses.npz"),
     "html": ("pictures.page", "lift.html"),
+    "contact": ("pictures.contact", "contact.png"),
+    "gif": ("pictures.gif", "lift.gif"),
+    "mp4": ("pictures.mp4", "lift.mp4"),
     "csv": ("files.csv", "poses.csv"),
     "json": ("files.json", "poses.json"),
     "bvh": ("files.bvh", "poses.bvh"),
     "trc": ("files.trc", "poses.trc"),
     "c3d": ("files.c3d", "poses.c3d"),
 }
-ALWAYS, BY_DEFAULT = "npz", ("html",)
+FILMS = ("gif", "mp4")
+ALWAYS, BY_DEFAULT = "npz", ("html", "contact")
 
 
 @dataclass(frozen=True)
@@ -49,20 +54,35 @@ class Lifted:
 
     video: str | Path | None = None
 
-    def save(self, folder: str | Path, to: Iterable[str] = BY_DEFAULT, embed_video: bool = False) -> list[Path]:
+    def save(
+        self, folder: str | Path, to: Iterable[str] = BY_DEFAULT, embed_video: bool = False,
+        progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    ) -> list[Path]:  # fmt: skip
         """Write FOLDER/poses.npz, and the file of each of `to`, names in FORMATS; all or none.
 
-        embed_video: put the video into the page, instead of a reference to its file. Returns the paths. Raises
-        InputError for another format, for one that cannot hold this recording, and where a file cannot be written.
+        embed_video: put the video into the page, instead of a reference to its file. progress(name, done, of) counts
+        the frames of a film, which take time. Returns the paths. Raises InputError for another format, for one that
+        cannot hold this recording, and where a file cannot be written.
         """
         paths = {name: Path(folder) / FORMATS[name][1] for name in wanted_formats(to)}
-        options = {"html": {"embed_video": embed_video}}
+        options = {name: {"progress": partial(progress, name)} for name in FILMS} | {
+            "html": {"embed_video": embed_video}
+        }
         with contextlib.ExitStack() as files:
             temporary = {name: files.enter_context(replacing(path)) for name, path in paths.items()}
             for name in paths:
                 write = importlib.import_module(f"liftbench.lift.{FORMATS[name][0]}").write
                 write(self, temporary[name], **options.get(name, {}))
         return list(paths.values())
+
+    def plot(self, frame: int = 0):
+        """A matplotlib figure of one frame, from 0: the keypoints in the image, and the person in 3D.
+
+        Raises InputError where there is no such frame.
+        """
+        from liftbench.lift.pictures.figure import plot
+
+        return plot(self, frame)
 
 
 def wanted_formats(to: Iterable[str]) -> tuple[str, ...]:

@@ -41,8 +41,9 @@ def lift(
     smooth: Annotated[float | None, typer.Option(metavar="HZ", help="Zero-phase low-pass with this cutoff.")] = None,
     rigid: Annotated[bool, typer.Option("--rigid", help="Give every bone its median length.")] = False,
     to: Annotated[
-        list[str], typer.Option(metavar="NAMES", help="Besides poses.npz: html, csv, json, bvh, trc, c3d; with commas.")
-    ] = ("html",),
+        list[str],
+        typer.Option(metavar="NAMES", help="Besides poses.npz: html, contact, gif, mp4, csv, json, bvh, trc, c3d."),
+    ] = ("html", "contact"),
     video: Annotated[Path | None, typer.Option(help="The video of the keypoints, for the page and pictures.")] = None,
     embed_video: Annotated[bool, typer.Option("--embed-video", help="Put the video into lift.html.")] = False,
     folder: Annotated[Path | None, typer.Option("--out", help="Default: lifted/ and the name of FILE.")] = None,
@@ -58,7 +59,7 @@ def lift(
         from liftbench.baselines.weights.trained import open_weights
         from liftbench.lift.keypoints.people import choose, find_people
         from liftbench.lift.keypoints.read import read_keypoints
-        from liftbench.lift.lifted import wanted_formats
+        from liftbench.lift.lifted import FILMS, wanted_formats
         from liftbench.lift.lifting import lift as lift_person
 
     if weights is None:
@@ -95,7 +96,15 @@ def lift(
         done.append((number, replace(lifted, video=video, metadata={"recording": name} | lifted.metadata)))
     folder = folder or Path("lifted") / path.stem
     for number, lifted in done:
-        written = lifted.save(folder / f"person_{number + 1}" if len(done) > 1 else folder, to, embed_video)
+        here = folder / f"person_{number + 1}" if len(done) > 1 else folder
+        with progress() as bar:
+            tasks = {name: bar.add_task(f"drawing {name}", total=None) for name in FILMS if name in to}
+            written = lifted.save(
+                here,
+                to,
+                embed_video,
+                lambda name, done, of: bar.update(tasks[name], completed=done, total=of),  # noqa: B023
+            )
         out.print(f"wrote {', '.join(map(str, written))}")
 
 

@@ -22,7 +22,7 @@ def lifted():
 
 def test_npz_comes_back_with_the_documented_keys(lifted, tmp_path):
     paths = lifted.save(tmp_path)
-    assert [path.name for path in paths] == ["poses.npz", "lift.html"]
+    assert [path.name for path in paths] == ["poses.npz", "lift.html", "contact.png"]
     with np.load(tmp_path / "poses.npz") as file:
         assert set(file) == {
             "keypoints_2d", "poses_3d", "root", "poses_world", "valid", "fps", "image_size", "joint_names", "metadata",
@@ -115,7 +115,9 @@ def test_all_files_or_none(lifted, tmp_path):
     with pytest.raises(InputError, match=r"^Cannot write .*poses\.trc: "):
         lifted.save(tmp_path, ["trc"])
     (tmp_path / "poses.trc").rmdir()
-    with pytest.raises(InputError, match=r"There is no format 'fbx' to write\. Choose npz, html, csv, json, bvh"):
+    with pytest.raises(
+        InputError, match=r"There is no format 'fbx' to write\. Choose npz, html, contact, gif, mp4, csv"
+    ):
         lifted.save(tmp_path, ["fbx"])
     nowhere = Lifted(**{**vars(lifted), "poses_world": np.full((T, 17, 3), np.nan)})
     for kind in ("bvh", "trc"):
