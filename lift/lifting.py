@@ -10,6 +10,7 @@ import numpy as np
 
 from liftbench.baselines.data.normalization import normalize, root_relative
 from liftbench.baselines.errors import InputError
+from liftbench.baselines.evaluation import metrics
 from liftbench.baselines.registry import entry
 from liftbench.baselines.weights.trained import Weights, open_weights
 from liftbench.lift import body, filters, world
@@ -18,6 +19,7 @@ from liftbench.lift.keypoints.detections import Detections, in_image
 from liftbench.lift.keypoints.people import choose, find_people
 from liftbench.lift.keypoints.read import read_keypoints
 from liftbench.lift.lifted import Lifted
+from liftbench.lift.weights import shipped
 from liftbench.lift.windows import lift_windows
 
 _METRIC = ("h36m_videopose3d", "mpi_inf_3dhp")  # data whose targets are metres; others are in image coordinates
@@ -28,7 +30,7 @@ def lift(
     keypoints: str | Path | np.ndarray | Detections,
     size: tuple[int, int] | None = None,
     fps: float | None = None,
-    weights: str | Path | Weights | None = None,
+    weights: str | Path | Weights = "accurate",
     *,
     layout: str = "auto",
     names: str | Path | None = None,
@@ -46,7 +48,8 @@ def lift(
 
     keypoints: a file or folder of any format that `read_keypoints` knows, what it returned, or an array, (T, J, 2) x
     right and y down in pixels or (T, J, 3) with confidence from 0 to 1. size: (width, height) of the image, pixels.
-    fps: frames a second. Both may stand in an .npz file instead. weights: a run folder or a weights file of any model.
+    fps: frames a second. Both may stand in an .npz file instead. weights: "accurate" or "fast", which come with
+    liftbench, or a run folder or a weights file of any model.
     layout, names: see `read_keypoints`. person: "largest", or a number from 1, the largest first.
     joint_9: "nose" or "neck", what the weights were trained with; by default what they say, or else the nose.
     height: of the person, metres; by default 1.70. focal: of the camera, pixels; by default the image's longer side.
@@ -56,10 +59,6 @@ def lift(
 
     What was assumed is listed in `metadata["assumed"]`. Raises InputError, one sentence, for input that cannot be used.
     """
-    if weights is None:
-        raise InputError(
-            "Cannot lift without weights: none come with liftbench yet. Give a run folder or a weights file."
-        )
     detections, where = _detections(keypoints, size, fps, layout, names)
     if height is not None and not 0.3 <= height <= 3:
         raise InputError(f"Cannot use a height of {height:g}. Give metres, such as 1.75.")
@@ -68,7 +67,7 @@ def lift(
     if smooth is not None:
         filters.low_pass(np.zeros(0), detections.fps, smooth)  # refuse a bad cutoff before the work
     rotation = None if camera_rotation is None else world.given_rotation(camera_rotation)
-    weights = weights if isinstance(weights, Weights) else open_weights(weights)
+    weights = weights if isinstance(weights, Weights) else open_weights(shipped(weights))
     model = entry(weights.model_name, weights.frames)
     if model.channels == 3 and not detections.scored:
         raise InputError(
@@ -116,12 +115,25 @@ def lift(
         "liftbench": version("liftbench"), "keypoints": str(detections), "first_frame": detections.first_frame,
         "people": len(persons), "person": number + 1, "missing": seen.summary, "model": weights.name,
         "weights": weights.path.name, "data": weights.data, "clip_frames": weights.frames,
-        "normalisation": "image width", "joint_9": joint_9, "unit_of_the_model": "metres" if metric else "image",
+        "normalization": weights.numbers.get("normalization", "image"),
+        "joint_9": joint_9, "unit_of_the_model": "metres" if metric else "image",
         "focal_px": float(focal), "height_m": float(height), "camera_to_world": rotation.tolist(),
         "world_origin_mm": origin.tolist(), "vertical": upright, "floor": floor, "smooth_hz": smooth,
         "rigid": bool(rigid), "assumed": assumed,
     }  # fmt: skip
+    if detections.truth is not None:
+        metadata["error"] = _error(poses, detections.truth)
     return Lifted(shown, poses, root, poses_world, seen.valid, detections.fps, detections.size, metadata)
+
+
+def _error(poses, truth):
+    """MPJPE, P-MPJPE and N-MPJPE in mm over the frames in which every joint is known; None where there is none."""
+    known = np.isfinite(poses).all(axis=(1, 2))
+    if not known.any():
+        return None
+    poses, truth = root_relative(poses[known]), root_relative(truth[known])
+    errors = {"mpjpe_mm": metrics.mpjpe, "p_mpjpe_mm": metrics.p_mpjpe, "n_mpjpe_mm": metrics.n_mpjpe}
+    return {name: float(np.mean(error(poses, truth))) for name, error in errors.items()}
 
 
 def _detections(keypoints, size, fps, layout, names):

@@ -15,8 +15,8 @@ def lift(
         Path, typer.Argument(metavar="FILE", help="Keypoints: .json, .csv, .npz, .npy, or OpenPose's folder.")
     ],
     weights: Annotated[
-        Path | None, typer.Option(metavar="RUN|WEIGHTS", help="A run folder or weights file; none come along yet.")
-    ] = None,
+        str, typer.Option(metavar="accurate|fast|RUN|FILE", help="Weights that come along, or those of your own model.")
+    ] = "accurate",
     model: Annotated[str | None, typer.Option(help="For weights that do not say what they are.")] = None,
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Size of the image in pixels, such as 1920x1080.")
@@ -52,7 +52,7 @@ def lift(
 ):
     """Lift 2D keypoints of any detector to 3D poses in millimetres, and to a page that shows them.
 
-    Example: `liftbench lift keypoints.json --weights runs/toy/mlp --size 1920x1080 --fps 30 --to html,bvh`
+    Example: `liftbench lift keypoints.json --size 1920x1080 --fps 30 --to html,bvh`
     """
     with loading():
         from liftbench.baselines.errors import InputError
@@ -61,9 +61,8 @@ def lift(
         from liftbench.lift.keypoints.read import read_keypoints
         from liftbench.lift.lifted import FILMS, wanted_formats
         from liftbench.lift.lifting import lift as lift_person
+        from liftbench.lift.weights import shipped
 
-    if weights is None:
-        raise InputError("Cannot lift without weights: none come with liftbench yet. Give --weights RUN|WEIGHTS.")
     size = _numbers(size, "x", "--size", "1920x1080") if size else None
     camera_rotation = _numbers(camera_rotation, ",", "--camera-rotation", "10,0") if camera_rotation else None
     to = wanted_formats(name for names in to for name in names.split(","))
@@ -72,11 +71,11 @@ def lift(
     device = choose_device(device)
     implementation = choose_scan(scan, device)
     detections = read_keypoints(path, layout, names)
-    opened = open_weights(weights, model)
+    opened = open_weights(shipped(weights), model)
     persons = find_people(detections, fps or detections.fps or 30)
     chosen = choose(persons, person)
     out.print(f"keypoints: {detections}, {detections.frames:,} frames, people: {len(persons)}")
-    out.print(f"lifting with {opened.name} on {device}, scan {implementation}")
+    out.print(f"lifting with {weights} ({opened.name}, {opened.frames} frames) on {device}, scan {implementation}")
     if opened.also_fits:
         out.print(f"taken for {opened.name}: its tensors fit {', '.join(opened.also_fits)} as well; --model chooses")
     done = []
@@ -92,6 +91,11 @@ def lift(
         speed = detections.frames / (time.monotonic() - begun)
         out.print(f"person {number + 1}: {lifted.metadata['missing']}; {speed:,.0f} frames a second")
         out.print(f"assumed: {'; '.join(lifted.metadata['assumed'])}")
+        if error := lifted.metadata.get("error"):
+            out.print(
+                f"against the true 3D in the file: MPJPE {error['mpjpe_mm']:.1f} mm, "
+                f"N-MPJPE {error['n_mpjpe_mm']:.1f} mm, P-MPJPE {error['p_mpjpe_mm']:.1f} mm"
+            )
         name = f"{path.stem}, person {number + 1}" if len(persons) > 1 else path.stem
         done.append((number, replace(lifted, video=video, metadata={"recording": name} | lifted.metadata)))
     folder = folder or Path("lifted") / path.stem

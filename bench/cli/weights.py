@@ -57,6 +57,21 @@ def convert(
 
 
 @app.command()
+def half(
+    run: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder, or a weights file of ours.")],
+    path: Annotated[Path, typer.Option("--out", help="The safetensors file to write.")],
+):
+    """Write weights in 16 bits, half the size: so are those that come with `liftbench lift`.
+
+    Example: `liftbench weights half runs/lift/fast --out fast.safetensors`
+    """
+    from liftbench.baselines.weights.half import halve
+
+    halve(run, path)
+    out.print(f"wrote {path}, {path.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+
+
+@app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, or the folder of an unpacked one.")],
 ):

@@ -14,17 +14,19 @@ from liftbench.lift.keypoints.detections import Detections, choose_layout, gathe
 def read(path: Path, layout: str) -> Detections:
     """An .npy file, or an .npz file with `keypoints` and, where they are known, `fps` and `image_size` (width, height).
 
-    `keypoints_2d` of a poses.npz, which this project wrote, is taken too. Raises InputError for anything else.
+    `truth`, (T, 17, 3) mm in the camera's axes, is what the lifted poses are then compared with. `keypoints_2d` of a
+    poses.npz, which this project wrote, is taken too. Raises InputError for anything else.
     """
     if path.suffix == ".npy":
         return of_array(_npy(path), layout, path)
-    names = ("keypoints", "keypoints_2d", "fps", "image_size")
+    names = ("keypoints", "keypoints_2d", "fps", "image_size", "truth")
     found = npz.load(path, (), names)
     if "keypoints_2d" in found and layout == "auto":
         found, layout = found | {"keypoints": _seen(found["keypoints_2d"], path)}, "h36m17"
     if "keypoints" not in found:
         raise InputError(f"Cannot read {path}: it has no array keypoints. Save it as (frames, joints, 2 or 3).")
-    return of_array(found["keypoints"], layout, path, _number(found, "fps", path), _size(found, path))
+    detections = of_array(found["keypoints"], layout, path, _number(found, "fps", path), _size(found, path))
+    return replace(detections, truth=_truth(found, detections.frames, path))
 
 
 def of_array(keypoints: np.ndarray, layout: str = "auto", path="the keypoints", fps=None, size=None) -> Detections:
@@ -80,3 +82,13 @@ def _size(found, path):
     if not isinstance(value, np.ndarray) or value.shape != (2,) or value.dtype.kind not in "iuf":
         raise InputError(f"Cannot read {path}: image_size is not width and height. Save two numbers.")
     return int(value[0]), int(value[1])
+
+
+def _truth(found, frames, path):
+    if "truth" not in found:
+        return None
+    value = found["truth"]
+    good = isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.shape == (frames, 17, 3)
+    if not good or not np.isfinite(value).all():
+        raise InputError(f"Cannot read {path}: truth is not ({frames}, 17, 3) finite millimetres. Save it so.")
+    return value.astype(np.float64)

@@ -36,6 +36,7 @@ class Detections:
     scored: bool  # whether the file has confidences; they are 1 for every point seen otherwise
     fps: float | None = None
     size: tuple[int, int] | None = None  # width, height, pixels
+    truth: np.ndarray | None = None  # (T, 17, 3) mm, camera frame, where the file has it
 
     def __str__(self):
         return f"{self.source}, {self.layout}"

@@ -161,7 +161,7 @@ def test_any_registered_model(recording, camera, random_weights, name, numbers):
 def test_bad_input_is_one_sentence(recording, camera, oracle, random_weights):
     pixels = recording[1]
     bad = [
-        ({"weights": None}, "^Cannot lift without weights"),
+        ({"weights": "quick"}, "quick"),
         ({"size": None}, "the size of the image is not known"),
         ({"size": (0, 5)}, "the size of the image is not known"),
         ({"size": (1000, 200)}, "outside of an image of 1000 x 200"),
@@ -180,6 +180,22 @@ def test_bad_input_is_one_sentence(recording, camera, oracle, random_weights):
         with pytest.raises(InputError, match=message) as refused:
             lift(pixels, camera, **{"weights": oracle} | options)
         assert "\n" not in str(refused.value)
+
+
+def test_a_file_with_the_truth_says_how_far_the_poses_are_off(recording, camera, oracle, tmp_path, monkeypatch, capsys):
+    points, pixels, _, height = recording
+    arrays = {"keypoints_2d": np.concatenate([pixels, np.ones((T, 17, 1))], axis=-1), "fps": 50.0}
+    np.savez(tmp_path / "walk.npz", image_size=np.array(camera.size), truth=points.astype(np.float32), **arrays)
+    lifted = liftbench.lift(tmp_path / "walk.npz", weights=oracle, height=height, focal=float(camera.focal.mean()))
+    error = lifted.metadata["error"]
+    assert 0 < error["p_mpjpe_mm"] <= error["n_mpjpe_mm"] <= error["mpjpe_mm"] < 15
+    code, out, _ = run(
+        monkeypatch, capsys, "lift", tmp_path / "walk.npz", "--weights", oracle, "--out", tmp_path / "out"
+    )
+    assert code == 0 and "against the true 3D in the file: MPJPE " in out
+    np.savez(tmp_path / "bad.npz", image_size=np.array(camera.size), truth=points[1:], **arrays)
+    with pytest.raises(InputError, match=r"bad.npz: truth is not \(120, 17, 3\) finite millimetres"):
+        liftbench.lift(tmp_path / "bad.npz", weights=oracle)
 
 
 def test_the_package_is_the_function():
@@ -246,7 +262,6 @@ def test_command_with_several_people(recording, camera, oracle, tmp_path, monkey
 @pytest.mark.parametrize(
     "words, message",
     [
-        ([], "Cannot lift without weights: none come with liftbench yet. Give --weights RUN|WEIGHTS."),
         (["--weights", "nowhere"], "There is no run folder or weights file nowhere"),
         (["--size", "big"], "Cannot use --size big. Write it as --size 1920x1080."),
         (["--camera-rotation", "down"], "Cannot use --camera-rotation down. Write it as --camera-rotation 10,0."),
@@ -257,7 +272,7 @@ def test_command_with_several_people(recording, camera, oracle, tmp_path, monkey
 def test_a_wrong_command_writes_nothing(oracle, recording, tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     np.save("walk.npy", recording[1])
-    weights = [] if not words or "--weights" in words else ["--weights", oracle]
+    weights = [] if "--weights" in words else ["--weights", oracle]
     size = [] if "--size" in words else ["--size", "1000x1000"]
     code, _, err = run(
         monkeypatch, capsys, "lift", "walk.npy", "--format", "h36m17", "--fps", 50, *size, *weights, *words
