@@ -37,7 +37,7 @@ class Entry:
     parameters: int | None = None  # with these numbers and frames
     source: str  # the paper, or where else it comes from
     family: str  # models of one family share a colour
-    published: tuple[str, str, str] | None = None  # (model, variant, detector) of its row in published.csv
+    published: tuple[str, str, str] | None = None  # (model, variant, detector) of its rows in published.csv
     shortest: int = 1  # the fewest frames that it can be built for and that reach all of its parameters
     depth: str | None = None  # the number that says how many blocks it has
     official: Mapping[str, Number] = field(default_factory=dict)  # numbers that build what the official code builds
@@ -111,17 +111,21 @@ def _transformer(name, published, **numbers):
 
 
 def _comparator(name, model, published, frames, parameters, source, *, channels=2, output="sequence", **row):
-    """A lifter that the reproduced papers compare themselves with; its file is named as its class."""
+    """A lifter that the reproduced papers compare themselves with; its file is named as its class.
+
+    published: (variant, detector) of its rows in published.csv.
+    """
     module = model.lower()
     return Entry(
         name=name, builder=f"liftbench.baselines.models.{module}:{model}", frames=frames, channels=channels,
-        output=output, parameters=parameters, source=source, family=module, published=published, **row,
+        output=output, parameters=parameters, source=source, family=module,
+        published=(model, *published) if published else None, **row,
     )  # fmt: skip
 
 
 def _motionagformer(variant, frames, parameters, embed_dim, depth):
     return _comparator(
-        f"motionagformer_{variant.lower()}", "MotionAGFormer", None, frames, parameters,
+        f"motionagformer_{variant.lower()}", "MotionAGFormer", (variant, "SH"), frames, parameters,
         "MotionAGFormer (WACV 2024)", channels=3, numbers={"embed_dim": embed_dim, "depth": depth}, depth="depth",
         length=("graph_temporal.mixer.batch_norm.weight", 0, 1),
     )  # fmt: skip
@@ -129,7 +133,7 @@ def _motionagformer(variant, frames, parameters, embed_dim, depth):
 
 def _mixste():
     return _comparator(
-        "mixste", "MixSTE", None, 243, 33_783_811, "MixSTE (CVPR 2022)",
+        "mixste", "MixSTE", ("", "CPN"), 243, 33_783_811, "MixSTE (CVPR 2022)",
         numbers={"embed_dim": 512, "depth": 8}, depth="depth", length=("Temporal_pos_embed", 1, 1),
     )  # fmt: skip
 
@@ -144,14 +148,15 @@ def _motionbert(name, published, parameters, embed_dim, mlp_ratio):
 
 def _stcformer(variant, frames, parameters, embed_dim):
     return _comparator(
-        f"stcformer_{variant}", "STCFormer", None, frames, parameters, "STCFormer (CVPR 2023)",
-        numbers={"embed_dim": embed_dim, "depth": 6}, depth="depth",
+        f"stcformer_{variant.lower() or frames}", "STCFormer", (variant, "CPN"), frames, parameters,
+        "STCFormer (CVPR 2023)", numbers={"embed_dim": embed_dim, "depth": 6}, depth="depth",
     )  # fmt: skip
 
 
 def _poseformerv2(frames, parameters, kept):
     return _comparator(
-        f"poseformerv2_{frames}", "PoseFormerV2", None, frames, parameters, "PoseFormerV2 (CVPR 2023)",
+        f"poseformerv2_{frames}", "PoseFormerV2", (f"{kept} frames and coefficients", "CPN"), frames, parameters,
+        "PoseFormerV2 (CVPR 2023)",
         output="centre", numbers={"kept_frames": kept, "kept_coefficients": kept, "depth": 4}, depth="depth",
         shortest=kept,
     )  # fmt: skip
@@ -159,8 +164,8 @@ def _poseformerv2(frames, parameters, kept):
 
 def _videopose3d(frames, parameters):
     return _comparator(
-        f"videopose3d_{frames}", "VideoPose3D", None, frames, parameters, "VideoPose3D (CVPR 2019)", output="centre",
-        shortest=frames,
+        f"videopose3d_{frames}", "VideoPose3D", ("", "CPN"), frames, parameters, "VideoPose3D (CVPR 2019)",
+        output="centre", shortest=frames,
     )  # fmt: skip
 
 
@@ -170,7 +175,7 @@ MODELS = {
         _posemamba("posemamba_s", "S", 1_470_211, 64, 10),
         _posemamba("posemamba_b", "B", 4_742_659, 128, 10),
         _posemamba("posemamba_l", "L", 9_450_499, 128, 20),
-        _posemamba("posemamba_x", None, 33_318_915, 256, 20),
+        _posemamba("posemamba_x", "X", 33_318_915, 256, 20),
         _posemamba("posemamba_s_global", None, 1_470_211, 64, 10, scan="global"),
         _posemamba("posemamba_s_fs_ft", None, 1_470_211, 64, 10, scan="fs_ft"),
         _posemamba("posemamba_s_fs_bt", None, 1_470_211, 64, 10, scan="fs_bt"),
@@ -191,12 +196,12 @@ MODELS = {
         _motionagformer("B", 243, 11_723_811, 128, 16),
         _motionagformer("L", 243, 19_007_111, 128, 26),
         _mixste(),
-        _motionbert("motionbert", None, 42_466_317, 512, 2),
+        _motionbert("motionbert", ("scratch", "SH"), 42_466_317, 512, 2),
         _motionbert("motionbert_lite", None, 16_001_549, 256, 4),
-        _stcformer("27", 27, 4_748_000, 256),
-        _stcformer("81", 81, 4_748_000, 256),
-        _stcformer("243", 243, 4_748_000, 256),
-        _stcformer("l", 243, 18_933_184, 512),
+        _stcformer("", 27, 4_748_000, 256),
+        _stcformer("", 81, 4_748_000, 256),
+        _stcformer("", 243, 4_748_000, 256),
+        _stcformer("L", 243, 18_933_184, 512),
         _poseformerv2(27, 14_355_739, 3),
         _poseformerv2(81, 14_362_279, 9),
         _poseformerv2(243, 14_381_899, 27),

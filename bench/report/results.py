@@ -23,8 +23,13 @@ _RELEASED = {
 }
 _MADE = {"h36m": "data", "h36m_videopose3d": "data (VideoPose3D)", "mpi_inf_3dhp": "data (MPI-INF-3DHP)"}
 _INPUTS = {"sh": "", "cpn": ", CPN", "gt": ", 2D ground truth"}
-_PUBLISHED_NUMBERS = ["frames", "params_m", "macs_g", "macs_per_frame_m", "mpjpe_mm", "p_mpjpe_mm", "mpjpe_gt2d_mm"]
-_PUBLISHED_TEXTS = ["model", "variant", "dataset", "detector", "source", "users_report_mm", "users_source"]
+_PUBLISHED_NUMBERS = [
+    "frames", "params_m", "macs_g", "macs_per_frame_m", "mpjpe_mm", "p_mpjpe_mm", "mpjpe_gt2d_mm", "p_mpjpe_gt2d_mm",
+    "pck_percent", "auc_percent",
+]  # fmt: skip
+_PUBLISHED_TEXTS = [
+    "model", "variant", "dataset", "detector", "averaged_over", "source", "doubt", "users_report_mm", "users_source",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,9 +153,24 @@ class Results:
         rows = table[(table.model == model) & (table.variant == variant) & (table.detector == detector)]
         if rows.empty:
             return Missing("no numbers are published for this model")
-        if rows.iloc[0].frames != key.frames:
-            return Missing(f"published for clips of {rows.iloc[0].frames} frames only")
-        return rows.iloc[0]
+        lengths = {row.frames: row for _, row in rows.iterrows()}
+        if key.frames not in lengths:
+            return Missing(f"published for clips of {' and '.join(map(str, sorted(lengths)))} frames only")
+        return lengths[key.frames]
+
+
+def registered(published: pd.Series) -> str | None:
+    """The registered name of a row of published numbers, or None.
+
+    Its detector and its data do not change what it costs. Where one published name stands for several registered ones,
+    which differ in the length of the clip, it is the one of that length.
+    """
+    lengths = {
+        entry.frames: name
+        for name, entry in MODELS.items()
+        if entry.published and entry.published[:2] == (published.model, published.variant)
+    }
+    return lengths.get(int(published.frames)) or next(iter(lengths.values()), None)
 
 
 def load(records_folder: Path | None = None, published_csv: Path = PUBLISHED_CSV) -> Results:

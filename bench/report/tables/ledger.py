@@ -1,7 +1,8 @@
 """The ledger: every published figure beside what each counter says of the same model, and whose count it is.
 
 A published figure is a counter's if the counter gives its digits: if the two differ by at most half a unit of the last
-digit that was published. Where MACs are published of a clip and of a frame, both must agree.
+digit that was published, or if the rest was cut off there. Where MACs are published of a clip and of a frame, both must
+agree.
 
 The ledger of the reference records stands in results/reference/ledger.md, which `liftbench render --reference` writes.
 """
@@ -9,12 +10,12 @@ The ledger of the reference records stands in results/reference/ledger.md, which
 import json
 import textwrap
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 import pandas as pd
 
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.report.results import PUBLISHED_DATA, Key, Missing, Results, protocol_of
+from liftbench.bench.report.results import PUBLISHED_DATA, Key, Missing, Results, protocol_of, registered
 from liftbench.bench.report.tables.ledger_notes import INTRODUCTION, NOTES
 from liftbench.bench.report.tables.table import Table
 
@@ -30,8 +31,10 @@ _MACS = {
 _MEASURED = f"MPJPE measured here on {PUBLISHED_DATA}, mm"
 _ERRORS = {
     "MPJPE published, mm": "s", "P-MPJPE published, mm": "s", "MPJPE with true 2D published, mm": "s",
-    "users report, mm": "s", _MEASURED: ".1f", "source": "s", "source of the users' reports": "s",
+    "PCK published, %": "s", "AUC published, %": "s", "users report, mm": "s", _MEASURED: ".1f", "source": "s",
+    "doubt": "s", "source of the users' reports": "s",
 }  # fmt: skip
+_FIGURES = (" published, M", " published, G", " published, mm", " published, %")  # the ends of their columns' names
 _NOT_HERE, _NOT_PUBLISHED = Missing("not implemented here"), Missing("not published")
 
 
@@ -52,18 +55,22 @@ class Ledger(Table):
     def parts(self):
         digits = (
             "A published figure is a counter's if both have the same digits: if they differ by at most half a unit of "
-            "the last published digit, of the clip and of the frame where both are published."
+            "the last published digit, of the clip and of the frame where both are published. Cut short: the counter "
+            "has more digits, which were not rounded but left out."
         )
         chosen = "Published errors are those of the epoch that was best on the test subjects."
         return [
-            self.part("Ledger: parameters, published and counted", [*_ABOUT, *_PARAMETERS], [digits]),
-            self.part("Ledger: MACs, published and counted", [*_ABOUT, *_MACS], [digits]),
-            self.part("Ledger: errors, published, reported and measured", [*_ABOUT, *_ERRORS], [chosen]),
+            self.part("Ledger: parameters, published and counted", _PARAMETERS, digits),
+            self.part("Ledger: MACs, published and counted", _MACS, digits),
+            self.part("Ledger: errors, published, reported and measured", _ERRORS, chosen),
         ]
 
-    def part(self, title, columns, notes=()):
-        """Some of the columns as a table of its own."""
-        return Table(self.name, title, {column: self.columns[column] for column in columns}, self.rows, list(notes))
+    def part(self, title, columns, note):
+        """Some of the columns as a table of its own, of the rows for which one of these figures is published."""
+        columns = _ABOUT | columns
+        figures = [column for column in columns if column.endswith(_FIGURES)]
+        rows = [row for row in self.rows if any(row[column] != _NOT_PUBLISHED for column in figures)]
+        return Table(self.name, title, columns, rows, [note])
 
 
 def ledger(results: Results) -> Table:
@@ -85,7 +92,7 @@ def _bullets(notes):
 def _row(results, published):
     """published: a row of `results.published_text`."""
     text = {column: _NOT_PUBLISHED if pd.isna(value) else value for column, value in published.items()}
-    name = _registered(published)
+    name = registered(published)
     counted = _counted(results, name, int(published.frames))
     return {
         "model": f"{published.model} {published.variant}".strip(), "data": published.dataset,
@@ -95,17 +102,14 @@ def _row(results, published):
         "MPJPE published, mm": text["mpjpe_mm"],
         "P-MPJPE published, mm": text["p_mpjpe_mm"],
         "MPJPE with true 2D published, mm": text["mpjpe_gt2d_mm"],
+        "PCK published, %": text["pck_percent"],
+        "AUC published, %": text["auc_percent"],
         "users report, mm": _cited(published.users_report_mm),
         _MEASURED: _measured(results, published, name),
         "source": text["source"],
+        "doubt": "none" if pd.isna(published.doubt) else published.doubt,
         "source of the users' reports": _cited(published.users_source),
     }  # fmt: skip
-
-
-def _registered(published):
-    """The registered name of a published model, or None. Its detector and its data do not change what it costs."""
-    names = {entry.published[:2]: name for name, entry in MODELS.items() if entry.published}
-    return names.get((published.model, published.variant))
 
 
 def _counted(results, name, frames):
@@ -166,6 +170,11 @@ def _whose(published, counts):
     if not given:
         return _NOT_PUBLISHED
     names = [name for name, numbers in counts.items() if all(agrees(published[i], numbers[i]) for i in given)]
+    names = names or [
+        f"{name}, cut short"
+        for name, numbers in counts.items()
+        if all(agrees(published[i], numbers[i]) or cut_short(published[i], numbers[i]) for i in given)
+    ]
     return " and ".join(names) or "not reproduced by any counter"
 
 
@@ -173,6 +182,12 @@ def agrees(figure, number):
     """Whether a number, a Decimal, is within half a unit of the last digit of a published figure, a text."""
     figure = Decimal(figure)
     return abs(number - figure) <= Decimal(5).scaleb(figure.as_tuple().exponent - 1)
+
+
+def cut_short(figure, number):
+    """Whether a published figure, a text, is a number, a Decimal, without its further digits."""
+    figure = Decimal(figure)
+    return number.quantize(figure, ROUND_DOWN) == figure
 
 
 def _cited(value):
