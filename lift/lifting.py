@@ -39,7 +39,7 @@ def lift(
     height: float | None = None,
     focal: float | None = None,
     camera_rotation: Sequence[float] | None = None,
-    smooth: float | None = None,
+    smooth: float | str | None = None,
     rigid: bool = False,
     device: str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -54,8 +54,8 @@ def lift(
     joint_9: "nose" or "neck", what the weights were trained with; by default what they say, or else the nose.
     height: of the person, metres; by default 1.70. focal: of the camera, pixels; by default the image's longer side.
     camera_rotation: (pitch, roll) in degrees or the 9 numbers of a matrix, see `world.given_rotation`; by default the
-    vertical comes from the body. smooth: cutoff in Hz of a zero-phase Butterworth filter. rigid: give every bone its
-    median length. progress(done, of) counts frames.
+    vertical comes from the body. smooth: cutoff in Hz of a zero-phase Butterworth filter, "one-euro" or "one-euro:HZ",
+    see `filters.OneEuro`. rigid: give every bone its median length. progress(done, of) counts frames.
 
     What was assumed is listed in `metadata["assumed"]`. Raises InputError, one sentence, for input that cannot be used.
     """
@@ -64,8 +64,7 @@ def lift(
         raise InputError(f"Cannot use a height of {height:g}. Give metres, such as 1.75.")
     if focal is not None and not 0 < focal < 1e6:
         raise InputError(f"Cannot use a focal length of {focal:g}. Give pixels.")
-    if smooth is not None:
-        filters.low_pass(np.zeros(0), detections.fps, smooth)  # refuse a bad cutoff before the work
+    smoothing = None if smooth is None else filters.smoothing(smooth, detections.fps)
     rotation = None if camera_rotation is None else world.given_rotation(camera_rotation)
     weights = weights if isinstance(weights, Weights) else open_weights(shipped(weights))
     model = entry(weights.model_name, weights.frames)
@@ -97,8 +96,8 @@ def lift(
         poses, root = body.place_image_poses(image, seen.known, *place)
     poses[~seen.known] = np.nan
     root[~seen.known[:, 0]] = np.nan
-    if smooth is not None:
-        poses, root = (filters.smooth(values, detections.fps, smooth) for values in (poses, root))
+    if smoothing is not None:
+        poses, root = (filters.smooth(values, detections.fps, *smoothing) for values in (poses, root))
     if rigid:
         poses = filters.rigid(poses)
     upright = "rotation of the camera as given"
@@ -118,8 +117,9 @@ def lift(
         "normalization": weights.numbers.get("normalization", "image"),
         "joint_9": joint_9, "unit_of_the_model": "metres" if metric else "image",
         "focal_px": float(focal), "height_m": float(height), "camera_to_world": rotation.tolist(),
-        "world_origin_mm": origin.tolist(), "vertical": upright, "floor": floor, "smooth_hz": smooth,
-        "rigid": bool(rigid), "assumed": assumed,
+        "world_origin_mm": origin.tolist(), "vertical": upright, "floor": floor,
+        "smooth_hz": smoothing and smoothing[0], "smooth": smoothing and smoothing[1], "rigid": bool(rigid),
+        "assumed": assumed,
     }  # fmt: skip
     if detections.truth is not None:
         metadata["error"] = _error(poses, detections.truth)

@@ -38,7 +38,9 @@ def lift(
             metavar="PITCH,ROLL|MATRIX", help="Degrees, or 9 numbers of R, world to camera; default: by body."
         ),
     ] = None,
-    smooth: Annotated[float | None, typer.Option(metavar="HZ", help="Zero-phase low-pass with this cutoff.")] = None,
+    smooth: Annotated[
+        str | None, typer.Option(metavar="HZ|one-euro", help="Zero-phase low-pass with this cutoff, or one-euro[:HZ].")
+    ] = None,
     rigid: Annotated[bool, typer.Option("--rigid", help="Give every bone its median length.")] = False,
     to: Annotated[
         list[str],

@@ -124,7 +124,7 @@ def test_gaps_stay_empty(recording, camera, oracle):
     keypoints = np.concatenate([pixels, np.ones((T, 17, 1))], axis=-1)
     keypoints[50:80] = 0
     keypoints[100:118, 13] = 0
-    lifted = lift(keypoints, camera, oracle, height=height, focal=camera.focal.mean(), smooth=6.0, rigid=True)
+    lifted = lift(keypoints, camera, oracle, height=height, focal=camera.focal.mean(), smooth="one-euro", rigid=True)
     empty = np.isnan(lifted.poses_3d).all(axis=-1)
     assert empty[50:80].all() and empty[100:118, 13].all() and empty.sum() == 30 * 17 + 18
     np.testing.assert_array_equal(empty, np.isnan(lifted.poses_world).any(axis=-1))
@@ -172,6 +172,7 @@ def test_bad_input_is_one_sentence(recording, camera, oracle, random_weights):
         ({"height": 175}, "Cannot use a height of 175. Give metres"),
         ({"focal": -3}, "Cannot use a focal length"),
         ({"smooth": 40}, "Cannot smooth at 40 Hz"),
+        ({"smooth": "hard"}, "Cannot smooth by hard. Give a cutoff in Hz, one-euro, or one-euro:HZ."),
         ({"joint_9": "chin"}, "Choose nose or neck"),
         ({"camera_rotation": (1, 2, 3)}, "Cannot use this camera rotation"),
         ({"weights": random_weights("mdtf_tiny", depth=1, embed_dim=16)}, "expects a confidence for each keypoint"),

@@ -141,3 +141,55 @@ def test_smoothing_leaves_gaps_alone():
     for cutoff in (0, -1, 25, np.nan):
         with pytest.raises(InputError, match="^Cannot smooth at"):
             filters.smooth(joints, FPS, cutoff)
+
+
+def one_euro_by_the_paper(values, fps, cutoff, slope):
+    """The published algorithm for one coordinate, line by line."""
+    alpha = lambda hz: 1 / (1 + fps / (2 * np.pi * hz))  # noqa: E731
+    place, speed, out = values[0], 0.0, [values[0]]
+    for value in values[1:]:
+        speed = alpha(1.0) * (value - place) * fps + (1 - alpha(1.0)) * speed
+        share = alpha(cutoff + slope * abs(speed))
+        place = share * value + (1 - share) * place
+        out.append(place)
+    return np.array(out)
+
+
+def test_one_euro_is_the_published_filter():
+    along = np.random.default_rng(0).normal(0, 30, 100).cumsum()
+    points = along[:, None, None] * np.array([1.0, 0, 0])
+    filtered = filters.smooth(points, 50, 2.0, "one-euro")
+    expected = one_euro_by_the_paper(along, 50, 2.0, filters._CUTOFF_PER_SPEED)
+    np.testing.assert_allclose(filtered[:, 0, 0], expected)
+    assert not filtered[:, 0, 1:].any()
+
+
+def test_one_euro_calms_what_is_still_and_follows_what_is_fast():
+    noise = np.random.default_rng(0).normal(0, 10, (300, 17, 3))
+    assert filters.smooth(noise, 50, 1.0, "one-euro")[50:].std() < 0.6 * noise.std()
+    fast = np.linspace(0, 12000, 300)[:, None, None] * np.ones((1, 1, 3))  # 3.5 m/s
+    assert np.abs(filters.smooth(fast, 50, 1.0, "one-euro") - fast)[100:].max() < 2 * 40
+
+
+def test_one_euro_leaves_gaps_alone_and_begins_anew():
+    joints = walker()
+    joints[50:60, 3] = np.nan
+    filtered = filters.smooth(joints, FPS, 1.0, "one-euro")
+    np.testing.assert_array_equal(np.isnan(filtered), np.isnan(joints))
+    np.testing.assert_array_equal(filtered[60, 3], joints[60, 3])
+    assert np.nanmax(np.abs(filtered - joints)) < 150
+
+
+@pytest.mark.parametrize(
+    "option, expected",
+    [(6, (6.0, "butterworth")), ("6.5", (6.5, "butterworth")), ("one-euro", (1.0, "one-euro")),
+     ("one-euro:3", (3.0, "one-euro"))],
+)  # fmt: skip
+def test_smoothing_by_name(option, expected):
+    assert filters.smoothing(option, 50) == expected
+
+
+@pytest.mark.parametrize("option", ["kalman", "one-euro:", "one-euro:fast", "one-eurox", "one-euro:30", 40, "nan", ""])
+def test_no_other_smoothing(option):
+    with pytest.raises(InputError, match="^Cannot smooth (by|at) "):
+        filters.smoothing(option, 50)
