@@ -13,7 +13,7 @@ _CHAIN = {7: (233.4, 1.0), 8: (257.1, 1.0), 9: (121.1, 1.0), 10: (115.0, 1.0)} |
     joint: length for knee in (2, 5) for joint, length in ((knee, (442.9, 0.5)), (knee + 1, (454.2, 0.5)))
 }
 _DEPTH_CUTOFF = 1.0  # Hz; a person's depth changes slowly, what is faster is the error of the lifter
-_FEWEST_JOINTS = 6  # that place a pose
+FEWEST_JOINTS = 6  # that place a pose
 
 
 def body_height(poses: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -61,6 +61,18 @@ def place_metric_poses(
     squares, low-passed over time; the root lies on the pelvis's ray. Returns as `place_image_poses`.
     """
     poses = poses * (height / np.nanmedian(body_height(poses, known)))
+    depth = _steady(root_depth(poses, pixels, known, focal, size), fps)
+    rays = (pixels[:, 0] - np.array(size) / 2) / focal
+    return poses, np.concatenate([rays, np.ones((len(rays), 1))], axis=1) * depth[:, None]
+
+
+def root_depth(
+    poses: np.ndarray, pixels: np.ndarray, known: np.ndarray, focal: float, size: tuple[int, int]
+) -> np.ndarray:
+    """(T,) depth of the root, in the unit of the poses, that brings the known joints onto their viewing rays.
+
+    poses: (T, 17, 3) root-relative; the others as for `place_metric_poses`. nan where it cannot be told.
+    """
     rays = (pixels - np.array(size) / 2) / focal
     w = known.astype(float)
     # minimise sum of w |x + tx - u (z + tz)|^2 + w |y + ty - v (z + tz)|^2
@@ -72,9 +84,8 @@ def place_metric_poses(
     bottom = squares - (su * su + sv * sv) / np.maximum(count, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         depth = top / bottom
-    depth[(count < _FEWEST_JOINTS) | ~(depth > 0)] = np.nan
-    depth = _steady(depth, fps)
-    return poses, np.concatenate([rays[:, 0], np.ones((len(rays), 1))], axis=1) * depth[:, None]
+    depth[(count < FEWEST_JOINTS) | ~(depth > 0)] = np.nan
+    return depth
 
 
 def _steady(size, fps):

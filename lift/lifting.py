@@ -23,7 +23,7 @@ from liftbench.lift.weights import shipped
 from liftbench.lift.windows import lift_windows
 
 _METRIC = ("h36m_videopose3d", "mpi_inf_3dhp")  # data whose targets are metres; others are in image coordinates
-_MEAN_FOCAL = 1.0  # widths of the longer side: 53 degrees across it, between a phone's camera and Human3.6M's
+MEAN_FOCAL = 1.0  # widths of the longer side: 53 degrees across it, between a phone's camera and Human3.6M's
 
 
 def lift(
@@ -74,8 +74,8 @@ def lift(
             "Give keypoints with confidence or weights of another model."
         )
     assumed = []
-    joint_9 = _joint_9(weights, joint_9, assumed)
-    focal = _or_assumed(focal, _MEAN_FOCAL * max(detections.size), "focal length {:.0f} pixels", assumed)
+    joint_9 = which_joint_9(weights, joint_9, assumed)
+    focal = _or_assumed(focal, MEAN_FOCAL * max(detections.size), "focal length {:.0f} pixels", assumed)
     height = _or_assumed(height, body.MEAN_HEIGHT, "body height {:.2f} m", assumed)
 
     persons = find_people(detections, detections.fps)
@@ -86,7 +86,7 @@ def lift(
     seen = gaps.fill(joints, detections.fps, detections.scored)
 
     answer = _answer(weights, model, seen, detections.size, device, progress)
-    metric = (weights.data or _published_data(model)) in _METRIC
+    metric = answers_in_metres(weights)
     place = (1000 * height, focal, detections.size, detections.fps)
     if metric:
         poses, root = body.place_metric_poses(answer, seen.keypoints[..., :2], seen.known, *place)
@@ -153,8 +153,11 @@ def _detections(keypoints, size, fps, layout, names):
     return replace(in_image(found, size, where), fps=float(fps)), where
 
 
-def _joint_9(weights, given, assumed):
-    """What joint 9 of the weights is: "nose" or "neck"."""
+def which_joint_9(weights: Weights, given: str | None, assumed: list[str]) -> str:
+    """What joint 9 of the weights is: "nose" or "neck"; where it is assumed, a sentence goes to `assumed`.
+
+    Raises InputError for another name.
+    """
     said = weights.joint_9
     if given not in (None, "nose", "neck"):
         raise InputError(f"There is no joint 9 {given!r}. Choose nose or neck.")
@@ -171,16 +174,21 @@ def _or_assumed(value, default, text, assumed):
     return value
 
 
-def _published_data(model):
-    """The data that a model's published weights were trained on."""
-    return "h36m_videopose3d" if model.published and model.published[2] == "CPN" else "h36m"
+def answers_in_metres(weights: Weights) -> bool:
+    """Whether the model answers in metres, and not in image coordinates."""
+    published = entry(weights.model_name, weights.frames).published
+    return (weights.data or ("h36m_videopose3d" if published and published[2] == "CPN" else "h36m")) in _METRIC
+
+
+def model_inputs(keypoints: np.ndarray, size: tuple[int, int], channels: int) -> np.ndarray:
+    """(T, 17, 3) pixels and confidence to (T, 17, channels) float32, as models see them."""
+    inputs = normalize(keypoints[..., :2], size)
+    return np.concatenate([inputs, keypoints[..., 2:channels]], axis=-1).astype(np.float32)
 
 
 def _answer(weights, model, seen, size, device, progress):
     """What the model says of every frame with a person, (T, 17, 3) root-relative in its own unit; 0 elsewhere."""
-    inputs = normalize(seen.keypoints[..., :2], size).astype(np.float32)
-    if model.channels == 3:
-        inputs = np.concatenate([inputs, seen.keypoints[..., 2:].astype(np.float32)], axis=-1)
+    inputs = model_inputs(seen.keypoints, size, model.channels)
     network, total, done = weights.model.to(device), int(seen.present.sum()), 0
 
     def advance(frames):

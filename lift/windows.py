@@ -32,7 +32,7 @@ def lift_windows(
     sequence model only where the recording is shorter than T. Besides inputs and poses, memory is that of a batch.
     """
     model.eval()
-    run = _answer(model, device, flip)
+    run = answering(model, device, flip)
     if centre:
         poses = np.empty((len(inputs), 17, 3), np.float32)
         for start in range(0, len(inputs), _CENTRES):
@@ -59,8 +59,11 @@ def lift_windows(
     return poses
 
 
-def _answer(model, device, flip):
-    """A function from clips (B, T, 17, C) to the model's poses of them, (B, T or 1, 17, 3)."""
+def answering(model: nn.Module, device: str, flip: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from clips (B, T, 17, C) to the model's poses of them, (B, T or 1, 17, 3) float32.
+
+    flip: average with the mirrored answer.
+    """
 
     @torch.inference_mode()
     def run(clips):

@@ -50,7 +50,7 @@ def fill(keypoints: np.ndarray, fps: float, scored: bool) -> Person:
     keypoints[filled, 2] = np.minimum(keypoints[filled, 2], CONFIDENCE)
     stand_in = _interpolated(keypoints, known, ~known)
     stand_in[~known, 2] = 0
-    return Person(_grown(stand_in, known.any(axis=0)), seen, known, _summary(detected, seen, filled, known, outlier))
+    return Person(grown(stand_in, known.any(axis=0)), seen, known, _summary(detected, seen, filled, known, outlier))
 
 
 def _outliers(keypoints, seen, fps):
@@ -87,8 +87,11 @@ def _interpolated(keypoints, known, wanted):
     return keypoints
 
 
-def _grown(keypoints, ever):
-    """Joints that are never known put at the nearest joint of the skeleton that is; ever: (17,) bool."""
+def grown(keypoints: np.ndarray, ever: np.ndarray) -> np.ndarray:
+    """(T, 17, 3), changed in place: joints that are never known are put at the nearest joint of the skeleton that is.
+
+    ever: (17,) bool, whether a joint is known in any frame.
+    """
     ever = ever.copy()
     while not ever.all() and ever.any():
         for joint, parent in enumerate(PARENTS):
