@@ -27,6 +27,7 @@ FORMATS = {
     "bvh": ("files.bvh", "poses.bvh"),
     "trc": ("files.trc", "poses.trc"),
     "c3d": ("files.c3d", "poses.c3d"),
+    "gltf": ("files.gltf", "poses.gltf"),
 }
 FILMS = ("gif", "mp4")
 ALWAYS, BY_DEFAULT = "npz", ("html", "contact")

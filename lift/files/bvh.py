@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from liftbench.baselines.skeleton import JOINTS, PARENTS
-from liftbench.lift.files.axes import check_known, y_up
+from liftbench.lift.files.axes import check_known, without_gaps, y_up
 
 _CHILDREN = [[child for child, parent in enumerate(PARENTS) if parent == joint] for joint in range(17)]
 _RIGHT, _LEFT, _UP, _DOWN = (-1.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0)
@@ -31,7 +31,7 @@ def write(lifted, path) -> None:
     Raises InputError where no joint has a place in the world.
     """
     check_known(lifted, "BVH")
-    positions = _without_gaps(y_up(lifted.poses_world)) / 1000
+    positions = without_gaps(y_up(lifted.poses_world)) / 1000
     bones = positions - positions[:, PARENTS]
     lengths = np.median(np.linalg.norm(bones, axis=-1), axis=0)
     hierarchy, channels = [], [positions[:, 0]]
@@ -96,19 +96,6 @@ def _facing(positions):
     up = np.where(np.linalg.norm(up, axis=-1, keepdims=True) > 1e-9, up, other)
     up = up / np.linalg.norm(up, axis=-1, keepdims=True)
     return Rotation.from_matrix(np.stack([left, up, np.cross(left, up)], axis=-1))
-
-
-def _without_gaps(positions):
-    """(T, 17, 3) with gaps filled in time; a joint that is never known is put on its parent."""
-    positions, frames = positions.copy(), np.arange(len(positions))
-    for joint in range(17):
-        known = np.isfinite(positions[:, joint]).all(axis=-1)
-        if known.any():
-            for axis in range(3):
-                positions[:, joint, axis] = np.interp(frames, frames[known], positions[known, joint, axis])
-        else:
-            positions[:, joint] = positions[:, PARENTS[joint]]
-    return positions
 
 
 def _numbers(values):

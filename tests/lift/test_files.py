@@ -1,5 +1,6 @@
 """What is written comes back: by ourselves, and by libraries of others."""
 
+import base64
 import json
 
 import numpy as np
@@ -110,6 +111,51 @@ def test_c3d_is_read_by_another_library(lifted, tmp_path):
     np.testing.assert_array_equal(points[..., 3] < 0, ~known)
 
 
+def test_gltf_holds_the_motion(lifted, tmp_path):
+    """Read by hand, as the specification of glTF 2.0 says."""
+    lifted.save(tmp_path, ["gltf"])
+    file = json.loads((tmp_path / "poses.gltf").read_text())
+    head, _, text = file["buffers"][0]["uri"].partition(",")
+    content = base64.b64decode(text, validate=True)
+    assert head == "data:application/octet-stream;base64" and len(content) == file["buffers"][0]["byteLength"]
+
+    def array(number):
+        accessor = file["accessors"][number]
+        view = file["bufferViews"][accessor["bufferView"]]
+        kind, width = {5126: "<f4", 5123: "<u2"}[accessor["componentType"]], {"VEC3": 3, "SCALAR": 1}[accessor["type"]]
+        assert view["byteOffset"] % 4 == 0 and view["byteLength"] == accessor["count"] * width * np.dtype(kind).itemsize
+        values = np.frombuffer(content, kind, accessor["count"] * width, view["byteOffset"])
+        values = values.reshape(accessor["count"], width)
+        for name, bound in (("min", values.min(axis=0)), ("max", values.max(axis=0))):
+            assert name not in accessor or accessor[name] == bound.tolist()
+        return values
+
+    (animation,) = file["animations"]
+    places = np.zeros((T, 17, 3))
+    for channel in animation["channels"]:
+        sampler, target = animation["samplers"][channel["sampler"]], channel["target"]
+        assert target["path"] == "translation" and {"min", "max"} <= set(file["accessors"][sampler["input"]])
+        np.testing.assert_allclose(array(sampler["input"])[:, 0], np.arange(T) / FPS, atol=1e-6)
+        places[:, target["node"]] = array(sampler["output"])
+        np.testing.assert_allclose(file["nodes"][target["node"]]["translation"], places[0, target["node"]], rtol=1e-6)
+    assert [node["name"] for node in file["nodes"]] == list(JOINTS) and file["scenes"] == [{"nodes": [0]}]
+
+    def add(parent):
+        for child in file["nodes"][parent].get("children", ()):
+            places[:, child] += places[:, parent]
+            add(child)
+
+    add(0)
+    known = np.isfinite(lifted.poses_world).all(axis=-1)
+    np.testing.assert_allclose(1000 * places[known], y_up(lifted.poses_world)[known], atol=0.1)
+    assert np.isfinite(places).all(), "glTF has no gaps"
+    (part,) = file["meshes"][0]["primitives"]
+    corners, faces = array(part["attributes"]["POSITION"]), array(part["indices"]).reshape(-1, 3)
+    sides = corners[faces]
+    outward = np.cross(sides[:, 1] - sides[:, 0], sides[:, 2] - sides[:, 0])
+    assert len(faces) == 8 and ((outward * sides.mean(axis=1)).sum(axis=-1) > 0).all()
+
+
 def test_all_files_or_none(lifted, tmp_path):
     (tmp_path / "poses.trc").mkdir()  # in the way of the last one
     with pytest.raises(InputError, match=r"^Cannot write .*poses\.trc: "):
@@ -120,8 +166,8 @@ def test_all_files_or_none(lifted, tmp_path):
     ):
         lifted.save(tmp_path, ["fbx"])
     nowhere = Lifted(**{**vars(lifted), "poses_world": np.full((T, 17, 3), np.nan)})
-    for kind in ("bvh", "trc"):
-        with pytest.raises(InputError, match=f"Cannot write {kind.upper()}: the pelvis was never seen"):
+    for kind, name in (("bvh", "BVH"), ("trc", "TRC"), ("gltf", "glTF")):
+        with pytest.raises(InputError, match=f"Cannot write {name}: the pelvis was never seen"):
             nowhere.save(tmp_path / "new", [kind])
     assert not list((tmp_path / "new").iterdir())
 
