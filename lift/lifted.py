@@ -108,6 +108,8 @@ def load(path: str | Path) -> Lifted:
     try:
         metadata, fps = json.loads(str(found["metadata"])), float(found["fps"])
         width, height = found["image_size"].tolist()
+        if not (isinstance(metadata, dict) and 0 < fps < float("inf")):
+            raise ValueError
     except (ValueError, TypeError, RecursionError):
         raise InputError(f"Cannot read {path}: fps, image_size or metadata is damaged. Lift it again.") from None
     return Lifted(*(found[name] for name in _ARRAYS), fps, (width, height), metadata)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from liftbench.bench.cli import gait
 from liftbench.bench.cli.common import Device, Scan, choose_device, choose_scan, loading, out, progress
 
 
@@ -48,6 +49,7 @@ def lift(
     ] = ("html", "contact"),
     video: Annotated[Path | None, typer.Option(help="The video of the keypoints, for the page and pictures.")] = None,
     embed_video: Annotated[bool, typer.Option("--embed-video", help="Put the video into lift.html.")] = False,
+    with_gait: Annotated[bool, typer.Option("--gait", help="Report the gait too, as `liftbench gait`.")] = False,
     folder: Annotated[Path | None, typer.Option("--out", help="Default: lifted/ and the name of FILE.")] = None,
     device: Device = "auto",
     scan: Scan = "auto",
@@ -112,6 +114,8 @@ def lift(
                 lambda name, done, of: bar.update(tasks[name], completed=done, total=of),  # noqa: B023
             )
         out.print(f"wrote {', '.join(map(str, written))}")
+        if with_gait:
+            gait.say(lifted, here)
 
 
 def _numbers(text, separator, option, example):

@@ -6,29 +6,9 @@ import pytest
 from liftbench.baselines.errors import InputError
 from liftbench.lift import gait
 from support import ROOT
-from support.walking import FPS, walker
+from support.walking import FPS, LEG, STRIDE, SWING, marching, walker
 
 CMU = ROOT / "../shared/mocap/cmu17.npz"
-STRIDE, SWING, LEG = 1.2, np.radians(25), 900.0  # s, of a thigh's angle either way, mm
-
-
-def marching(seconds=8, fps=100, heading=0.3, knee=0.0, slower_left=1.0):
-    """Somebody with legs that swing like pendulums: (T, 17, 3) mm; knee: flexion of the right one, radians."""
-    t = np.arange(int(seconds * fps)) / fps
-    pose = np.zeros((len(t), 17, 3))
-    rest = {1: (0, -100, 0), 4: (0, 100, 0), 7: (0, 0, 250), 8: (0, 0, 500), 9: (0, 0, 600), 10: (0, 0, 700),
-            11: (0, 180, 480), 12: (0, 200, 200), 13: (0, 200, -50), 14: (0, -180, 480), 15: (0, -200, 200),
-            16: (0, -200, -50)}  # fmt: skip
-    for joint, place in rest.items():
-        pose[:, joint] = place
-    for hip, sign in ((1, 1), (4, -1)):
-        thigh = sign * SWING * np.cos(2 * np.pi * t / STRIDE) * (1 if hip == 1 else slower_left)
-        shank = thigh - (knee if hip == 1 else 0)
-        pose[:, hip + 1] = pose[:, hip] + LEG / 2 * np.stack([np.sin(thigh), 0 * t, -np.cos(thigh)], axis=1)
-        pose[:, hip + 2] = pose[:, hip + 1] + LEG / 2 * np.stack([np.sin(shank), 0 * t, -np.cos(shank)], axis=1)
-    pose += np.stack([1200 * t, 0 * t, 0 * t + 950], axis=1)[:, None]
-    turn = np.array([[np.cos(heading), np.sin(heading), 0], [-np.sin(heading), np.cos(heading), 0], [0, 0, 1]])
-    return pose @ turn
 
 
 @pytest.mark.parametrize("heading", [0.0, 0.3, 3.0])

@@ -1,0 +1,46 @@
+"""`liftbench gait`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from liftbench.bench.cli.common import loading, out, table
+
+
+def gait(
+    path: Annotated[Path, typer.Argument(metavar="POSES", help="The poses.npz that `liftbench lift` wrote.")],
+    folder: Annotated[Path | None, typer.Option("--out", help="Default: the folder of POSES.")] = None,
+):
+    """Report the gait of somebody who walks: times, lengths, joint angles over the stride. Not a medical device.
+
+    Example: `liftbench gait lifted/me/poses.npz`
+    """
+    with loading():
+        from liftbench.lift.lifted import load
+
+    say(load(path), folder or path.parent)
+
+
+def say(lifted, folder):
+    """Write the report of a recording into a folder, and print its parameters, warnings and paths."""
+    from liftbench.lift.gait.analysis import analyse
+    from liftbench.lift.gait.picture import spread
+    from liftbench.lift.gait.report import DISCLAIMER, report, save
+
+    found = analyse(lifted.poses_world, lifted.fps)
+    made = report(lifted, found)
+    written = save(made, folder)
+    rows = table("", numbers=("right", "left", "symmetry\nindex, %"), title=f"gait of {made.title}")
+    for row in made.rows:
+        index = f"{row.symmetry['symmetry index, %']:.1f}" if row.symmetry else "-"
+        name = f"{row.name} (ankle)" if row.ankle_based else row.name
+        rows.add_row(name, *(spread(*pair) for pair in zip(row.mean, row.deviation)), index)
+    for term, value in made.facts:
+        out.print(f"{term.lower()}: {value}")
+    out.print(rows)
+    for sentence in made.warnings:
+        out.print(f"WARNING: {sentence}", style="bold red")
+    out.print(made.notes[2])
+    out.print(DISCLAIMER)
+    out.print(f"wrote {', '.join(map(str, written))}")

@@ -1,0 +1,54 @@
+"""gait.html: the report as one page that loads nothing, in light and dark, and prints."""
+
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from liftbench.lift.gait.analysis import SIDES
+from liftbench.lift.gait.picture import spread
+from liftbench.lift.gait.report import DISCLAIMER, SHOWN
+from liftbench.lift.gait.tables import band
+
+_WIDTH, _HEIGHT, _TICKS = 300, 160, (1, 2, 5, 10, 20, 30, 45, 90)
+
+
+def write(report, path) -> None:
+    """Write the page."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("liftbench.lift.gait"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    text = environment.get_template("gait.html.j2").render(
+        report=report, disclaimer=DISCLAIMER, charts=[_chart(name, report.curves.get(name)) for name in SHOWN],
+        spread=spread, width=_WIDTH, height=_HEIGHT,
+    )  # fmt: skip
+    Path(path).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _chart(name, both):
+    """What the template draws of one angle: ticks and, of each side, a line and a band, as SVG paths."""
+    if both is None:
+        return {"name": name, "sides": None}
+    bands = [band(curve) for curve in both]
+    edges = np.concatenate([[mean - np.nan_to_num(around), mean + np.nan_to_num(around)] for mean, around in bands])
+    low, high = np.nanmin(edges), np.nanmax(edges)
+    step = next((tick for tick in _TICKS if (high - low) / tick <= 4), 180)
+    low, high = np.floor(low / step) * step, max(np.ceil(high / step), np.floor(low / step) + 1) * step
+
+    def y(values):
+        return _HEIGHT * (high - values) / (high - low)
+
+    sides = []
+    for side, (mean, around) in zip(SIDES, bands):
+        if np.isnan(mean).any():
+            continue
+        around = np.nan_to_num(around)
+        outline = [*zip(range(101), y(mean + around)), *zip(range(100, -1, -1), y(mean - around)[::-1])]
+        sides.append({"side": side, "line": _path(zip(range(101), y(mean))), "band": _path(outline) + "Z"})
+    ticks = [(f"{value:g}", round(y(value), 1)) for value in np.arange(low, high + step / 2, step)]
+    return {"name": name, "sides": sides, "ticks": ticks}
+
+
+def _path(points):
+    return "M" + "L".join(f"{percent * _WIDTH / 100:.0f},{y:.1f}" for percent, y in points)
