@@ -20,7 +20,7 @@ COMMANDS = [
     "models", "doctor", "train", "evaluate", "render", "data synthetic", "data mocap", "data check", "data info",
     "measure cost", "measure speed", "measure compare", "measure scaling", "measure scan",
     "measure loader",
-    "weights fetch", "weights convert", "weights inspect",
+    "weights fetch", "weights convert", "weights inspect", "weights half",
     "records merge", "records compare",
 ]  # fmt: skip
 
