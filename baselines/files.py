@@ -106,12 +106,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             _remove_abandoned(abandoned)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, temporary = _temporary_beside(path)
     except OSError as error:
         raise _cannot_write(path, error) from None
-    temporary = Path(temporary)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # held while the file is written: it is not abandoned
         yield temporary
         mask = os.umask(0)
         os.umask(mask)
@@ -121,6 +119,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise _cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _temporary_beside(path):
+    """(handle, path) of a new file whose lock is held until the handle is closed: it is not abandoned."""
+    while True:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:  # else another writer took it for abandoned before the lock was held
+                return handle, Path(temporary)
+        except OSError:  # a file system without locks
+            os.unlink(temporary)
+            os.close(handle)
+            raise
         os.close(handle)
 
 

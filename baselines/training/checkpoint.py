@@ -58,12 +58,6 @@ def write_weights(path, tensors, metadata):
     _write(path, safetensors.torch.save(tensors, {key: json.dumps(value) for key, value in metadata.items()}))
 
 
-def remove_leftovers(folder):
-    """Remove what processes that were killed while they wrote left behind."""
-    for path in folder.glob(".*.tmp"):
-        path.unlink()
-
-
 def _write(path, content):
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(content)

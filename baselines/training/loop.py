@@ -129,8 +129,6 @@ class _Run:
     def train(self, on_epoch, on_progress, checkpoint_minutes, services):
         """Train until the recipe's last epoch; returns whether there was anything to train."""
         writes = self.fabric.is_global_zero
-        if writes:
-            checkpoint.remove_leftovers(self.folder)
         state = checkpoint.read_state(self.folder / "last.ckpt", self.identity)
         if state:
             self._restore(state)

@@ -1,5 +1,6 @@
 """The command `liftbench`: each command is a few lines over one function of the package."""
 
+import contextlib
 import importlib.metadata
 import sys
 from pathlib import Path
@@ -17,13 +18,23 @@ from liftbench.bench.cli.common import choose_device, out, table
 class _Interruptible(TyperGroup):
     """Says in one line what is kept when a command is interrupted; Typer itself would say nothing."""
 
+    def make_context(self, *arguments, **options):
+        with _what_is_kept():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx):
-        try:
+        with _what_is_kept():
             return super().invoke(ctx)
-        except KeyboardInterrupt as stop:
-            kept = str(stop) or "files that were written are complete; start the same command again"
-            Console(stderr=True, soft_wrap=True, highlight=False).print(f"interrupted: {escape(kept)}")
-            raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def _what_is_kept():
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        kept = str(stop) or "files that were written are complete; start the same command again"
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"interrupted: {escape(kept)}")
+        raise typer.Exit(130) from None
 
 
 app = typer.Typer(cls=_Interruptible, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")

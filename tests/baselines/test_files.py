@@ -1,6 +1,9 @@
 """One function reads every YAML file, one helper writes every file."""
 
 import contextlib
+import errno
+import fcntl
+import os
 import resource
 import subprocess
 import sys
@@ -125,3 +128,31 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_what_a_living_one_
         temporary.write_text("next")
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "next"
+
+
+def test_a_file_that_another_writer_removes_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    flock, removed = fcntl.flock, []
+
+    def late(handle, how):
+        if not removed:
+            removed.extend(tmp_path.glob(".*.tmp"))  # a new file without its lock: it looks abandoned
+            removed[0].unlink()
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with replacing(tmp_path / "file") as temporary, open(temporary, "w") as file:
+        assert temporary not in removed
+        with pytest.raises(BlockingIOError):
+            flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.write("whole")
+    assert (tmp_path / "file").read_text() == "whole" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def refuse(handle, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(InputError, match="Cannot write .*file: No locks available"), replacing(tmp_path / "file"):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -134,6 +134,7 @@ def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
     assert code == 0 and "synthetic data" in out and "good: " in out, err
     code, out, _ = run("data", "info", synthetic_file, "--plot", "data.png")
     assert "stretched: 0.0% of the train clips and 0.0% of the test clips" in " ".join(out.split())
+    assert "WARNING" not in out
     assert code == 0 and "S9, S11" in out and Path("data.png").read_bytes()[:4] == b"\x89PNG"
 
     recipe = tmp_path / "mlp.yaml"

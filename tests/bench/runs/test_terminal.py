@@ -4,11 +4,15 @@ import os
 import pty
 import re
 import signal
+import subprocess
+import sys
 import time
 
 import pandas as pd
 import pytest
+import torch
 
+from liftbench.bench import cli
 from support import in_child
 
 RECIPE = "base: toy/mlp\nframes: 9\nstride: 10\nepochs: 40\ntest_stride: 10\n"
@@ -55,6 +59,67 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(words, tmp_path):
     child.join(60)
     again = re.findall(r"^epoch (\d+) of 40: ", told.read_text(), re.MULTILINE)
     assert int(again[0]) == int(kept[1]) + 1
+
+
+SLOW_MODEL = """
+import time
+from pathlib import Path
+from torch import nn
+
+
+class Slow(nn.Linear):
+    def forward(self, keypoints):
+        Path(__file__).with_name("begun").touch()
+        time.sleep(0.5)  # 50 s for the whole of the test split
+        return super().forward(keypoints)
+
+
+def build():
+    return Slow(2, 3)
+"""
+
+
+def test_ctrl_c_while_it_evaluates(tmp_path, synthetic_file):
+    (tmp_path / "slow.py").write_text(SLOW_MODEL)
+    torch.save(torch.nn.Linear(2, 3).state_dict(), tmp_path / "slow.bin")
+    words = ["evaluate", tmp_path / "slow.bin", "--model", tmp_path / "slow.py:build", "--frames", 9, "--device", "cpu"]
+    told = tmp_path / "told"
+    records = tmp_path / "records"
+    child = in_child.start(in_child.command_line, [*words, "--data", synthetic_file, "--records", records], told)
+    wait_for(lambda: (tmp_path / "begun").exists())
+    os.kill(child.pid, signal.SIGINT)
+    child.join(60)
+    assert child.exitcode == 130, told.read_text()
+    *before, last = told.read_text().splitlines()
+    assert last == "interrupted: files that were written are complete; start the same command again"
+    assert "Traceback" not in before and not records.exists()
+
+
+def test_ctrl_c_while_the_command_is_imported(tmp_path):
+    """The first import that takes time is Typer's: another one in its place takes 60 s."""
+    (tmp_path / "typer.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "liftbench", "models"], env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background job ignores
+    )  # fmt: skip
+    assert starting.stdout.readline() == "importing\n"
+    starting.send_signal(signal.SIGINT)
+    _, told = starting.communicate(timeout=30)
+    assert starting.returncode == 130
+    assert told == "interrupted: nothing has begun; start the same command again\n"
+
+
+def test_ctrl_c_while_the_command_line_is_read(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.core.TyperGroup.make_context", interrupted)
+    monkeypatch.setattr(sys, "argv", ["liftbench", "models"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err.startswith("interrupted: ")
 
 
 def test_a_terminal_shows_a_bar_with_a_rate(words):
