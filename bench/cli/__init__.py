@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from liftbench.bench.cli import data, gait, lift, measure, process, records, runs, training, weights
+from liftbench.bench.cli import data, detect, gait, lift, measure, process, records, runs, training, weights
 from liftbench.bench.cli.common import choose_device, out, table
 
 
@@ -42,6 +42,7 @@ app.command()(training.train)
 app.command()(training.evaluate)
 app.command()(runs.sweep)
 app.command()(lift.lift)
+app.command()(detect.detect)
 app.command()(gait.gait)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")

@@ -1,6 +1,7 @@
 """What the commands share: options, the console, progress bars, choices of device, scan and data."""
 
 import contextlib
+import math
 import os
 import sys
 from pathlib import Path
@@ -82,6 +83,19 @@ def open_data(path, input_2d=None):
     for sentence in dataset.left_out:
         out.print(f"left out: {sentence}")
     return dataset
+
+
+def numbers(text: str, separator: str, option: str, example: str, count: int | None = None) -> list[float]:
+    """The numbers of an option. Raises InputError where they are none, or not `count`."""
+    from liftbench.baselines.errors import InputError
+
+    try:
+        found = [float(word) for word in text.lower().split(separator)]
+    except ValueError:
+        found = []
+    if not found or len(found) != (count or len(found)) or not all(map(math.isfinite, found)):
+        raise InputError(f"Cannot use {option} {text[:40]}. Write it as {option} {example}.")
+    return found
 
 
 LOUD_SHARE = 0.1  # of stretched clips, above which it is a warning

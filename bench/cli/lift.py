@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from liftbench.bench.cli import gait
-from liftbench.bench.cli.common import Device, Scan, choose_device, choose_scan, loading, out, progress
+from liftbench.bench.cli.common import Device, Scan, choose_device, choose_scan, loading, numbers, out, progress
+from liftbench.bench.cli.detect import Crop, Detector, DetectorWeights, End, Start, Tiles, watch
 
 
 def lift(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Keypoints: .json, .csv, .npz, .npy, or OpenPose's folder.")
+        Path,
+        typer.Argument(metavar="FILE", help="A video, or keypoints: .json, .csv, .npz, .npy, or OpenPose's folder."),
     ],
     weights: Annotated[
         str, typer.Option(metavar="accurate|fast|RUN|FILE", help="Weights that come along, or those of your own model.")
@@ -22,7 +24,7 @@ def lift(
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Size of the image in pixels, such as 1920x1080.")
     ] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames a second.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second, also for a video in slow motion.")] = None,
     layout: Annotated[
         str, typer.Option("--format", help="Which points they are; auto tells it from the file.")
     ] = "auto",
@@ -50,32 +52,46 @@ def lift(
     video: Annotated[Path | None, typer.Option(help="The video of the keypoints, for the page and pictures.")] = None,
     embed_video: Annotated[bool, typer.Option("--embed-video", help="Put the video into lift.html.")] = False,
     with_gait: Annotated[bool, typer.Option("--gait", help="Report the gait too, as `liftbench gait`.")] = False,
+    detector: Detector = "blazepose",
+    detector_weights: DetectorWeights = (),
+    start: Start = None,
+    end: End = None,
+    crop: Crop = None,
+    tiles: Tiles = False,
     folder: Annotated[Path | None, typer.Option("--out", help="Default: lifted/ and the name of FILE.")] = None,
     device: Device = "auto",
     scan: Scan = "auto",
 ):
-    """Lift 2D keypoints of any detector to 3D poses in millimetres, and to a page that shows them.
+    """Lift a video, or 2D keypoints of any detector, to 3D poses in millimetres, and to a page that shows them.
 
-    Example: `liftbench lift keypoints.json --size 1920x1080 --fps 30 --to html,bvh`
+    Example: `liftbench lift video.mp4 --height 1.75 --to html,bvh`
     """
     with loading():
         from liftbench.baselines.errors import InputError
         from liftbench.baselines.weights.trained import open_weights
         from liftbench.lift.keypoints.people import choose, find_people
-        from liftbench.lift.keypoints.read import read_keypoints
+        from liftbench.lift.keypoints.read import is_video, read_keypoints
         from liftbench.lift.lifted import FILMS, wanted_formats
         from liftbench.lift.lifting import lift as lift_person
         from liftbench.lift.weights import shipped
 
-    size = _numbers(size, "x", "--size", "1920x1080") if size else None
-    camera_rotation = _numbers(camera_rotation, ",", "--camera-rotation", "10,0") if camera_rotation else None
+    size = numbers(size, "x", "--size", "1920x1080") if size else None
+    camera_rotation = numbers(camera_rotation, ",", "--camera-rotation", "10,0") if camera_rotation else None
     to = wanted_formats(name for names in to for name in names.split(","))
     if video is not None and not video.is_file():
         raise InputError(f"Cannot read {video}: there is no such file. Check the path.")
     device = choose_device(device)
     implementation = choose_scan(scan, device)
-    detections = read_keypoints(path, layout, names)
-    opened = open_weights(shipped(weights), model)
+    opened, about = open_weights(shipped(weights), model), {}
+    if is_video(path):
+        if size or names or layout != "auto":
+            raise InputError(f"Cannot use --size, --format or --names with {path}: a video says these itself.")
+        detections = watch(path, detector, detector_weights, start, end, crop, tiles)
+        video, about = video or path, {"video_start_s": detections.first_frame / detections.fps}
+    else:
+        if crop or tiles or detector_weights or (start, end, detector) != (None, None, "blazepose"):
+            raise InputError(f"Cannot use the options of videos with {path}: it holds keypoints. Leave them out.")
+        detections = read_keypoints(path, layout, names)
     persons = find_people(detections, fps or detections.fps or 30)
     chosen = choose(persons, person)
     out.print(f"keypoints: {detections}, {detections.frames:,} frames, people: {len(persons)}")
@@ -100,8 +116,8 @@ def lift(
                 f"against the true 3D in the file: MPJPE {error['mpjpe_mm']:.1f} mm, "
                 f"N-MPJPE {error['n_mpjpe_mm']:.1f} mm, P-MPJPE {error['p_mpjpe_mm']:.1f} mm"
             )
-        name = f"{path.stem}, person {number + 1}" if len(persons) > 1 else path.stem
-        done.append((number, replace(lifted, video=video, metadata={"recording": name} | lifted.metadata)))
+        about["recording"] = f"{path.stem}, person {number + 1}" if len(persons) > 1 else path.stem
+        done.append((number, replace(lifted, video=video, metadata=about | lifted.metadata)))
     folder = folder or Path("lifted") / path.stem
     for number, lifted in done:
         here = folder / f"person_{number + 1}" if len(done) > 1 else folder
@@ -116,13 +132,3 @@ def lift(
         out.print(f"wrote {', '.join(map(str, written))}")
         if with_gait:
             gait.say(lifted, here)
-
-
-def _numbers(text, separator, option, example):
-    """The numbers of an option."""
-    from liftbench.baselines.errors import InputError
-
-    try:
-        return [float(word) for word in text.lower().split(separator)]
-    except ValueError:
-        raise InputError(f"Cannot use {option} {text[:40]}. Write it as {option} {example}.") from None

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from liftbench.bench.cli.common import out
+from liftbench.bench.cli.common import out, progress
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, convert and look at official checkpoints.")
 
@@ -17,7 +17,9 @@ WeightsOut = Annotated[
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help="A name as `liftbench models` lists them.")],
+    name: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A name as `liftbench models` lists them, or blazepose.")
+    ],
     path: WeightsOut = None,
     hosts: Annotated[
         Path | None,
@@ -25,17 +27,38 @@ def fetch(
             envvar="LIFTBENCH_HOSTS", help="Your own list of hosts, in the form of baselines/weights/checkpoints.yaml."
         ),
     ] = None,
+    wheel: Annotated[
+        Path | None, typer.Option("--from", metavar="WHEEL", help="For blazepose: a wheel of mediapipe that you have.")
+    ] = None,
 ):
     """Download an official checkpoint from where its authors host it, verify it, and convert it to safetensors.
 
+    `blazepose`, the detector of `liftbench detect`, comes out of a wheel of mediapipe that pip downloads.
+
     Example: `liftbench weights fetch posemamba_s`
     """
+    from liftbench.baselines.errors import InputError
     from liftbench.baselines.weights import fetch as fetching
+
+    if name == "blazepose" and path is None:
+        return fetch_blazepose(wheel)
+    if name == "blazepose" or wheel:
+        raise InputError("Cannot use --out with blazepose, or --from with a model. Leave it out.")
 
     def report(url):
         out.print(f"downloading {url}", soft_wrap=True)
 
     print_converted(*fetching.fetch(name, path, hosts, report))
+
+
+def fetch_blazepose(wheel):
+    """Put the networks of BlazePose into the user's cache."""
+    from liftbench.lift.video import blazepose_files
+
+    with progress(transient=True) as bar:
+        bar.add_task("reading the wheel" if wheel else "pip downloads mediapipe, 36 MB", total=None)
+        written = blazepose_files.fetch(wheel)
+    out.print(f"wrote {' and '.join(map(str, written))}", soft_wrap=True)
 
 
 @app.command()

@@ -12,19 +12,22 @@ from liftbench.lift.keypoints.detections import Detections, choose_layout, gathe
 
 
 def read(path: Path, layout: str) -> Detections:
-    """An .npy file, or an .npz file with `keypoints` and, where they are known, `fps` and `image_size` (width, height).
+    """An .npy file, or an .npz file with `keypoints` and, where they are known, `fps`, `image_size` (width, height) and
+    `layout`, a name in `layouts.LAYOUTS`.
 
     `truth`, (T, 17, 3) mm in the camera's axes, is what the lifted poses are then compared with. `keypoints_2d` of a
     poses.npz, which this project wrote, is taken too. Raises InputError for anything else.
     """
     if path.suffix == ".npy":
         return of_array(_npy(path), layout, path)
-    names = ("keypoints", "keypoints_2d", "fps", "image_size", "truth")
+    names = ("keypoints", "keypoints_2d", "fps", "image_size", "layout", "truth")
     found = npz.load(path, (), names)
     if "keypoints_2d" in found and layout == "auto":
         found, layout = found | {"keypoints": _seen(found["keypoints_2d"], path)}, "h36m17"
     if "keypoints" not in found:
         raise InputError(f"Cannot read {path}: it has no array keypoints. Save it as (frames, joints, 2 or 3).")
+    if "layout" in found and layout == "auto":
+        layout = str(found["layout"])[:40]
     detections = of_array(found["keypoints"], layout, path, _number(found, "fps", path), _size(found, path))
     return replace(detections, truth=_truth(found, detections.frames, path))
 

@@ -7,6 +7,13 @@ from liftbench.baselines.errors import InputError
 from liftbench.lift.keypoints import alphapose, arrays, mmpose, openpose, tables
 from liftbench.lift.keypoints.detections import Detections, read_json
 
+_KINDS = (".csv", ".json", ".npy", ".npz")
+
+
+def is_video(path: str | Path) -> bool:
+    """Whether a path is that of a video (see `liftbench.lift.video`): a file that is none of the kinds read here."""
+    return not os.path.isdir(path) and Path(path).suffix.lower() not in _KINDS
+
 
 def read_keypoints(path: str | Path, layout: str = "auto", names: str | Path | None = None) -> Detections:
     """Read 2D keypoints: OpenPose's folder of JSON files; JSON of AlphaPose, of COCO results or of MMPose; CSV of
@@ -27,7 +34,8 @@ def read_keypoints(path: str | Path, layout: str = "auto", names: str | Path | N
         return arrays.read(path, layout)
     if path.suffix != ".json":
         raise InputError(
-            f"Cannot read {path}: its kind is not known. Give a .json, .csv, .npz or .npy file, or OpenPose's folder."
+            f"Cannot read {path}: its kind is not known. Give a .json, .csv, .npz or .npy file, or OpenPose's folder; "
+            "of a video what `liftbench.lift.video.detect.detect` returns."
         )
     content = read_json(path)
     if alphapose.is_alphapose(content):

@@ -6,8 +6,10 @@ import pytest
 from liftbench.lift import body, world
 from liftbench.lift.keypoints import arrays, gaps, layouts
 from liftbench.lift.keypoints.detections import in_image
+from liftbench.lift.video.detect import detect
 from support import ROOT
 
+LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 DEMO = ROOT / "../shared/demo/pose2sim_demo.npz"
 
 
@@ -46,3 +48,23 @@ def test_the_vertical_of_somebody_who_leans(view):
     _, joints, *_, rotation = view
     up, _ = world.up_from_body(joints - joints[:, :1])
     assert np.degrees(np.arccos(np.clip((rotation @ up)[2], -1, 1))) < 14  # 12 as documented
+
+
+@pytest.mark.parametrize("camera", [1, 3])
+def test_blazepose_agrees_with_openpose(networks, monkeypatch, camera):
+    video = DEMO.with_name(f"p2s_cam0{camera}.mp4")
+    if not video.exists():
+        pytest.skip("the recording is not here")
+    pytest.importorskip("av")
+    pytest.importorskip("ai_edge_litert")
+    monkeypatch.setattr("liftbench.lift.video.blazepose_files.paths", lambda: networks)
+    found = detect(video, start=0.5, end=1)
+    assert found.frame.tolist() == list(range(30)) and found.fps == pytest.approx(60) and found.first_frame == 30
+    limbs = [f"{side}_{joint}" for side in ("left", "right") for joint in LIMBS]
+    names = layouts.LAYOUTS["body25b"]
+    with np.load(DEMO) as file:  # keypoints lead the video by about a frame
+        other = file["keypoints2d"][camera - 1, 29:59][:, [names.index(name) for name in limbs]]
+    points = found.points[:, [found.names.index(name) for name in limbs]]
+    apart = np.linalg.norm(points[..., :2] - other[..., :2], axis=-1)[(other[..., 2] > 0.3) & (points[..., 2] > 0)]
+    assert np.median(apart) < 18  # of a person of 740 pixels; 13 over all frames
+    assert np.percentile(apart, 95) < 60
