@@ -6,7 +6,9 @@ them into millimetres; errors are root-relative; a frame covered more than once 
 h36m (MotionBERT and its descendants): three takes with shifted labels are left out; mean per action, then over actions;
     frames behind a source's last full clip are not evaluated. Millimetres come by the camera of the clip's first frame
     and each frame's 2.5d factor, from the ground truth: absolute scale is given to every method.
-h36m_videopose3d (VideoPose3D and its descendants): every frame counts, mean over frames. The network answers in metres.
+h36m_videopose3d (VideoPose3D and its descendants): every frame counts, mean per action, then over actions. The network
+    answers in metres. The LSTM/Transformer repository, on the same files, prints the mean over all frames: the row
+    "frame-wise".
 mpi_inf_3dhp (as the P-STMO scripts prepare it): every valid frame counts, mean over frames, "actions" are the test
     sequences. PCK and AUC stand beside the errors.
 """
@@ -40,7 +42,7 @@ class Protocol:
 _SHARES = ("pck_150mm_percent", "auc_percent")
 PROTOCOLS = {
     "h36m": Protocol(by_action=True, every_frame=False, leaves_takes_out=True),
-    "h36m_videopose3d": Protocol(by_action=False, every_frame=True),
+    "h36m_videopose3d": Protocol(by_action=True, every_frame=True),
     "mpi_inf_3dhp": Protocol(
         by_action=False, every_frame=True, columns=_ERRORS + _SHARES, headlines=("mpjpe_mm", "p_mpjpe_mm", *_SHARES)
     ),

@@ -92,6 +92,8 @@ class TemporalGraphMixer(GraphMixer):
 class Block(nn.Module):
     """x + scale * mixer(norm1 x), then x + scale * mlp(norm2 x), with a scale per channel; x: (S, L, C)."""
 
+    recomputed = "forward"  # by gradient checkpointing
+
     def __init__(self, channels: int, mixer: nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(channels)

@@ -25,6 +25,8 @@ class Block(nn.Module):
     x: (B, T, J, C) -> (B, T, J, C). temporal_first: attend over frames before joints.
     """
 
+    recomputed = "forward"  # by gradient checkpointing
+
     def __init__(self, channels: int, mlp_ratio: int, temporal_first: bool):
         super().__init__()
         self.temporal_first = temporal_first

@@ -47,6 +47,8 @@ class VideoPose3D(nn.Module):
     a longer one.
     """
 
+    recomputed = "block"  # by gradient checkpointing
+
     def __init__(self, frames: int, channels: int = 1024, strided: bool = True, causal: bool = False):
         super().__init__()
         self.frames, self.strided, self.causal = frames, strided, causal
@@ -73,12 +75,17 @@ class VideoPose3D(nn.Module):
             )
         x = keypoints.flatten(2).transpose(1, 2)  # (B, 34, T)
         x = self.drop(F.relu(self.expand_bn(self.expand_conv(x))))
-        convolutions = list(zip(self.layers_conv, self.layers_bn, strict=True))
-        for (wide, wide_norm), (narrow, narrow_norm) in zip(convolutions[::2], convolutions[1::2], strict=True):
-            y = self.drop(F.relu(wide_norm(wide(x))))
-            y = self.drop(F.relu(narrow_norm(narrow(y))))
-            x = self.seen_by(wide, x)[..., : y.shape[-1]] + y
+        for number in range(len(self.layers_conv) // 2):
+            x = self.block(x, number)
         return self.shrink(x).transpose(1, 2).unflatten(-1, (JOINTS, 3))
+
+    def block(self, x: Tensor, number: int) -> Tensor:
+        """One residual block, counted from 0: a wide convolution and one of width 1; x: (B, C, T) -> (B, C, less)."""
+        wide, narrow = self.layers_conv[2 * number : 2 * number + 2]
+        wide_norm, narrow_norm = self.layers_bn[2 * number : 2 * number + 2]
+        y = self.drop(F.relu(wide_norm(wide(x))))
+        y = self.drop(F.relu(narrow_norm(narrow(y))))
+        return self.seen_by(wide, x)[..., : y.shape[-1]] + y
 
     def seen_by(self, convolution: nn.Conv1d, x: Tensor) -> Tensor:
         """Pick the frames at the centre of the convolution's window, or at its end if causal."""

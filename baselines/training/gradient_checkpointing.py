@@ -13,22 +13,25 @@ from liftbench.baselines.errors import InputError
 def recompute_blocks(model):
     """Let every residual block of the model compute its activations again instead of keeping them.
 
-    A block is a module with a `drop_path` of its own, or a layer of a Transformer. Gradients and stochastic depth are
-    the same as without, and so are the running statistics of BatchNorm, to which a batch adds once. Raises InputError
-    for a model without blocks.
+    A block is a module with a `drop_path` of its own, a layer of a Transformer, or the method that a module's class
+    names as `recomputed`. Gradients, dropout and stochastic depth are the same as without, and so are the running
+    statistics of BatchNorm, to which a batch adds once. Raises InputError for a model without blocks.
     """
-    blocks = [
-        module for module in model.modules()
-        if hasattr(module, "drop_path") or isinstance(module, nn.TransformerEncoderLayer)
-    ]  # fmt: skip
+    blocks = [(module, method) for module in model.modules() if (method := _recomputed(module))]
     if not blocks:
         raise InputError(
             f"{type(model).__name__} has no blocks whose activations could be computed again; leave "
             "gradient_checkpointing out of the recipe."
         )
-    for block in blocks:
-        again = functools.partial(_contexts, block)
-        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False, context_fn=again)
+    for block, method in blocks:
+        again, plain = functools.partial(_contexts, block), getattr(block, method)
+        setattr(block, method, functools.partial(checkpoint, plain, use_reentrant=False, context_fn=again))
+
+
+def _recomputed(module):
+    """The name of the method that computes a residual block, None where the module is none."""
+    layer = hasattr(module, "drop_path") or isinstance(module, nn.TransformerEncoderLayer)
+    return getattr(module, "recomputed", "forward" if layer else None)
 
 
 def _contexts(block):

@@ -53,6 +53,13 @@ class AccuracyRecord(ModelRecord):
     variants: dict[str, dict[str, NonNegativeFloat | None]]
     mean_pose_mpjpe_mm: NonNegativeFloat | None
 
+    @model_validator(mode="after")
+    def _official_is_the_mean_over_actions(self):
+        """Of VideoPose3D's files too, where it was the mean over frames once, and "action-wise" stood beside it."""
+        if self.data.protocol == "h36m_videopose3d" and "action-wise" in self.variants:
+            raise ValueError("its official row is a mean over frames; it is one over actions now, so evaluate again")
+        return self
+
 
 class TrainingRecord(ModelRecord):
     """One finished training run, one list entry an epoch."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.records import Record, read
+from liftbench.bench.records import AccuracyRecord, Record, read
 
 PUBLISHED_DATA = "Human3.6M"
 REFERENCE = importlib.resources.files("liftbench.results") / "reference"
@@ -226,6 +226,12 @@ def _kind(data):
     """What is made once: VideoPose3D's inputs are files of their own."""
     made = data.origin.get("kind") if data.origin else None
     return data.protocol, made, data.input if data.protocol == "h36m_videopose3d" else None
+
+
+def measured_error(record: AccuracyRecord, published: pd.Series, quantity: str = "mpjpe_mm") -> float | None:
+    """An error of a record by the mean that a row of published numbers uses: over actions, or over frames."""
+    frames = published.averaged_over == "frames" and record.data.protocol != "mpi_inf_3dhp"
+    return record.variants["frame-wise" if frames else "official"].get(quantity)
 
 
 def protocol_of(published: pd.Series) -> str:

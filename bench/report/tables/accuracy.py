@@ -15,7 +15,10 @@ _OFFICIAL = {
         "mirrored average, mean per action and then over actions, three takes with shifted labels left out, full clips "
         "only; the other rows differ from it as they say."
     ),
-    "h36m_videopose3d": "mirrored average, mean over all frames; the other rows differ from it as they say.",
+    "h36m_videopose3d": (
+        "mirrored average, every frame, mean per action and then over actions, as VideoPose3D and its heirs print "
+        "it; the other rows differ from it as they say. The LSTM/Transformer repository prints the row frame-wise."
+    ),
     "mpi_inf_3dhp": (
         "mirrored average, mean over the valid frames of all test sequences; the other rows differ from it as they "
         "say, actions being the sequences. PCK and AUC by plain Python, published ones come from MATLAB scripts."

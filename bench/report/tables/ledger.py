@@ -15,7 +15,15 @@ from decimal import ROUND_DOWN, Decimal
 import pandas as pd
 
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.report.results import PUBLISHED_DATA, Key, Missing, Results, protocol_of, registered
+from liftbench.bench.report.results import (
+    PUBLISHED_DATA,
+    Key,
+    Missing,
+    Results,
+    measured_error,
+    protocol_of,
+    registered,
+)
 from liftbench.bench.report.tables.ledger_notes import INTRODUCTION, NOTES
 from liftbench.bench.report.tables.table import Table
 
@@ -205,7 +213,7 @@ def _measured(results, published, name):
         record = results.accuracy[label].get(key)
         on = (record.data.protocol, record.data.input) if record else None
         if on == (protocol_of(published), published.detector.lower()):
-            return record.mpjpe_mm
+            return measured_error(record, published)
     return Missing(
         f"not evaluated here on {PUBLISHED_DATA} with {published.detector} detections, which are licensed and not "
         "shipped"

@@ -121,9 +121,9 @@ NOTES = [
     ),
     Note(
         "Means differ",
-        "The protocol averages each action first, and leaves out three takes with shifted labels; the LSTM/Transformer "
-        "repository prints the mean over all frames, with other detections. Its errors do not compare with the rest of "
-        "the table.",
+        "Both protocols of Human3.6M average each action first; that of the SH detections leaves out three takes with "
+        "shifted labels and what remains behind the last full clip, that of the CPN detections leaves nothing out. The "
+        "LSTM/Transformer repository prints the mean over all frames. Errors of different rules do not compare.",
         [("tests/baselines/evaluation/test_metrics.py", "test_variants_by_hand")],
     ),
 ]

@@ -227,17 +227,24 @@ def saved_tensors():
         yield kept
 
 
-@pytest.mark.parametrize("name", ["posemamba_toy", "pose3dm_s", "mdtf_tiny", "transformer"])
+@pytest.mark.parametrize(
+    "name",
+    ["posemamba_toy", "pose3dm_s", "mdtf_tiny", "transformer", "motionagformer_xs", "motionbert", "videopose3d_27"],
+)
 def test_recomputed_blocks_keep_less_and_change_nothing(name):
     """Not the answer, nor a gradient, nor the statistics of BatchNorm, nor which branches are dropped."""
-    numbers = {"mdtf_tiny": {"embed_dim": 16, "depth": 2}, "transformer": {"num_encoder_layers": 2}}.get(name, {})
-    found = []
+    numbers = {
+        "mdtf_tiny": {"embed_dim": 16, "depth": 2}, "transformer": {"num_encoder_layers": 2},
+        "motionagformer_xs": {"embed_dim": 16, "depth": 3}, "motionbert": {"embed_dim": 32, "depth": 2},
+        "videopose3d_27": {"channels": 64},
+    }.get(name, {})  # fmt: skip
+    frames, found = max(9, registry.entry(name).shortest), []
     for recomputed in (False, True):
         torch.manual_seed(0)
-        model = create_model(name, frames=9, **numbers).train()
+        model = create_model(name, frames=frames, **numbers).train()
         if recomputed:
             recompute_blocks(model)
-        keypoints = torch.randn(4, 9, 17, registry.entry(name).channels)
+        keypoints = torch.randn(4, frames, 17, registry.entry(name).channels)
         with saved_tensors() as kept:
             poses = model(keypoints)
         poses.square().sum().backward()

@@ -209,3 +209,16 @@ def test_errors_on_other_data_are_not_compared(tmp_path):
     a = folder_of(tmp_path / "a", accuracy("mlp", 80.0), cost("mlp"))
     b = folder_of(tmp_path / "b", accuracy("mlp", 90.0, on=data(sha="b")), cost("mlp"))
     assert {row.what for row in exchange.compare(a, b)} == {"cost mlp 243 frames"}
+
+
+def test_an_error_by_the_former_mean_of_videopose3d_s_files_is_refused(tmp_path):
+    """Their official row was the mean over frames, and is the one over actions: the two never share a column."""
+    on = data() | {"protocol": "h36m_videopose3d", "input": "cpn"}
+    record = accuracy("mlp", on=on)
+    folder = tmp_path
+    records.append(folder / "test.jsonl", record)
+    assert records.read(folder) == [record]
+    text = (folder / "test.jsonl").read_text().replace('"frame-wise"', '"action-wise"')
+    (folder / "test.jsonl").write_text(text)
+    with pytest.raises(InputError, match="it is one over actions now, so evaluate again"):
+        records.read(folder)
