@@ -90,6 +90,6 @@ timed liftbench render
 echo
 echo "Everything took $((SECONDS / 60)) min $((SECONDS % 60)) s."
 echo "Report: results/report.html (all tables and plots in one file)"
-echo "Tables: results/tables/comparison.md and others beside it (also as CSV and LaTeX)"
+echo "Tables: results/tables/overview.md and others beside it (also as CSV and LaTeX)"
 echo "Plots:  results/plots/*.png"
 echo "Runs:   $runs (weights and logs; draw their curves with .venv/bin/tensorboard --logdir $runs)"

@@ -1,7 +1,6 @@
 """The report: one HTML file that holds all tables and plots and loads nothing. The same records give the same bytes."""
 
 import base64
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -13,14 +12,15 @@ from liftbench.baselines.data.formats.motionbert import EXCLUDED_TAKES
 from liftbench.bench.records.environment import Environment
 from liftbench.bench.report.results import Missing, Results
 from liftbench.bench.report.tables.ledger_notes import NOTES
-from liftbench.bench.report.tables.table import Table
+from liftbench.bench.report.tables.table import Table, number
 
 _SECTIONS = {
-    "Overview": ("comparison", "error_against"),
+    "Overview": ("overview", "at_a_glance", "error_against"),
+    "The papers' tables": ("papers",),
     "Accuracy": ("accuracy", "per_action", "per_joint"),
     "Training": ("training",),
     "Cost": ("cost", "memory"),
-    "Speed of models": ("speed", "compare", "scaling"),
+    "Speed of models": ("speed", "lengths", "compare", "scaling"),
     "Scan kernels": ("scan",),
     "Published numbers": ("ledger",),
     "Further results": ("",),
@@ -72,14 +72,14 @@ def _sections(views, plots):
 def _views(table):
     """What the template shows of a table's parts: their texts, the numbers to sort by, and the footnotes."""
     parts = table.parts() if table.rows else []
-    for number, part in enumerate(parts, start=1):
+    for place, part in enumerate(parts, start=1):
         texts, reasons = part.texts(str, str)
         values = [[row[header] for header in part.columns] for row in part.rows]
         yield {
-            "name": part.name if len(parts) == 1 else f"{part.name}-{number}",
+            "name": part.name.replace("/", "-") + (f"-{place}" if len(parts) > 1 else ""),
             "title": part.title,
             "columns": [(header, _numeric(column)) for header, column in zip(part.columns, zip(*values))],
-            "rows": [[(text, value, _number(value)) for text, value in zip(*row)] for row in zip(texts, values)],
+            "rows": [[(text, value, number(value)) for text, value in zip(*row)] for row in zip(texts, values)],
             "reasons": reasons,
             "notes": part.notes,
             "csv": part.csv().encode(),
@@ -88,16 +88,7 @@ def _views(table):
 
 def _numeric(column):
     known = [value for value in column if not isinstance(value, Missing)]
-    return bool(known) and all(_number(value) is not None for value in known)
-
-
-def _number(value):
-    """What to sort by, published digits too; None for texts."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
+    return bool(known) and all(number(value) is not None for value in known)
 
 
 def _data(results):
@@ -132,7 +123,7 @@ def _environments(results):
         days = sorted(f"{record.created_utc:%Y-%m-%d}" for record in made)
         values = [getattr(environment, field) for field in fields]
         texts = [Missing("does not apply or is not known") if value is None else _plain(value) for value in values]
-        count = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+        count = ", ".join(f"{times} {kind}" for kind, times in sorted(kinds.items()))
         rows.append(dict(zip(columns, (count, "reference" if reference else "own", days[0], days[-1], *texts))))
     note = "Git dirty: whether anything but results differed from the commit. The tables show the newest records."
     return Table("environments", "Machines, versions and commits", columns, rows, [note])

@@ -18,15 +18,18 @@ from liftbench.bench.report.html import report
 from liftbench.bench.report.plots import bars, canvas, errors, heat, operators, scaling, scan, training
 from liftbench.bench.report.results import Results
 from liftbench.bench.report.tables.accuracy import accuracy
-from liftbench.bench.report.tables.comparison import comparison
+from liftbench.bench.report.tables.at_a_glance import at_a_glance, lengths, overview
 from liftbench.bench.report.tables.cost import cost, cost_by_module, cost_by_operator
 from liftbench.bench.report.tables.ledger import ledger
+from liftbench.bench.report.tables.papers import papers
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
 from liftbench.bench.report.tables.scan import scan as scan_table
 from liftbench.bench.report.tables.speed import compare, speed
+from liftbench.bench.report.tables.table import Table
 
 TABLES = (
-    comparison, ledger, accuracy, cost, cost_by_operator, cost_by_module, speed, compare, scaling_table, scan_table,
+    overview, at_a_glance, ledger, accuracy, cost, cost_by_operator, cost_by_module, lengths, speed, compare,
+    scaling_table, scan_table,
 )  # fmt: skip
 _MOST_PROCESSES = 4  # that draw
 _SHOWN = ("error_against_macs", "per_action_synthetic_data", "scan_time_amd_epyc_family_26", "training_mocap_data")
@@ -46,8 +49,7 @@ def render(results: Results, out_folder: Path | str, svg: bool = False) -> Rende
     """
     out, rendered = Path(out_folder), Rendered([], [])
     made, drawn = [], []
-    for make in TABLES:
-        table = make(results)
+    for table in tables(results):
         if not table.rows:
             rendered.skipped.append(f"Table {table.name} was not made: there is nothing to put into it.")
             continue
@@ -68,7 +70,7 @@ def render(results: Results, out_folder: Path | str, svg: bool = False) -> Rende
 def render_reference(results: Results, out_folder: Path | str) -> Rendered:
     """Write what this repository shows of its reference records: markdown tables, ledger.md and the READMEs' plots."""
     out, written = Path(out_folder), []
-    for table in (make(results) for make in TABLES):
+    for table in tables(results):
         folder = out if table.name == "ledger" else out / "tables"
         written.append(_write(folder / f"{table.name}.md", table.markdown().encode()))
     shown = [figure for figure in figures(results) if figure[0].startswith(_SHOWN)]
@@ -76,6 +78,11 @@ def render_reference(results: Results, out_folder: Path | str) -> Rendered:
         if picture:
             written.append(_write(out / "plots" / f"{name}.png", picture.files["png"]))
     return Rendered(written, [])
+
+
+def tables(results: Results) -> list[Table]:
+    """Every table, in the order of the report: those of TABLES, and one for each table of a paper."""
+    return [*(make(results) for make in TABLES), *papers(results)]
 
 
 class _Picture(NamedTuple):

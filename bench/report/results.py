@@ -72,7 +72,7 @@ class Results:
     records: all of them, reference ones first; keys: every Key measured, in the registry's order.
     real: labels of data that are the public ones themselves.
     published_text: all rows of results/reference/published.csv as they are written there, with their digits;
-    published: those about Human3.6M, as numbers.
+    published_all: the same with numbers, published: those of them about Human3.6M.
 
     Raises InputError for a table of published numbers that cannot be read.
     """
@@ -96,7 +96,8 @@ class Results:
         whole_last = sorted(scans, key=lambda record: not record.quick)
         self.scan = dict(sorted({self._machine(record): record for record in whole_last}.items()))
         self.published_text = _read_published(published_csv)
-        self.published = _numbers(self.published_text, published_csv)
+        self.published_all = _numbers(self.published_text, published_csv)
+        self.published = self.published_all[self.published_all.dataset == PUBLISHED_DATA].reset_index(drop=True)
         self.cost = {_key(record): record for record in newest if record.kind == "cost"}
         speeds = [record for record in newest if record.kind == "speed"]
         self.speed = _grouped((self._machine(record), record) for record in speeds if not record.setting)
@@ -252,7 +253,6 @@ def _read_published(path):
 
 
 def _numbers(table, path):
-    table = table[table.dataset == PUBLISHED_DATA].reset_index(drop=True)
     try:
         return table.assign(**{column: pd.to_numeric(table[column]) for column in _PUBLISHED_NUMBERS})
     except ValueError as error:

@@ -164,7 +164,7 @@ def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
     assert code == 0 and "lstm:9 takes " in out and "times as long as mlp:9; 95% interval" in out
     code, out, err = run("render", "--published", PUBLISHED)
     assert code == 0, err
-    assert Path("results/tables/comparison.md").is_file() and list(Path("results/plots").glob("training*.png"))
+    assert Path("results/tables/overview.md").is_file() and list(Path("results/plots").glob("training*.png"))
 
 
 def test_records_of_two_folders_and_a_module_of_ones_own(run):

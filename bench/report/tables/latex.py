@@ -30,10 +30,10 @@ def latex(table) -> str:
     ]
     narrow[-1].notes = table.notes
     floats = [dataclasses.replace(part, rows=rows, notes=[]) for part in narrow for rows in _pages(part)]
-    floats[-1].notes = table.notes
+    floats[-1].notes, best = table.notes, table.winners()
     for number, one in enumerate(floats, start=1):
         one.title += f" ({number} of {len(floats)})" * (len(floats) > 1)
-    return "\n".join(map(_float, floats))
+    return "\n".join(_float(one, best) for one in floats)
 
 
 def _pages(table):
@@ -55,11 +55,16 @@ def _packed(items, sizes, room):
     return packed
 
 
-def _float(table):
+def _float(table, best):
+    """best: header -> the number that is set in bold, of the whole table."""
     raw, _ = table.texts(str, str)
     cells, reasons = table.texts(
         lambda number: f"---\\textsuperscript{{{number}}}", lambda text: _stacked(_lines(text, _CELL), "t", "l")
     )
+    for row, texts in zip(table.rows, cells):
+        for place, header in enumerate(table.columns):
+            if header in best and _number(row[header]) == best[header]:
+                texts[place] = f"\\textbf{{{texts[place]}}}"
     sides = ["r" if all(re.fullmatch(r"[-+.,\d]*", text) for text in column) else "l" for column in zip(*raw)]
     head = [
         _stacked(_lines(header, width), "b", side) for header, width, side in zip(table.columns, _widths(raw), sides)
@@ -73,6 +78,13 @@ def _float(table):
         f"\\toprule\n{' & '.join(head)} \\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}}}\n"
         f"\\par\\smallskip\\raggedright {' '.join(below)}\n\\end{{table}}\n"
     )
+
+
+def _number(cell):
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return None
 
 
 def _widths(cells):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,7 +13,8 @@ from liftbench.bench.report.tables.latex import latex
 @dataclass
 class Table:
     """columns: header -> format of its numbers; the first `naming` of them tell rows apart. rows: one dict per row,
-    header -> number, text or Missing. notes: sentences that stand below the table."""
+    header -> number, text or Missing. notes: sentences that stand below the table. best: header -> "least" or "most",
+    the columns whose best number LaTeX shows in bold."""
 
     name: str
     title: str
@@ -20,6 +22,7 @@ class Table:
     rows: list[dict]
     notes: list[str] = field(default_factory=list)
     naming: int = 2
+    best: dict[str, str] = field(default_factory=dict)
 
     def parts(self) -> list["Table"]:
         """The tables that are shown below each other."""
@@ -47,6 +50,14 @@ class Table:
             writer.writerow([*("" if _missing(cell) else cell for cell in cells), "; ".join(reasons)])
         return text.getvalue()
 
+    def winners(self) -> dict[str, float]:
+        """The best number of each column of `best` that has several numbers; digits as published count as numbers."""
+        numbers = {
+            header: [one for row in self.rows if (one := number(row[header])) is not None] for header in self.best
+        }
+        pick = {"least": min, "most": max}
+        return {header: pick[self.best[header]](found) for header, found in numbers.items() if len(found) > 1}
+
     def texts(self, dash: Callable[[int], str], escape: Callable[[str], str]) -> tuple[list[list[str]], list[str]]:
         """The cells as texts, and the reasons of the missing ones in the order of their footnotes."""
         reasons = []
@@ -59,6 +70,15 @@ class Table:
             return escape(value if isinstance(value, str) else _format(value, self.columns[header]))
 
         return [[text(header, row[header]) for header in self.columns] for row in self.rows], reasons
+
+
+def number(cell: object) -> float | None:
+    """A cell as a number, digits as published too; None for texts and what is missing."""
+    try:
+        found = float(cell)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _format(number, rule):

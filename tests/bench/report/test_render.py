@@ -1,4 +1,3 @@
-import io
 import itertools
 import re
 import shutil
@@ -7,7 +6,6 @@ import sys
 from datetime import timedelta
 
 import matplotlib.pyplot
-import pandas as pd
 import pytest
 
 from liftbench.baselines.errors import InputError
@@ -16,7 +14,8 @@ from liftbench.bench.report.plots import bars, canvas, errors, labels, operators
 from liftbench.bench.report.render import render
 from liftbench.bench.report.results import Missing, Results
 from liftbench.bench.report.tables.accuracy import accuracy as accuracy_table
-from liftbench.bench.report.tables.comparison import comparison as comparison_table
+from liftbench.bench.report.tables.at_a_glance import lengths
+from liftbench.bench.report.tables.papers import PAPERS
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
 from liftbench.bench.report.tables.scan import scan as scan_table
 from liftbench.bench.report.tables.speed import compare as compare_table
@@ -24,23 +23,15 @@ from liftbench.bench.report.tables.speed import speed as speed_table
 from liftbench.bench.report.tables.table import Table
 from support import PUBLISHED
 from support.records import (
-    MACHINE,
     TIME,
     accuracy,
     compared,
     cost,
-    data,
     scaled,
     scans,
     speed,
     write,
 )
-
-
-def comparison(*written):
-    """The comparison table as users of its CSV read it, by model."""
-    text = comparison_table(Results(written, PUBLISHED)).csv()
-    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False).set_index("model")
 
 
 @pytest.fixture
@@ -59,12 +50,14 @@ def test_a_whole_run_gives_every_table_and_plot(run):
     expected = [
         f"tables/{name}.{end}"
         for name in (
-            "comparison",
+            "overview",
+            "at_a_glance",
             "ledger",
             "accuracy",
             "cost",
             "cost_by_operator",
             "cost_by_module",
+            "lengths",
             "speed",
             "compare",
             "scaling",
@@ -72,6 +65,7 @@ def test_a_whole_run_gives_every_table_and_plot(run):
         )  # fmt: skip
         for end in ("md", "csv", "tex")
     ]
+    expected += [f"tables/papers/{paper.name}.{end}" for paper in PAPERS for end in ("md", "csv", "tex")]
     expected += [f"plots/{name}.png" for name in plots] + ["report.html"]
     assert [str(path.relative_to(folder / "out")) for path in result.written] == expected
     assert sorted(path for path in (folder / "out").rglob("*") if path.is_file()) == sorted(result.written)
@@ -124,8 +118,8 @@ def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
         ),
     ]
     assert {path.stem for path in result.written} == {
-        "comparison", "ledger", "cost", "cost_by_module", "error_against_macs", "error_against_parameters",
-        "cost_by_operator", "memory", "report",
+        "overview", "at_a_glance", "ledger", "cost", "cost_by_module", "error_against_macs", "error_against_parameters",
+        "cost_by_operator", "memory", "report", *(paper.name.split("/")[-1] for paper in PAPERS),
     }  # fmt: skip
 
 
@@ -134,47 +128,12 @@ def test_an_interrupted_write_leaves_the_file_before(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     (tmp_path / "tables").mkdir()
-    (tmp_path / "tables/comparison.md").write_text("before")
+    (tmp_path / "tables/overview.md").write_text("before")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("os.replace", crash)
         render(Results([cost("posemamba_s")]), tmp_path)
-    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["comparison.md"]
-    assert (tmp_path / "tables/comparison.md").read_text() == "before"
-
-
-def test_thops_count_reproduces_the_published_one():
-    row = comparison(cost("posemamba_s", 1_470_211, 5_172_672_960, 6_133_708_800, (859_651, 3_587_426_496)))
-    row = row.loc["posemamba_s"]
-    assert float(row["MACs per frame by thop, M"]) == pytest.approx(3587.426496 / 243)
-    assert float(row["MACs per frame by thop - published, M"]) == pytest.approx(3587.426496 / 243 - 15)
-    assert float(row["parameters by thop - published, M"]) == pytest.approx(0.859651 - 0.9)
-    assert float(row["MACs per frame, M"]) == pytest.approx((5172.672960 + 6133.708800) / 243)
-
-
-def test_synthetic_errors_never_look_like_human36m():
-    table = comparison(accuracy("posemamba_s", 61.0))
-    row = table.loc["posemamba_s"]
-    assert row["MPJPE, mm (synthetic data)"] == "61.0"
-    assert row["MPJPE published, mm (Human3.6M)"] == "41.8"
-    assert row["MPJPE measured - published, mm"] == ""
-    assert "MPJPE measured - published, mm: not evaluated on Human3.6M, so not comparable" in row["missing"]
-    assert not [header for header in table.columns if "Human3.6M" in header and "published" not in header]
-
-
-def test_errors_on_human36m_are_compared_with_the_published_ones():
-    real = data(origin={}, sha="r")
-    table = comparison(
-        accuracy("posemamba_s", 43.0, on=real),
-        accuracy("posemamba_b", 17.0, on=real | {"input": "gt"}),
-        accuracy("posemamba_l", 60.0),
-        accuracy("lstm", 56.0, on=real, frames=81),
-    )
-    difference = table["MPJPE measured - published, mm"]
-    assert float(difference["posemamba_s"]) == pytest.approx(43.0 - 41.8)
-    assert float(difference["posemamba_b"]) == pytest.approx(17.0 - 16.8)
-    assert difference["posemamba_l"] == difference["lstm"] == ""
-    assert "published with CPN detections, evaluated with SH" in table.loc["lstm", "missing"]
-    assert table.loc["posemamba_b", "MPJPE, mm (Human3.6M, 2D ground truth)"] == "17.0"
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["overview.md"]
+    assert (tmp_path / "tables/overview.md").read_text() == "before"
 
 
 def test_published_rows_need_the_published_frames_and_settings():
@@ -188,33 +147,6 @@ def test_published_rows_need_the_published_frames_and_settings():
         Missing("no numbers are published for this model"),
     ]
     assert [key.label for key in results.keys] == ["posemamba_s, 27 frames", "posemamba_b, depth=2", "posemamba_toy"]
-
-
-def test_published_models_that_were_not_measured_are_marked():
-    table = comparison(cost("posemamba_s"))
-    mixste = table.loc["MixSTE (published)"].iloc[0]
-    assert mixste["MPJPE published, mm (Human3.6M)"] == "40.9" and mixste["parameters, M"] == ""
-    assert "PoseMamba B (published)" in table.index
-    assert "PoseMamba S (published)" not in table.index
-
-
-def test_the_newest_record_wins_whatever_the_order_of_the_lines():
-    table = comparison(
-        accuracy("mlp", 90.0, minutes=5),
-        accuracy("mlp", 99.0, minutes=1),
-        accuracy("mlp", 50.0, minutes=2, on=data(sha="c")),
-        speed("mlp", 3.0, minutes=1),
-        speed("mlp", 2.0, minutes=2),
-    )
-    row = table.loc["mlp"]
-    assert row["MPJPE, mm (synthetic data aaaaaaa)"] == "90.0"
-    assert row["MPJPE, mm (synthetic data ccccccc)"] == "50.0"
-    assert row["latency, ms (Test CPU, 2 threads)"] == "2.0"
-
-
-def test_other_machines_are_other_columns():
-    table = comparison(speed("mlp"), speed("mlp", environment=MACHINE | {"gpu": "Test GPU"}))
-    assert {"latency, ms (Test CPU, 2 threads)", "latency, ms (Test GPU)"} < set(table.columns)
 
 
 TABLE = Table(
@@ -252,15 +184,21 @@ def test_latex_is_escaped_and_uses_booktabs():
 
 
 def test_all_latex_is_balanced_and_without_bare_special_characters(run):
-    for path in (run[0] / "out/tables").glob("*.tex"):
+    """And every row of a tabular has as many cells as the tabular has columns."""
+    for path in (run[0] / "out/tables").rglob("*.tex"):
         text = path.read_text()
         assert text.count("{") == text.count("}") and text.isascii()
         assert not re.search(r"(?<!\\)[_%#$]", text), path.name
+        for sides, body in re.findall(r"\{!\}\{\\begin\{tabular\}\{([lr]+)\}(.*?)\\bottomrule", text, re.DOTALL):
+            body = re.sub(r"\\begin\{tabular\}\[.\]\{@\{\}.@\{\}\}.*?\\end\{tabular\}", "cell", body)
+            lines = [line for line in body.splitlines() if line.endswith(r" \\")]
+            assert len(lines) > 1 and {len(re.split(r"(?<!\\)&", line)) for line in lines} == {len(sides)}, path.name
+        assert re.findall(r"\\(begin|end)\{table\}", text) == ["begin", "end"] * text.count(r"\begin{table}")
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on the PATH")
 def test_all_latex_compiles_and_fits_the_page(run, tmp_path):
-    files = sorted((run[0] / "out/tables").glob("*.tex"))
+    files = sorted((run[0] / "out/tables").rglob("*.tex"))
     wide = Table(
         "wide", "Wide", {f"column {i}": "s" for i in range(40)}, [{f"column {i}": "<|>~^" for i in range(40)}] * 90
     )
@@ -275,7 +213,7 @@ def test_all_latex_compiles_and_fits_the_page(run, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
     assert not re.search("Overfull|too large|Undefined", done.stdout)
-    assert len(files) == 10
+    assert len(files) == 12 + len(PAPERS)
 
 
 def test_wide_and_long_latex_is_split_and_every_part_names_its_rows():
@@ -412,7 +350,8 @@ def test_other_settings_stay_apart_from_the_plain_forward_pass():
     assert [group.latency.median_ms for group in results.speed[machine].values()] == [10.0]
     rows = speed_table(results).rows
     assert [(row["setting"], row["latency, ms"]) for row in rows] == [("forward", 10.0), ("training step", 30.0)]
-    assert comparison(plain, step).loc["mlp", f"latency, ms ({machine})"] == "10.0"
+    (row,) = [row for row in lengths(Results([plain, step, speed("mlp", frames=27)])).rows if row["frames"] == 243]
+    assert row["latency of a clip, ms"] == 10.0
 
 
 def test_only_the_newest_comparison_of_a_pair_counts():

@@ -1,0 +1,152 @@
+"""One row for each model at its published clip length: size, cost, speed and error, eight columns."""
+
+import json
+
+import pandas as pd
+
+from liftbench.baselines.registry import MODELS
+from liftbench.bench.report.results import Key, Missing, Results, measured_error
+from liftbench.bench.report.tables.table import Table
+
+# Twelve that show the range: the reproduced systems, and the largest of each lifter that they are compared with.
+SHOWN = (
+    "posemamba_s", "posemamba_l", "pose3dm_s", "mdtf_tiny", "lstm", "transformer", "mixste", "motionbert",
+    "motionagformer_l", "stcformer_243", "poseformerv2_243", "videopose3d_243",
+)  # fmt: skip
+_ABLATION = "scan"  # the number that only ablations override
+PUBLISHED = "MPJPE published, mm"
+
+
+def at_a_glance(results: Results) -> Table:
+    """All models at their published clip length; below them what the user measured otherwise."""
+    names = [name for name, one in MODELS.items() if _ABLATION not in one.numbers and one.published or name in SHOWN]
+    return _table("at_a_glance", "At a glance", results, names)
+
+
+def overview(results: Results) -> Table:
+    """The twelve models of SHOWN, and below them what the user measured otherwise."""
+    return _table("overview", "Overview", results, SHOWN)
+
+
+def chosen_machine(results: Results) -> str | None:
+    """The machine whose times are shown: the user's own before the reference, the one with the most models."""
+    own = {name for name, group in results.speed.items() if not any(map(results.is_reference, group.values()))}
+    return max(results.speed, key=lambda name: (name in own, len(results.speed[name])), default=None)
+
+
+def chosen_data(results: Results) -> tuple[str, int] | None:
+    """(data, frames) of the measured errors that are shown: public data first, then the user's own, then the one with
+    the most models."""
+    sizes = {}
+    for label, group in results.accuracy.items():
+        own = not any(map(results.is_reference, group.values()))
+        for key in group:
+            rank = label in results.real, own
+            sizes[label, key.frames] = (*rank, sizes.get((label, key.frames), (0, 0, 0))[2] + 1)
+    return max(sizes, key=lambda pair: (sizes[pair], pair), default=None)
+
+
+def _table(name, title, results, names):
+    machine, data = chosen_machine(results), chosen_data(results)
+    of_data = f"{data[0]}, {data[1]} frames" if data else "no data"
+    measured = f"MPJPE measured, mm ({of_data})"
+    columns = {
+        "model, frames": "s", "parameters, M": ",.2f", "MACs per frame, M": ",.1f", "latency of a clip, ms": ",.1f",
+        "poses/s": ",.1f", "peak memory, MiB": ",.0f", PUBLISHED: "s", measured: ".1f",
+    }  # fmt: skip
+    keys = [Key(one, MODELS[one].frames, "{}") for one in names]
+    keys += [key for key in results.keys if key not in keys and _is_own(results, key)]
+    rows = [dict(zip(columns, _row(results, key, machine, data))) for key in keys]
+    rows = [row for row in rows if any(not isinstance(cell, Missing) for cell in list(row.values())[1:])]
+    notes = [
+        "MACs per frame: contractions and scans per pose of the answer, by one rule for all. Peak memory: parameters "
+        "and activations of one clip in float32, counted. Latency: one clip of the frames beside the name; poses/s: of "
+        "the best batch, all poses that it answers. " + (f"Times: {machine}." if machine else "No times are recorded."),
+        "Published errors are those of the epoch that was best on the test subjects, of different 2D detections (SH "
+        "or CPN) and test frames; the papers' own tables keep them apart.",
+        "The measured column is of other data and shorter training than the published one: it shows that the path "
+        "works, and ranks nothing."
+        if data and data[0] not in results.real
+        else "",
+        results.provenance("cost", "accuracy", "speed"),
+    ]
+    best = {header: "most" if header == "poses/s" else "least" for header in list(columns)[1:]}
+    return Table(name, title, columns, rows, [*filter(None, notes)], naming=1, best=best)
+
+
+def _is_own(results, key):
+    groups = [results.cost, *results.speed.values(), *results.accuracy.values()]
+    own = any(key in group and not results.is_reference(group[key]) for group in groups)
+    return results.has_reference and own
+
+
+def _row(results, key, machine, data):
+    cost, speed = results.cost.get(key), results.speed.get(machine, {}).get(key)
+    uncounted = Missing("its cost was not measured: `liftbench measure cost`")
+    untimed = Missing("not timed on this machine: `liftbench measure speed`")
+    yield f"{key.name}, {key.frames}"
+    yield cost.parameters / 1e6 if cost else uncounted
+    yield cost.macs_per_output_frame / 1e6 if cost else uncounted
+    yield speed.latency.median_ms if speed else untimed
+    yield speed.throughput_output_frames_per_s if speed else untimed
+    yield (cost.activation_bytes_peak_inference + 4 * cost.parameters) / 2**20 if cost else uncounted
+    yield _published(results.published_row(key))
+    record = results.accuracy[data[0]].get(Key(key.model, data[1], key.numbers)) if data else None
+    yield record.mpjpe_mm if record else Missing("not trained on these data here")
+
+
+def _published(row):
+    if isinstance(row, Missing):
+        return row
+    if pd.isna(row.mpjpe_mm):
+        return Missing("no error with detected 2D could be read")
+    if row.averaged_over == "frames":
+        return Missing(f"{row.mpjpe_mm:g} mm is a mean over frames, the others are means over actions")
+    return f"{row.mpjpe_mm:.1f}"
+
+
+def lengths(results: Results) -> Table:
+    """Every model that was measured at several clip lengths: cost and time of one pose."""
+    machine = chosen_machine(results)
+    columns = {
+        "model": "s", "frames": "d", "MACs of a clip, G": ",.3f", "MACs per frame, M": ",.1f",
+        "latency of a clip, ms": ",.2f", "ms per new frame": ",.3f", "poses/s": ",.1f",
+    }  # fmt: skip
+    rows = []
+    for model, keys in by_length(results).items():
+        for key in keys:
+            cost, speed = results.cost.get(key), results.speed.get(machine, {}).get(key)
+            row = [model, key.frames]
+            row += (
+                [cost.macs_per_clip / 1e9, cost.macs_per_output_frame / 1e6] if cost else [Missing("not counted")] * 2
+            )
+            if speed:
+                ms = speed.latency.median_ms
+                row += [ms, ms / speed.output_frames, speed.throughput_output_frames_per_s]
+            else:
+                row += [Missing("not timed on this machine")] * 3
+            rows.append(dict(zip(columns, row)))
+    note = (
+        "ms per new frame: the latency of a clip over the poses that it answers; a centre-frame model runs a whole "
+        f"clip for each. Times: {machine}."
+    )
+    return Table("lengths", "Clip length", columns, rows, [note, results.provenance("cost", "speed")])
+
+
+def by_length(results: Results) -> dict[str, list[Key]]:
+    """model -> its Keys without overridden numbers, from short to long, where there are several."""
+    found = {}
+    for key in results.keys:  # in the registry's order, from short to long
+        if json.loads(key.numbers) == {} and (key in results.cost or any(key in g for g in results.speed.values())):
+            found.setdefault(key.model, []).append(key)
+    return {model: keys for model, keys in found.items() if len(keys) > 1}
+
+
+def error_measured(results: Results, published: pd.Series, protocol: str, given: str, key: Key, quantity: str):
+    """A measured error that a published one may stand beside: on the public data, of the same protocol and 2D input."""
+    for label in sorted(results.real & results.accuracy.keys()):
+        record = results.accuracy[label].get(key)
+        if record and (record.data.protocol, record.data.input) == (protocol, given):
+            value = measured_error(record, published, quantity)
+            return Missing("not defined") if value is None else value
+    return Missing("no run on these data, which are licensed and not shipped")
