@@ -1,12 +1,12 @@
 """`liftbench weights`: fetch, convert and look at official checkpoints."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from liftbench.bench.cli.common import out, progress
+from liftbench.bench.cli.common import out, progress, table
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, convert and look at official checkpoints.")
 
@@ -45,7 +45,7 @@ def fetch(
     if name == "blazepose" or wheel:
         raise InputError("Cannot use --out with blazepose, or --from with a model. Leave it out.")
 
-    def report(url):
+    def report(url: str):
         out.print(f"downloading {url}", soft_wrap=True)
 
     print_converted(*fetching.fetch(name, path, hosts, report))
@@ -104,13 +104,13 @@ def inspect(
     """
     from liftbench.baselines.weights import convert as converter
 
-    table = Table("item", "content", title=str(path))
+    rows = table("item", "content", title=str(path))
     for item, text in converter.inspect(path):
-        table.add_row(item, text)
-    out.print(table)
+        rows.add_row(item, text)
+    out.print(rows)
 
 
-def print_converted(path, provenance):
+def print_converted(path: Path, provenance: Mapping[str, Any]):
     """What a converted file holds, and what was left out or could not be told."""
     out.print(
         f"wrote {path}: {provenance['model']}, {provenance['frames']} frames, {provenance['parameters']:,} parameters "

@@ -62,7 +62,7 @@ class AccuracyRecord(ModelRecord):
 
 
 class TrainingRecord(ModelRecord):
-    """One finished training run, one list entry an epoch."""
+    """One finished training run, one list entry per epoch."""
 
     kind: Literal["training"] = "training"
     data: Data
@@ -78,7 +78,7 @@ class TrainingRecord(ModelRecord):
     processes: PositiveInt  # that trained together
 
     @model_validator(mode="after")
-    def _one_entry_an_epoch(self):
+    def _one_entry_an_epoch(self) -> "TrainingRecord":
         for key in ("loss", "total_variation", "test_mpjpe_mm", "learning_rate", "epoch_s", "data_wait_share"):
             values = getattr(self, key)
             if values is not None and len(values) != len(self.epochs):
