@@ -30,7 +30,7 @@ def recompute_blocks(model: nn.Module):
         setattr(block, method, functools.partial(checkpoint, plain, use_reentrant=False, context_fn=again))
 
 
-def _recomputed(module):
+def _recomputed(module: nn.Module) -> str | None:
     """The name of the method that computes a residual block, None where the module is none."""
     layer = hasattr(module, "drop_path") or isinstance(module, nn.TransformerEncoderLayer)
     return getattr(module, "recomputed", "forward" if layer else None)

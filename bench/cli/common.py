@@ -98,7 +98,7 @@ def numbers(text: str, separator: str, option: str, example: str, count: int | N
     except ValueError:
         found = []
     if not found or len(found) != (count or len(found)) or not all(map(math.isfinite, found)):
-        raise InputError(f"Cannot use {option} {text[:40]}. Write it as {option} {example}.")
+        raise InputError(f"Cannot read {option} {text[:40]}: it is not as expected. Write {option} {example}.")
     return found
 
 

@@ -30,7 +30,7 @@ def fetch(
     wheel: Annotated[
         Path | None, typer.Option("--from", metavar="WHEEL", help="For blazepose: a wheel of mediapipe that you have.")
     ] = None,
-):
+) -> None:
     """Download an official checkpoint from where its authors host it, verify it, and convert it to safetensors.
 
     `blazepose`, the detector of `liftbench detect`, comes out of a wheel of mediapipe that pip downloads.
@@ -43,7 +43,7 @@ def fetch(
     if name == "blazepose" and path is None:
         return fetch_blazepose(wheel)
     if name == "blazepose" or wheel:
-        raise InputError("Cannot use --out with blazepose, or --from with a model. Leave it out.")
+        raise InputError("Cannot use that option: --out is for models, --from for blazepose. Leave it out.")
 
     def report(url: str):
         out.print(f"downloading {url}", soft_wrap=True)
@@ -51,7 +51,7 @@ def fetch(
     print_converted(*fetching.fetch(name, path, hosts, report))
 
 
-def fetch_blazepose(wheel):
+def fetch_blazepose(wheel: Path | None):
     """Put the networks of BlazePose into the user's cache."""
     from liftbench.lift.video import blazepose_files
 

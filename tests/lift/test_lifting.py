@@ -264,10 +264,10 @@ def test_command_with_several_people(recording, camera, oracle, tmp_path, monkey
     "words, message",
     [
         (["--weights", "nowhere"], "There is no run folder or weights file nowhere"),
-        (["--size", "big"], "Cannot read --size big: it holds no numbers. Write it as --size 1920x1080."),
+        (["--size", "big"], "Cannot read --size big: it is not as expected. Write --size 1920x1080."),
         (
             ["--camera-rotation", "down"],
-            "Cannot read --camera-rotation down: it holds no numbers. Write it as --camera-rotation 10,0.",
+            "Cannot read --camera-rotation down: it is not as expected. Write --camera-rotation 10,0.",
         ),
         (["--to", "fbx"], "Cannot write 'fbx': there is no such format"),
         (["--video", "no.mp4"], "Cannot read no.mp4: there is no such file"),
