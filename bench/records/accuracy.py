@@ -55,7 +55,7 @@ class AccuracyRecord(ModelRecord):
 
     @model_validator(mode="after")
     def _official_is_the_mean_over_actions(self) -> "AccuracyRecord":
-        """Refuse an old record of VideoPose3D's files: their official row was the mean over frames, beside "action-wise"."""
+        """Refuse old records of VideoPose3D's files: the official row was the mean over frames beside "action-wise"."""
         if self.data.protocol == "h36m_videopose3d" and "action-wise" in self.variants:
             raise ValueError("its official row is a mean over frames; it is one over actions now, so evaluate again")
         return self

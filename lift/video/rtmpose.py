@@ -49,8 +49,8 @@ class RTMPose:
                 places, _ = self._pose(np.zeros((64, 64, 3), np.uint8))
         except OSError as error:
             raise InputError(
-                f"Cannot download the networks of RTMPose: {str(error)[:160].rstrip('.')}. Check the network, or give ONNX files "
-                "by --detector-weights."
+                f"Cannot download the networks of RTMPose: {str(error)[:160].rstrip('.')}. Check the network, or "
+                "give ONNX files by --detector-weights."
             ) from None
         except Exception as error:  # each version of ONNX Runtime has errors of its own
             said = " ".join(str(error).split())[:160]
