@@ -12,6 +12,8 @@ _HOMES = {
     "evaluate": "baselines.evaluation.inference",
     "lift": "lift.lifting",
     "list_models": "baselines.registry",
+    "load_published": "bench.report.frames",
+    "load_records": "bench.report.frames",
     "load_weights": "baselines.weights.load",
     "open_dataset": "baselines.data.dataset",
     "register": "baselines.registry",

@@ -1,12 +1,13 @@
-"""`liftbench records`: merge and compare the records of several machines."""
+"""`liftbench records`: merge and compare the records of several machines; `liftbench choose`: what keeps up."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from liftbench.bench.cli.common import out, table
+from liftbench.bench.cli.common import choose_device, out, table
 
+_SUFFIXES = {"K": 1e3, "M": 1e6, "G": 1e9}
 app = typer.Typer(no_args_is_help=True, help="Merge and compare the records of several machines.")
 
 
@@ -43,3 +44,55 @@ def compare_records(
     out.print(rows)
     for title, folder in (("first", first), ("second", second)):
         out.print(f"{title}: {folder}, speeds on {exchange.machines(folder)}", soft_wrap=True)
+
+
+def choose(
+    fps: Annotated[float, typer.Option(min=0, help="Poses a second that are needed.")] = 30.0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: this machine's.")] = "auto",
+    max_params: Annotated[str | None, typer.Option(help="The most parameters, such as 5M.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Clip length; default: all that were timed.")] = None,
+    machine: Annotated[str | None, typer.Option(help="Another machine's times, by its name in the records.")] = None,
+    records_folder: Annotated[
+        Path | None, typer.Option("--records", help="Folder of your own records; default: results/records.")
+    ] = None,
+):
+    """List the models that keep up with a camera on this machine, by measured times, with their published error.
+
+    Example: `liftbench choose --fps 30 --device cpu --max-params 5M`
+    """
+    from liftbench.bench.records.environment import describe
+    from liftbench.bench.report import choose as chooser
+    from liftbench.bench.report.results import Missing, load
+
+    most = _count(max_params)
+    results = load(records_folder)
+    machine = machine or describe(choose_device(device)).machine
+    choices, untimed = chooser.choose(results, machine, fps, most, frames)
+    rows = table("model", numbers=("frames", "poses/s", "ms per\nnew frame", "parameters, M", "MPJPE\npublished, mm"))
+    for one in choices:
+        error = "-" if isinstance(one.published_mm, Missing) else f"{one.published_mm:.1f}"
+        rows.add_row(one.key.name, str(one.key.frames), f"{one.poses_per_s:,.1f}", f"{one.ms_per_new_frame:,.2f}",
+                     f"{one.parameters / 1e6:.2f}", error)  # fmt: skip
+    out.print(f"{machine}: {len(choices)} of the timed models answer at least {fps:g} poses a second", soft_wrap=True)
+    out.print(rows)
+    out.print("Published errors are of Human3.6M, SH or CPN detections, at this clip length; - where there is none.")
+    if untimed:
+        out.print(f"not timed here: {len(untimed)} models; measure them with", soft_wrap=True)
+        plain = [name for name in untimed if " " not in name]
+        for arguments in filter(None, [" ".join(plain), *(name for name in untimed if " " in name)]):
+            out.print(f"  liftbench measure speed {arguments}", soft_wrap=True)
+
+
+def _count(text):
+    """The number of 5M, 250K or 5000000."""
+    from liftbench.baselines.errors import InputError
+
+    if text is None:
+        return None
+    try:
+        number = float(text.rstrip("kKmMgG")) * _SUFFIXES.get(text[-1:].upper(), 1)
+    except ValueError:
+        number = 0
+    if not number > 0:
+        raise InputError(f"Cannot read --max-params {text!r}: it is no positive number. Write for example 5M.")
+    return number
