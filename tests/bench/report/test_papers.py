@@ -9,7 +9,7 @@ from liftbench.bench.report.results import Missing, Results, load_reference
 from liftbench.bench.report.tables.at_a_glance import SHOWN, at_a_glance, lengths, overview
 from liftbench.bench.report.tables.papers import PAPERS, papers
 from liftbench.bench.report.tables.table import Table
-from support import PUBLISHED
+from support import PUBLISHED, ROOT
 from support.records import accuracy, cost, data, speed
 
 SMALL = cost("posemamba_s", 1_470_211, 5_172_672_960, 6_133_708_800, (859_651, 3_587_426_496))
@@ -69,6 +69,13 @@ def test_the_overview_has_twelve_models_at_their_published_length_and_eight_colu
     assert len(shipped.rows) == 12 and len(shipped.columns) == 8
     whole = at_a_glance(load_reference())
     assert len(whole.rows) >= 27 and len({row["model, frames"].split(",")[0] for row in whole.rows}) == len(whole.rows)
+
+
+def test_the_readme_shows_the_overview_as_the_records_give_it():
+    """After a change of records: copy results/reference/tables/overview.md, with dashes alone for what is missing."""
+    cells, _ = overview(load_reference()).texts(lambda number: "—", str)
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("`", "")
+    assert "\n".join(f"| {' | '.join(row)} |" for row in cells) in text
 
 
 def test_errors_published_by_another_mean_are_not_in_the_column():
