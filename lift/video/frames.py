@@ -118,7 +118,7 @@ def _opened(path):
             "Cannot read videos: PyAV is not installed. Install it with `pip install liftbench[video]`."
         ) from None
     try:
-        container = av.open(f"file:{path}", options=_FILES_ONLY)
+        container = av.open(f"file:{path}", options=_FILES_ONLY, metadata_errors="replace")
     except av.FFmpegError:
         raise InputError(
             f"Cannot read {path}: it is not a video, or cut off at its beginning or end. Give a whole video, or "
@@ -189,9 +189,12 @@ def _size(frame, stream, path):
 
 
 def _upright(frame, stream, path, size):
-    """(H, W, 3) uint8 RGB."""
+    """The frame as (H, W, 3) uint8 RGB."""
     if _size(frame, stream, path) != size:
         raise InputError(f"Cannot read {path}: the size of its image changes. Cut it there into two.")
     width, height = size[::-1] if frame.rotation % 180 else size
-    image = frame.to_ndarray(format="rgb24", width=width, height=height)
+    try:
+        image = frame.to_ndarray(format="rgb24", width=width, height=height)
+    except (OSError, ValueError):  # colours that FFmpeg has no rule for
+        raise InputError(f"Cannot read {path}: its colours cannot be told. Convert it to an MP4 file.") from None
     return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))

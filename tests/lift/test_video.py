@@ -133,6 +133,23 @@ def test_times_outside_of_the_video(even, options, message):
     assert message in refused(even, **options)
 
 
+def test_a_name_in_another_encoding_does_no_harm(tmp_path):
+    import av
+
+    even = write_video(tmp_path / "even.mp4", numbered(3), EVEN[:3])
+    path = tmp_path / "named.mp4"
+    with av.open(str(even)) as source, av.open(str(path), "w") as copy:
+        copy.metadata["title"] = "Mueller"
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+    assert path.read_bytes().count(b"Mueller") == 1
+    path.write_bytes(path.read_bytes().replace(b"Mueller", b"M\xfc\xfcller"))
+    assert len(seen(open_video(path))) == 3
+
+
 def test_a_clock_that_jumps(tmp_path):
     path = write_video(tmp_path / "jump.mkv", numbered(4), [0, 40, 80, 60_000])
     assert "its clock jumps over 60 s" in refused(path)
