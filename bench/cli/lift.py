@@ -82,12 +82,12 @@ def lift(
         raise InputError(f"Cannot read {video}: there is no such file. Check the path.")
     device = choose_device(device)
     implementation = choose_scan(scan, device)
-    opened, about = open_weights(shipped(weights), model), {}
+    opened = open_weights(shipped(weights), model)
     if is_video(path):
         if size or names or layout != "auto":
             raise InputError(f"Cannot use --size, --format or --names with {path}: a video says these. Leave them out.")
         detections = watch(path, detector, detector_weights, start, end, crop, tiles)
-        video, about = video or path, {"video_start_s": detections.first_frame / detections.fps}
+        video = video or path
     else:
         if crop or tiles or detector_weights or (start, end, detector) != (None, None, "blazepose"):
             raise InputError(f"Cannot use the options of videos with {path}: it holds keypoints. Leave them out.")
@@ -116,7 +116,8 @@ def lift(
                 f"against the true 3D in the file: MPJPE {error['mpjpe_mm']:.1f} mm, "
                 f"N-MPJPE {error['n_mpjpe_mm']:.1f} mm, P-MPJPE {error['p_mpjpe_mm']:.1f} mm"
             )
-        about["recording"] = f"{path.stem}, person {number + 1}" if len(persons) > 1 else path.stem
+        about = {"recording": f"{path.stem}, person {number + 1}" if len(persons) > 1 else path.stem}
+        about["video_start_s"] = detections.first_frame / (detections.fps or lifted.fps)
         done.append((number, replace(lifted, video=video, metadata=about | lifted.metadata)))
     folder = folder or Path("lifted") / path.stem
     for number, lifted in done:

@@ -12,15 +12,15 @@ from liftbench.lift.keypoints.detections import Detections, choose_layout, gathe
 
 
 def read(path: Path, layout: str) -> Detections:
-    """An .npy file, or an .npz file with `keypoints` and, where they are known, `fps`, `image_size` (width, height) and
-    `layout`, a name in `layouts.LAYOUTS`.
+    """An .npy file, or an .npz file with `keypoints` and, where they are known, `fps`, `image_size` (width, height),
+    `layout`, a name in `layouts.LAYOUTS`, and `first_frame`, the video's frame that is the first here.
 
     `truth`, (T, 17, 3) mm in the camera's axes, is what the lifted poses are then compared with. `keypoints_2d` of a
     poses.npz, which this project wrote, is taken too. Raises InputError for anything else.
     """
     if path.suffix == ".npy":
         return of_array(_npy(path), layout, path)
-    names = ("keypoints", "keypoints_2d", "fps", "image_size", "layout", "truth")
+    names = ("keypoints", "keypoints_2d", "fps", "image_size", "layout", "first_frame", "truth")
     found = npz.load(path, (), names)
     if "keypoints_2d" in found and layout == "auto":
         found, layout = found | {"keypoints": _seen(found["keypoints_2d"], path)}, "h36m17"
@@ -29,7 +29,10 @@ def read(path: Path, layout: str) -> Detections:
     if "layout" in found and layout == "auto":
         layout = str(found["layout"])[:40]
     detections = of_array(found["keypoints"], layout, path, _number(found, "fps", path), _size(found, path))
-    return replace(detections, truth=_truth(found, detections.frames, path))
+    first = _number(found, "first_frame", path) or 0
+    if not 0 <= first < 1e9:
+        raise InputError(f"Cannot read {path}: first_frame is {first:g}. Save the number of a frame.")
+    return replace(detections, first_frame=int(first), truth=_truth(found, detections.frames, path))
 
 
 def of_array(keypoints: np.ndarray, layout: str = "auto", path="the keypoints", fps=None, size=None) -> Detections:

@@ -74,10 +74,12 @@ def test_every_frame_has_its_keypoints_or_none(phone, tmp_path):
     np.testing.assert_allclose(again.points[found.frame], found.points, rtol=1e-6)
 
 
-def test_a_part_of_the_video_and_of_the_image(phone):
+def test_a_part_of_the_video_and_of_the_image(phone, tmp_path):
     found = detect(phone, Block(), start=0.4, end=0.6, crop=(2, 4, 32, 64))
     assert (found.first_frame, found.frames) == (10, 5) and found.size == (SIDE, 2 * SIDE)
     np.testing.assert_allclose(found.points[:, 0, :2], np.tile([9, 10], (5, 1)), atol=0.6)
+    save(found, 1, tmp_path / "part.npz")
+    assert read_keypoints(tmp_path / "part.npz").first_frame == 10
     assert share_of_height(found, 64) == pytest.approx(0.2 * 128 / 64, rel=1e-3)  # it is wider than high
     with pytest.raises(InputError, match="inside of an image of 64 x 128. Correct --crop."):
         detect(phone, Block(), crop=(40, 0, 32, 64))
@@ -132,8 +134,12 @@ def test_commands(phone, block, weights, tmp_path, monkeypatch, capsys):
     )
     assert code == 0, err
     np.testing.assert_allclose(load("b/poses.npz").poses_3d, lifted.poses_3d, atol=0.5)
-    code, out, _ = run(monkeypatch, capsys, "detect", phone, "--crop", "0,0,48,64", "--tiles", "--out", "k.npz")
+    words = ["detect", phone, "--start", 0.4, "--crop", "0,0,48,64", "--tiles", "--out", "k.npz"]
+    code, out, _ = run(monkeypatch, capsys, *words)
     assert code == 0 and "WARNING" not in out
+    words = ["lift", "k.npz", "--weights", weights, "--video", phone, "--device", "cpu", "--out", "c"]
+    assert run(monkeypatch, capsys, *words)[0] == 0
+    assert load("c/poses.npz").metadata["video_start_s"] == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(
