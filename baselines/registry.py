@@ -66,9 +66,7 @@ def load(where: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _posemamba(
-    name: str, variant: str | None, parameters: int, embed_dim: int, depth: int, frames: int = 243, **numbers
-) -> Entry:
+def _posemamba(name, variant, parameters, embed_dim, depth, frames=243, **numbers):
     return Entry(
         name=name, builder="liftbench.posemamba:PoseMamba", numbers={"embed_dim": embed_dim, "depth": depth} | numbers,
         frames=frames, channels=2, output="sequence", parameters=parameters, source="PoseMamba (AAAI 2025)",
@@ -77,7 +75,7 @@ def _posemamba(
     )  # fmt: skip
 
 
-def _pose3dm(name: str, variant: str | None, parameters: int, embed_dim: int, bottleneck: int, blocks: int) -> Entry:
+def _pose3dm(name, variant, parameters, embed_dim, bottleneck, blocks):
     return Entry(
         name=name, builder="liftbench.pose3dm:Pose3DM",
         numbers={"embed_dim": embed_dim, "bottleneck": bottleneck, "blocks": blocks},
@@ -88,7 +86,7 @@ def _pose3dm(name: str, variant: str | None, parameters: int, embed_dim: int, bo
     )  # fmt: skip
 
 
-def _mdtf(name: str, variant: str | None, parameters: int, embed_dim: int, depth: int) -> Entry:
+def _mdtf(name, variant, parameters, embed_dim, depth):
     return Entry(
         name=name, builder="liftbench.mdtf:MDTF", numbers={"embed_dim": embed_dim, "depth": depth}, frames=243,
         channels=3, output="sequence", parameters=parameters, source="MDTF (arXiv:2505.20611)", family="mdtf",
@@ -97,15 +95,7 @@ def _mdtf(name: str, variant: str | None, parameters: int, embed_dim: int, depth
     )  # fmt: skip
 
 
-def _centre_frame(
-    name: str,
-    model: str,
-    published: str | None,
-    parameters: int,
-    length: tuple[str, int, int] | None = None,
-    depth: str | None = None,
-    **numbers,
-) -> Entry:
+def _centre_frame(name, model, published, parameters, length=None, depth=None, **numbers):
     return Entry(
         name=name, builder=f"liftbench.lstm_transformer:{model}", numbers=numbers, frames=81, channels=2,
         output="centre", parameters=parameters, source="LSTM/Transformer repository", family=model.lower(),
@@ -113,25 +103,14 @@ def _centre_frame(
     )  # fmt: skip
 
 
-def _transformer(name: str, published: str | None, **numbers) -> Entry:
+def _transformer(name, published, **numbers):
     return _centre_frame(
         name, "Transformer", published, 1_603_379, ("pos_encoder.permanent_pe", 1, 1), "num_encoder_layers",
         num_encoder_layers=3, **numbers,
     )  # fmt: skip
 
 
-def _comparator(
-    name: str,
-    model: str,
-    published: tuple[str, str] | None,
-    frames: int,
-    parameters: int,
-    source: str,
-    *,
-    channels: int = 2,
-    output: str = "sequence",
-    **row,
-) -> Entry:
+def _comparator(name, model, published, frames, parameters, source, *, channels=2, output="sequence", **row):
     """A lifter that the reproduced papers compare themselves with; its file is named as its class.
 
     published: (variant, detector) of its rows in published.csv.
@@ -144,7 +123,7 @@ def _comparator(
     )  # fmt: skip
 
 
-def _motionagformer(variant: str | None, frames: int, parameters: int, embed_dim: int, depth: int) -> Entry:
+def _motionagformer(variant, frames, parameters, embed_dim, depth):
     return _comparator(
         f"motionagformer_{variant.lower()}", "MotionAGFormer", (variant, "SH"), frames, parameters,
         "MotionAGFormer (WACV 2024)", channels=3, numbers={"embed_dim": embed_dim, "depth": depth}, depth="depth",
@@ -152,14 +131,14 @@ def _motionagformer(variant: str | None, frames: int, parameters: int, embed_dim
     )  # fmt: skip
 
 
-def _mixste() -> Entry:
+def _mixste():
     return _comparator(
         "mixste", "MixSTE", ("", "CPN"), 243, 33_783_811, "MixSTE (CVPR 2022)",
         numbers={"embed_dim": 512, "depth": 8}, depth="depth", length=("Temporal_pos_embed", 1, 1),
     )  # fmt: skip
 
 
-def _motionbert(name: str, published: tuple[str, str] | None, parameters: int, embed_dim: int, mlp_ratio: int) -> Entry:
+def _motionbert(name, published, parameters, embed_dim, mlp_ratio):
     return _comparator(
         name, "MotionBERT", published, 243, parameters, "MotionBERT (ICCV 2023)", channels=3,
         numbers={"embed_dim": embed_dim, "mlp_ratio": mlp_ratio, "depth": 5}, depth="depth",
@@ -167,14 +146,14 @@ def _motionbert(name: str, published: tuple[str, str] | None, parameters: int, e
     )  # fmt: skip
 
 
-def _stcformer(variant: str | None, frames: int, parameters: int, embed_dim: int) -> Entry:
+def _stcformer(variant, frames, parameters, embed_dim):
     return _comparator(
         f"stcformer_{variant.lower() or frames}", "STCFormer", (variant, "CPN"), frames, parameters,
         "STCFormer (CVPR 2023)", numbers={"embed_dim": embed_dim, "depth": 6}, depth="depth",
     )  # fmt: skip
 
 
-def _poseformerv2(frames: int, parameters: int, kept: int) -> Entry:
+def _poseformerv2(frames, parameters, kept):
     return _comparator(
         f"poseformerv2_{frames}", "PoseFormerV2", (f"{kept} frames and coefficients", "CPN"), frames, parameters,
         "PoseFormerV2 (CVPR 2023)",
@@ -183,7 +162,7 @@ def _poseformerv2(frames: int, parameters: int, kept: int) -> Entry:
     )  # fmt: skip
 
 
-def _videopose3d(frames: int, parameters: int) -> Entry:
+def _videopose3d(frames, parameters):
     return _comparator(
         f"videopose3d_{frames}", "VideoPose3D", ("", "CPN"), frames, parameters, "VideoPose3D (CVPR 2019)",
         output="centre", shortest=frames,
@@ -265,8 +244,8 @@ def entry(name: str, frames: int | None = None) -> Entry:
 
         return own.entry(name, frames)
     near = difflib.get_close_matches(name, MODELS, n=1)
-    hint = f"Did you mean {near[0]}?" if near else "See `liftbench models`."
-    raise InputError(f"Cannot find the model {name[:80]!r}: no model has that name. {hint}")
+    hint = f"did you mean {near[0]}?" if near else "`liftbench models` lists them."
+    raise InputError(f"There is no model named {name[:80]!r}; {hint}")
 
 
 def create_model(
@@ -289,17 +268,16 @@ def create_model(
     known = set(inspect.signature(found.build).parameters) - {"frames"}
     if unknown := sorted(set(numbers) - known):
         raise InputError(
-            f"Cannot build {found.name}: it has no setting {unknown[0]!r}. Use {', '.join(sorted(known)) or 'none'}."
+            f"Model {found.name} has no setting {unknown[0]!r}; it has {', '.join(sorted(known)) or 'none'}."
         )
     if normalization not in ("image", "person") or (normalization == "person" and found.stages):
         raise InputError(
-            f"Cannot build {found.name} with normalization {normalization!r}: "
-            f"{'it is trained in stages' if found.stages else 'there is no such one'}. "
-            f"Choose image{'' if found.stages else ' or person'}."
+            f"Cannot build {found.name} with normalization {normalization!r}. Choose image"
+            f"{', since it is trained in stages' if found.stages else ' or person'}."
         )
     frames = found.frames if frames is None else frames
     if not isinstance(frames, int) or frames < 1:
-        raise InputError(f"Cannot build {found.name}: {frames!r} is no number of frames. Give a positive whole number.")
+        raise InputError(f"Model {found.name} needs a positive whole number of frames, not {frames!r}.")
     try:
         model = found.build(frames, **(found.numbers | numbers))
     except InputError:
@@ -307,7 +285,7 @@ def create_model(
     except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
         values = ", ".join(f"{key} {value!r}" for key, value in numbers.items()) or f"{frames} frames"
         reason = str(error).partition("\n")[0].rstrip(".:")
-        raise InputError(f"Cannot build {found.name} with {values}: {reason}. Choose other values.") from error
+        raise InputError(f"Model {found.name} cannot be built with {values}: {reason}.") from error
     if normalization == "person":
         from liftbench.baselines.person import SeesThePerson  # imports PyTorch
 
@@ -331,7 +309,7 @@ def register(
     again. Raises InputError for a name that this project has given to a model, and for values that make no entry.
     """
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or is_file(name):
-        raise InputError(f"Cannot register {name[:80]!r}: a name has only letters, digits and _. Choose another name.")
+        raise InputError(f"Cannot register {name[:80]!r}: a name has letters, digits and _ only. Choose another name.")
     if name in _OURS:
         raise InputError(f"Cannot register {name}: the name is taken. Choose another name.")
     if not callable(build) or frames < 1 or channels not in (2, 3) or output not in ("sequence", "centre"):

@@ -5,17 +5,15 @@ Imports are absolute, so `import mamba_ssm` here is the library. This module is 
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from liftbench.kernels import grid
 
 _INTERFACE = "mamba_ssm.ops.selective_scan_interface"
 
 
-def unusable(device_type: str = "cpu") -> str | None:
+def unusable(device_type="cpu"):
     """Return why this implementation cannot run on a device type, or None if it can."""
     if device_type != "cuda":
         return f"the scan of mamba-ssm runs on cuda, not on {device_type}"
@@ -28,9 +26,7 @@ def unusable(device_type: str = "cpu") -> str | None:
     return None
 
 
-def selective_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, delta_bias: Tensor | None = None
-) -> Tensor:
+def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
     """Do what `kernels.reference.selective_scan` does, in float32.
 
     If u, delta, B and C share one half-precision dtype, the library receives them unconverted.
@@ -44,11 +40,11 @@ def selective_scan(
     return y.to(dtype_in)
 
 
-def grid_scan(*arguments) -> Tensor:
+def grid_scan(*arguments):
     """Do what `kernels.grid_scan` does."""
     return grid.grid_scan(selective_scan, *arguments)
 
 
-def bidirectional_scan(forward_stream: Sequence[Tensor | None], reversed_stream: Sequence[Tensor | None]) -> Tensor:
+def bidirectional_scan(forward_stream, reversed_stream):
     """Do what `kernels.bidirectional_scan` does."""
     return grid.bidirectional_scan(selective_scan, forward_stream, reversed_stream)

@@ -16,7 +16,7 @@ from torch import nn
 JOINTS = 17
 
 
-def _centre(poses: torch.Tensor) -> torch.Tensor:
+def _centre(poses):
     return poses.view(-1, 1, JOINTS, 3)
 
 

@@ -69,8 +69,8 @@ def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0, cameras: 
     """
     if cameras not in ("room", "random") or not 1 <= views <= MOST_VIEWS or (cameras == "room" and views != 4):
         raise InputError(
-            f"Cannot make {views} views of the cameras {short(cameras)}: there are no such ones. Choose room, which "
-            f"has 4, or random and up to {MOST_VIEWS}."
+            f"Cannot use {views} views of the cameras {short(cameras)}. Choose room, which has 4, or random and up to "
+            f"{MOST_VIEWS}."
         )
     clips, credit = read(Path(npz_path))
     subjects = sorted({subject for subject, _, _ in clips})
@@ -155,13 +155,25 @@ def at_random(
             yield len(points), None
             continue
         points = points[begin:end]
-        pixels = project_to_2d(points, camera)
-        scale = H36M_MM_PER_PIXEL / np.median(millimetres_per_pixel(pixels, points))
-        scale *= np.exp(0.3 * rng.standard_normal()) if varied else 1
-        seen, confidence = detector.detect(pixels / scale, points, rng)
-        confidence[detector.lose(pixels, image, rng)] = 0
-        keypoints = fill(np.concatenate([seen * scale, confidence[..., None]], axis=-1), FPS, scored=True).keypoints
+        spread = np.exp(0.3 * rng.standard_normal()) if varied else 1.0
+        pixels, detected = detect(points, camera, rng, spread)
+        detected[detector.lose(pixels, image, rng), 2] = 0
+        keypoints = fill(detected, FPS, scored=True).keypoints
         yield len(moved), columns(points, pixels, keypoints[..., :2], keypoints[..., 2], camera.name)
+
+
+def detect(
+    points: np.ndarray, camera: Camera, rng: np.random.Generator, spread: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the detector model makes of a person of any size in the image.
+
+    points: (T, 17, 3) mm, camera frame; spread: how much larger the errors are. Returns the exact projections,
+    (T, 17, 2), and the detections, (T, 17, 3): pixels and confidence.
+    """
+    pixels = project_to_2d(points, camera)
+    scale = spread * (H36M_MM_PER_PIXEL / np.median(millimetres_per_pixel(pixels, points)))
+    seen, confidence = detector.detect(pixels / scale, points, rng)
+    return pixels, np.concatenate([seen * scale, confidence[..., None]], axis=-1)
 
 
 def visible(points: np.ndarray, camera: Camera, image: np.ndarray | None = None) -> np.ndarray:
@@ -202,8 +214,7 @@ def read(path: Path) -> tuple[list[tuple[str, str, np.ndarray]], str]:
         )
     if offsets[0] < 0 or offsets[-1] > len(positions) or (offsets[1:] <= offsets[:-1]).any():
         raise InputError(
-            f"Cannot read {path}: offsets do not rise from clip to clip. Give rising ones within the {len(positions)} "
-            "frames."
+            f"Cannot read {path}: offsets must rise from clip to clip and stay within the {len(positions)} frames."
         )
     for name, labels in (("subject", subject), ("action", action)):
         if labels.shape != (len(offsets) - 1,) or labels.dtype.kind != "U":

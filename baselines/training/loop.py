@@ -9,15 +9,13 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import yaml
-from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from liftbench.baselines.data.dataset import Dataset
@@ -29,7 +27,7 @@ from liftbench.baselines.training.batches import Batches, order_of_epoch, rolled
 from liftbench.baselines.training.gradient_checkpointing import recompute_blocks
 from liftbench.baselines.training.recipe import Recipe
 from liftbench.baselines.training.schedule import learning_rate
-from liftbench.baselines.training.stages import Stage, first_stage, pose_stage
+from liftbench.baselines.training.stages import first_stage, pose_stage
 from liftbench.baselines.training.tracking import tracking
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -67,9 +65,7 @@ def train(
     folder = Path(folder)
     begun = any((path / "last.ckpt").exists() for path in (folder, folder / "stage_1"))
     if begun and not resume:
-        raise InputError(
-            f"Cannot train in {folder}: it holds a run. Resume it with --resume, or choose another with --run."
-        )
+        raise InputError(f"{folder} already holds a run. Resume it with --resume, or choose another folder with --run.")
     if dataset.protocol != recipe.data:
         raise InputError(
             f"Cannot train on {dataset.path}: the recipe is for data {recipe.data}, this is {dataset.protocol}. "
@@ -77,7 +73,7 @@ def train(
         )
     fabric = distributed.start(device)
     if recipe.precision == "float16" and fabric.device.type == "cpu":
-        raise InputError("Cannot train in float16: a processor has none. Choose --device cuda, or precision: bfloat16.")
+        raise InputError("Cannot train in float16 on a processor. Choose --device cuda, or precision: bfloat16.")
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
     if recipe.precision in AUTOCAST and fabric.device.type == "cpu":
@@ -100,7 +96,7 @@ def train(
 class _Run:
     """One stage in training: the state that its steps change, and how its folder keeps it."""
 
-    def __init__(self, fabric: Fabric, stage: Stage, whole_recipe: Recipe, dataset: Dataset, folder: Path):
+    def __init__(self, fabric, stage, whole_recipe, dataset, folder):
         self.fabric, self.stage, self.recipe, self.dataset, self.folder = fabric, stage, stage.recipe, dataset, folder
         self.identity = {"recipe": whole_recipe.model_dump(), "data": dataset.digest}
         recipe, device = self.recipe, fabric.device
@@ -130,13 +126,7 @@ class _Run:
         self.sums = {}  # of the losses, clip by clip, float64 on the device
         self.first_bad = torch.full((), -1, device=self.fabric.device)  # the first step that was not finite
 
-    def train(
-        self,
-        on_epoch: Callable[[dict], None] | None,
-        on_progress: Callable[[str, int, int], None] | None,
-        checkpoint_minutes: float,
-        services: Sequence[str],
-    ) -> bool:
+    def train(self, on_epoch, on_progress, checkpoint_minutes, services):
         """Train until the recipe's last epoch; returns whether there was anything to train."""
         writes = self.fabric.is_global_zero
         state = checkpoint.read_state(self.folder / "last.ckpt", self.identity)
@@ -164,7 +154,7 @@ class _Run:
         return True
 
     @contextlib.contextmanager
-    def _tracking(self, services: Sequence[str]) -> Iterator[Callable[[list[dict]], None]]:
+    def _tracking(self, services):
         """`tracking`, once log.csv and the weights are those of the last epoch: a kill right after its checkpoint
         leaves them behind, and they may have been damaged or removed since."""
         logged = self._logged()
@@ -179,14 +169,14 @@ class _Run:
                 log(self.history[: rows + 1])
             yield log
 
-    def _logged(self) -> int:
+    def _logged(self):
         """How many epochs log.csv holds; 0 if it is not a beginning of the history and has to be written anew."""
         path = self.folder / "log.csv"
         found = path.read_bytes().splitlines() if path.exists() else []
         expected = pd.DataFrame(self.history).to_csv(index=False).encode().splitlines()
         return len(found) - 1 if found and found == expected[: len(found)] else 0
 
-    def _epoch(self, progress: Callable[[str, int, int], None], checkpoint_minutes: float):
+    def _epoch(self, progress, checkpoint_minutes):
         """The rest of an epoch, from `self.step` on, and its row of the history."""
         epoch, recipe, fabric = len(self.history), self.recipe, self.fabric
         title = f"{self.name}epoch {epoch + 1} of {recipe.epochs}"
@@ -222,10 +212,10 @@ class _Run:
         self.history.append(row)
         self._begin_epoch()
 
-    def _clips_of(self, step: int) -> np.ndarray:
+    def _clips_of(self, step):
         return self.order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
 
-    def _step(self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], shares: Sequence[float], rate: float):
+    def _step(self, batches, shares, rate):
         """One step of the optimiser; shares: one per part that `batches` yields, of the whole batch."""
         recipe, fabric, device = self.recipe, self.fabric, self.fabric.device
         draw = np.random.SeedSequence((recipe.seed, len(self.history), self.step + 1, fabric.global_rank))
@@ -278,12 +268,12 @@ class _Run:
             tensors = {"keypoints": keypoints, "targets": targets, "clips": torch.from_numpy(clips)}
             checkpoint.write_weights(path, tensors, {"epoch": len(self.history), "step": step})
         raise InputError(
-            f"Cannot go on: in {self.name}epoch {len(self.history) + 1}, step {step + 1}, the loss or its gradient is "
-            f"not finite, or the loss is above {EXPLODED:,.0f} ({path} keeps the batch). Lower learning_rate in the "
+            f"The loss or its gradient is not finite in {self.name}epoch {len(self.history) + 1}, step {step + 1} (a "
+            f"loss above {EXPLODED:,.0f} counts as that); its batch is kept in {path}. Lower learning_rate in the "
             "recipe, or set clip_gradient."
         )
 
-    def _is_due(self, minutes: float) -> bool:
+    def _is_due(self, minutes):
         return time.monotonic() - self.saved >= 60 * minutes
 
     def _save(self):
@@ -293,7 +283,7 @@ class _Run:
         checkpoint.write_state(self.folder / "last.ckpt", state)
         self.saved, self.kept = time.monotonic(), (len(self.history), self.step)
 
-    def _what_is_kept(self) -> str:
+    def _what_is_kept(self):
         if self.kept is None:
             before = (self.folder / "stage_1/last.ckpt").exists()
             return f"{self.folder} keeps stage 1; go on with --resume" if before else "nothing is kept yet; start again"
@@ -301,7 +291,7 @@ class _Run:
         within = f" and {steps} steps of the next one" if steps else ""
         return f"{self.folder} keeps {self.name}{epochs} of {self.recipe.epochs} epochs{within}; go on with --resume"
 
-    def _restore(self, state: dict[str, Any]):
+    def _restore(self, state):
         with checkpoint.named_damage(self.folder / "last.ckpt"):
             for name in _PLAIN:
                 setattr(self, name, state[name])
@@ -325,7 +315,7 @@ class _Run:
         checkpoint.write_weights(self.folder / "last.safetensors", weights, metadata | {"chosen_by": "last epoch"})
 
 
-def _silent(what: str, done: int, of: int):
+def _silent(what, done, of):
     pass
 
 
@@ -334,7 +324,7 @@ _PLAIN = ("step", "seconds", "waited", "sums", "history", "best")
 _STATEFUL = ("model", "averaged", "optimizer", "scaler")
 
 
-def _refuse_missing_precision(model: torch.nn.Module, recipe: Recipe) -> None:
+def _refuse_missing_precision(model, recipe):
     """Raise InputError where this processor cannot run the model in the recipe's precision; a short clip shows it."""
     clip = torch.zeros(1, recipe.frames, 17, entry(recipe.model).channels)
     try:
@@ -347,7 +337,7 @@ def _refuse_missing_precision(model: torch.nn.Module, recipe: Recipe) -> None:
 
 
 @contextlib.contextmanager
-def _named_disk_errors(folder: Path) -> Iterator[None]:
+def _named_disk_errors(folder):
     try:
         yield
     except OSError as error:

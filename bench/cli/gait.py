@@ -1,14 +1,11 @@
 """`liftbench gait`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from liftbench.bench.cli.common import loading, out, table
-
-if TYPE_CHECKING:
-    from liftbench.lift.lifted import Lifted
 
 
 def gait(
@@ -25,7 +22,7 @@ def gait(
     say(load(path), folder or path.parent)
 
 
-def say(lifted: "Lifted", folder: Path):
+def say(lifted, folder):
     """Write the report of a recording into a folder, and print its parameters, warnings and paths."""
     from liftbench.lift.gait.analysis import analyse
     from liftbench.lift.gait.picture import spread

@@ -1,9 +1,8 @@
-"""`liftbench measure`: costs, speed and the loader; every result is appended as a record."""
+"""`liftbench measure`: costs, speed, the loader and lifting; every result is appended as a record."""
 
 import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,11 +22,8 @@ from liftbench.bench.cli.common import (
     table,
 )
 
-if TYPE_CHECKING:
-    from liftbench.bench.records import CompareRecord, CostRecord, Record
-
 app = typer.Typer(
-    no_args_is_help=True, help="Measure costs, speed and the loader; every result is appended as a record."
+    no_args_is_help=True, help="Measure costs, speed, the loader and lifting; every result is appended as a record."
 )
 
 
@@ -71,9 +67,7 @@ def cost(
     )
     layouts = {name: entry(name, frames).official if official else {} for name in names}
     if official and (same := [name for name in names if not layouts[name]]):
-        raise InputError(
-            f"Cannot count another layout of {same[0]}: the official one is built here. Leave --official-layout out."
-        )
+        raise InputError(f"The official layout of {same[0]} is the one built here; leave --official-layout out.")
     path, recorded = records_folder / "cost.jsonl", []
     with _saying_what_is_kept(path, recorded), progress() as bar:
         for name in bar.track(names, description="counting"):
@@ -95,7 +89,7 @@ def cost(
         _print_costs(record)
 
 
-def _print_costs(record: "CostRecord"):
+def _print_costs(record):
     """Where the MACs of one model are, what its elementwise operations are, and what others do not count."""
     from liftbench.bench.report.tables.cost import by_group
 
@@ -208,7 +202,7 @@ def compare(
     device = choose_device(device)
     call = "training step" if training_step else "forward"
 
-    def measure(progress: Callable[[str, int, int], None]) -> "CompareRecord":
+    def measure(progress):
         return compares.measure(
             first, second, device, batch, call, seconds, lambda done, of: progress("rounds", done, of)
         )
@@ -227,10 +221,6 @@ def compare(
 
 @app.command()
 def scaling(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[MODEL...]", help="Names or path/to/file.py:build; default: five models of ours."),
-    ] = None,
     device: Device = "auto",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer points and rounds: about a minute.")] = False,
     seconds: Annotated[
@@ -240,11 +230,7 @@ def scaling(
 ):
     """Show how cost and time grow with frames, batch and depth: Mamba models against attention.
 
-    The models that you name are measured beside `transformer`, whose attention spans frames.
-
     Example: `liftbench measure scaling --quick`
-
-    Example: `liftbench measure scaling posemamba_b path/to/file.py:build --quick`
     """
     with loading():
         from liftbench.bench.measure import scaling as scalings
@@ -252,13 +238,12 @@ def scaling(
 
     device = choose_device(device)
     record = _recorded(
-        records_folder / "scaling.jsonl",
-        lambda progress: scalings.measure(names or (), device, seconds, quick, progress),
+        records_folder / "scaling.jsonl", lambda progress: scalings.measure(device, seconds, quick, progress)
     )
     rows = table("model", numbers=("MACs ~\nframes^", "time ~\nframes^", "time ~\nbatch^", "time ~\ndepth^"))
     panels = [readings.series(record, "frames", "macs")]
     panels += [readings.series(record, axis, "median_ms") for axis in ("frames", "batch", "depth")]
-    for name in record.parameters:
+    for name in scalings.SIZES:
         exponents = [readings.exponent(panel.get(name, [])) for panel in panels]
         rows.add_row(name, *("-" if one is None else f"{one:.2f}" for one in exponents))
     out.print(rows)
@@ -301,7 +286,64 @@ def scan(
     if refused := sum(
         (timing.missing or "").startswith("too busy") for one in record.comparisons for timing in one.timings
     ):
-        out.print(f"{refused} times were refused because the machine was too busy. Measure again when it is idle.")
+        out.print(f"{refused} times were refused because the machine was too busy; measure again when it is idle.")
+
+
+@app.command()
+def lift(
+    names: Annotated[
+        list[str], typer.Argument(metavar="WEIGHTS...", help="accurate, fast, run folders or weights files.")
+    ],
+    motion: Annotated[Path, typer.Option(metavar="FILE.npz", help="Motion capture, as `liftbench data mocap` reads.")],
+    poses: Annotated[
+        Path | None, typer.Option(metavar="FILE.npz", help="Real keypoints of several cameras with their 3D.")
+    ] = None,
+    views: Annotated[int, typer.Option(min=1, help="Random cameras for each held-out clip.")] = 2,
+    smooth: Annotated[float | None, typer.Option(metavar="HZ", help="Smooth the walks, as `liftbench lift`.")] = None,
+    rigid: Annotated[bool, typer.Option("--rigid", help="Bones of constant length in the walks, likewise.")] = False,
+    device: Device = "auto",
+    scan: Scan = "auto",
+    records_folder: Records = RECORDS,
+):
+    """Lift people that weights never saw: errors, and what is left of the gait of those who walk.
+
+    Example: `liftbench measure lift accurate fast --motion clips.npz`
+    """
+    with loading():
+        from liftbench.baselines.weights.trained import open_weights
+        from liftbench.bench.measure import lift as lifts
+        from liftbench.lift.weights import shipped
+
+    device = choose_device(device)
+    choose_scan(scan, device)
+    opened = [(name, open_weights(shipped(name))) for name in names]
+    held_out = table(
+        "weights", numbers=("MPJPE\nmm", "P-MPJPE\nmm", "N-MPJPE\nmm", "real\nP-MPJPE\nmm", "frames\na second")
+    )
+    gait = table(
+        "weights", "view",
+        numbers=("cadence\n1/min", "step\nms", "step\ncm", "speed\nm/s", "knee\ncurve °", "knee\nrange °", "missed"),
+        title="gait, mean absolute error",
+    )  # fmt: skip
+    shown = ("cadence, steps/min", "step time, ms", "step length, cm", "speed, m/s", "knee flexion curve, degrees",
+             "range of knee flexion, degrees")  # fmt: skip
+    for name, weights in opened:
+        record = _recorded(
+            records_folder / "lift.jsonl",
+            lambda say: lifts.measure(weights, motion, poses, views, device, smooth, rigid, say),  # noqa: B023
+        )
+        errors, real = record.held_out, max((one.limb_p_mpjpe_mm for one in record.real), default=None)
+        held_out.add_row(
+            name, f"{errors.mpjpe_mm:.1f}", f"{errors.p_mpjpe_mm:.1f}", f"{errors.n_mpjpe_mm:.1f}",
+            "-" if real is None else f"{real:.1f}", f"{record.lifted_frames_per_s:,.0f}",
+        )  # fmt: skip
+        for view in record.gait:
+            found = [view.quantities.get(quantity) for quantity in shown]
+            cells = ("-" if one is None else f"{one.mean_absolute:.3g}" for one in found)
+            gait.add_row(name, view.view, *cells, f"{view.missed}/{view.events}")
+    out.print(held_out)
+    if gait.row_count:
+        out.print(gait)
 
 
 @app.command()
@@ -344,7 +386,7 @@ def loader(
 
 
 @contextlib.contextmanager
-def _saying_what_is_kept(path: Path, recorded: list[str]) -> Iterator[None]:
+def _saying_what_is_kept(path, recorded):
     """Let an interruption say what stands in the file already. recorded: what does, so far."""
     try:
         yield
@@ -354,7 +396,7 @@ def _saying_what_is_kept(path: Path, recorded: list[str]) -> Iterator[None]:
         raise KeyboardInterrupt(f"{kept}; {others} again") from None
 
 
-def _recorded(path: Path, measure: Callable[[Callable[[str, int, int], None]], "Record"]) -> "Record":
+def _recorded(path, measure):
     """The record that measure(progress) makes, appended to a file; progress(text, done, of) moves a bar."""
     from liftbench.bench import records
 

@@ -1,12 +1,12 @@
 """`liftbench weights`: fetch, convert and look at official checkpoints."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.table import Table
 
-from liftbench.bench.cli.common import out, progress, table
+from liftbench.bench.cli.common import out, progress
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, convert and look at official checkpoints.")
 
@@ -30,7 +30,7 @@ def fetch(
     wheel: Annotated[
         Path | None, typer.Option("--from", metavar="WHEEL", help="For blazepose: a wheel of mediapipe that you have.")
     ] = None,
-) -> None:
+):
     """Download an official checkpoint from where its authors host it, verify it, and convert it to safetensors.
 
     `blazepose`, the detector of `liftbench detect`, comes out of a wheel of mediapipe that pip downloads.
@@ -43,15 +43,15 @@ def fetch(
     if name == "blazepose" and path is None:
         return fetch_blazepose(wheel)
     if name == "blazepose" or wheel:
-        raise InputError("Cannot use that option: --out is for models, --from for blazepose. Leave it out.")
+        raise InputError("Cannot use --out with blazepose, or --from with a model. Leave it out.")
 
-    def report(url: str):
+    def report(url):
         out.print(f"downloading {url}", soft_wrap=True)
 
     print_converted(*fetching.fetch(name, path, hosts, report))
 
 
-def fetch_blazepose(wheel: Path | None):
+def fetch_blazepose(wheel):
     """Put the networks of BlazePose into the user's cache."""
     from liftbench.lift.video import blazepose_files
 
@@ -104,13 +104,13 @@ def inspect(
     """
     from liftbench.baselines.weights import convert as converter
 
-    rows = table("item", "content", title=str(path))
+    table = Table("item", "content", title=str(path))
     for item, text in converter.inspect(path):
-        rows.add_row(item, text)
-    out.print(rows)
+        table.add_row(item, text)
+    out.print(table)
 
 
-def print_converted(path: Path, provenance: Mapping[str, Any]):
+def print_converted(path, provenance):
     """What a converted file holds, and what was left out or could not be told."""
     out.print(
         f"wrote {path}: {provenance['model']}, {provenance['frames']} frames, {provenance['parameters']:,} parameters "

@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -65,7 +64,7 @@ def official_way(path: Path) -> dict[str, float]:
     return {"start_s": start_s, "read_s": read_s, "clips_written": written}
 
 
-def _official_clips(part: dict[str, Any], stride: int) -> tuple[np.ndarray, np.ndarray]:
+def _official_clips(part, stride):
     """Inputs (clips, T, 17, 3) and labels (clips, T, 17, 3) of a split."""
     inputs = _normalized_frame_by_frame(part["joint_2d"], part["camera_name"], 2)
     inputs = np.concatenate([inputs, part["confidence"][..., None]], axis=2)
@@ -76,7 +75,7 @@ def _official_clips(part: dict[str, Any], stride: int) -> tuple[np.ndarray, np.n
     return inputs[clips], labels[clips]
 
 
-def _normalized_frame_by_frame(pose: np.ndarray, camera_names: list[str], channels: int) -> np.ndarray:
+def _normalized_frame_by_frame(pose, camera_names, channels):
     pose = pose[..., :channels].astype(np.float32)
     for frame, camera in enumerate(camera_names):
         width, height = CAMERA_RESOLUTION[camera]

@@ -11,11 +11,9 @@ contractions and scans; what share of the product's rate they reach at the best 
 """
 
 import time
-from collections.abc import Callable
 
 import torch
 
-from liftbench.baselines.data.dataset import Dataset
 from liftbench.bench.measure import meters, timing
 from liftbench.bench.measure.calls import FORWARD, Timed, macs_per_clip
 from liftbench.bench.records import Ceilings, SpeedRecord, TimedData, Timing, environment
@@ -41,14 +39,14 @@ def measure(
     timed = Timed(name, frames, device, **settings)
     meter, share = meters.meter(device), timing.Share()
 
-    def sample(batch: int, budget_s: float) -> Timing:
+    def sample(batch, budget_s):
         return _time(timed.on(batch), batch, budget_s, meter)
 
     latency = sample(1, seconds / 2)
     sweep, ended_by = _sweep(sample, latency, seconds / 2, meter)
     best, share = max(sweep, key=_clips_per_s), share.so_far()
     if reason := timing.why_refused(device, share, latency.samples_ms, best.samples_ms):
-        raise timing.TooBusy(f"Cannot time {name}: the machine was too busy, {reason}. Measure again when it is idle.")
+        raise timing.TooBusy(f"The speed of {name} is not reported, the machine was too busy: {reason}.")
     output_frames = 1 if timed.registered.output == "centre" else timed.frames
     return SpeedRecord(
         **environment.stamp(device, timed.scan),
@@ -69,11 +67,11 @@ def measure(
     )
 
 
-def _data(dataset: Dataset | None) -> TimedData | None:
+def _data(dataset):
     return TimedData(name=dataset.path.name, sha256=dataset.digest, origin=dataset.origin) if dataset else None
 
 
-def _ceilings(timed: Timed, best: Timing) -> Ceilings:
+def _ceilings(timed, best):
     ceilings = meters.ceilings(timed.device, getattr(torch, timed.dtype))
     if timed.call != FORWARD or timed.dataset:
         return Ceilings(**ceilings)
@@ -83,7 +81,7 @@ def _ceilings(timed: Timed, best: Timing) -> Ceilings:
     return Ceilings(**ceilings, macs_per_clip=macs, product_share=share)
 
 
-def _time(call: Callable[[], object], batch: int, budget_s: float, meter: meters.Meter) -> Timing:
+def _time(call, batch, budget_s, meter):
     """Warm up twice (the second time watching the memory), then sample for `budget_s` seconds -> Timing."""
     call()  # compiles, where something is to be compiled
     began = time.perf_counter()
@@ -95,9 +93,7 @@ def _time(call: Callable[[], object], batch: int, budget_s: float, meter: meters
     return Timing(batch=batch, samples_ms=samples, **timing.percentiles(samples), peak_memory_mib=peak)
 
 
-def _sweep(
-    sample: Callable[[int, float], Timing], latency: Timing, budget_s: float, meter: meters.Meter
-) -> tuple[list[Timing], str]:
+def _sweep(sample, latency, budget_s, meter):
     """Timings of growing batches, the latency's first, and why it ended there."""
     sweep = [latency]
     for batch in BATCHES[1:]:
@@ -119,5 +115,5 @@ def _sweep(
     return sweep, "largest batch"
 
 
-def _clips_per_s(timing: Timing) -> float:
+def _clips_per_s(timing):
     return timing.batch / timing.median_ms * 1e3

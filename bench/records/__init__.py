@@ -2,6 +2,7 @@
 
 from liftbench.bench.records.accuracy import AccuracyRecord, Checkpoint, Data, TrainingRecord
 from liftbench.bench.records.cost import CostRecord, FvcoreCount, ScanCalls, ThopCount
+from liftbench.bench.records.lift import LiftRecord
 from liftbench.bench.records.loader import LoaderRecord, LoaderStep
 from liftbench.bench.records.scan import ScanComparison, ScanRecord, ScanTiming
 from liftbench.bench.records.speed import (
@@ -18,6 +19,7 @@ from liftbench.bench.records.store import Record, append, read
 
 __all__ = [
     "AccuracyRecord", "Ceilings", "Checkpoint", "CompareRecord", "Contender", "CostRecord", "Data", "FvcoreCount",
-    "LoaderRecord", "LoaderStep", "Record", "ScalingPoint", "ScalingRecord", "ScanCalls", "ScanComparison",
-    "ScanRecord", "ScanTiming", "SpeedRecord", "ThopCount", "TimedData", "Timing", "TrainingRecord", "append", "read",
+    "LiftRecord", "LoaderRecord", "LoaderStep", "Record", "ScalingPoint", "ScalingRecord", "ScanCalls",
+    "ScanComparison", "ScanRecord", "ScanTiming", "SpeedRecord", "ThopCount", "TimedData", "Timing", "TrainingRecord",
+    "append", "read",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from liftbench.baselines.errors import InputError
 from liftbench.bench.records.accuracy import AccuracyRecord, TrainingRecord
 from liftbench.bench.records.base import SCHEMA, BaseRecord
 from liftbench.bench.records.cost import CostRecord
+from liftbench.bench.records.lift import LiftRecord
 from liftbench.bench.records.loader import LoaderRecord
 from liftbench.bench.records.scan import ScanRecord
 from liftbench.bench.records.speed import CompareRecord, ScalingRecord, SpeedRecord
@@ -23,7 +24,8 @@ Record = Annotated[
     | AccuracyRecord
     | TrainingRecord
     | ScanRecord
-    | LoaderRecord,
+    | LoaderRecord
+    | LiftRecord,
     Field(discriminator="kind"),
 ]
 _RECORD = TypeAdapter(Record)
@@ -75,7 +77,7 @@ def read(folder: str | Path) -> list[Record]:
     ]
 
 
-def _parse(line: bytes, where: str) -> Record:
+def _parse(line, where):
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -11,7 +11,6 @@ package checks what the kernels read and write.
 import ctypes
 import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -72,7 +71,7 @@ def call(function: str, arguments: ctypes.Structure) -> int:
     return getattr(_usable_library(), f"liftbench_{function}")(ctypes.byref(arguments), torch.get_num_threads())
 
 
-def _usable_library() -> ctypes.CDLL:
+def _usable_library():
     library = load_library()
     if isinstance(library, str):
         raise RuntimeError(library)
@@ -80,9 +79,7 @@ def _usable_library() -> ctypes.CDLL:
 
 
 def checked(
-    expected: dict[str, tuple[torch.Tensor, tuple]],
-    dtype: torch.dtype = torch.float32,
-    layout: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.contiguous,
+    expected: dict[str, tuple[torch.Tensor, tuple]], dtype: torch.dtype = torch.float32, layout=torch.Tensor.contiguous
 ) -> list[torch.Tensor]:
     """Check the tensors of {name: (tensor, shape)} and return them in a layout that the kernels read.
 

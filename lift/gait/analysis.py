@@ -6,16 +6,18 @@ import numpy as np
 from scipy.signal import find_peaks
 
 from liftbench.baselines.errors import InputError
-from liftbench.lift.filters import low_pass, runs
-from liftbench.lift.gait.angles import ANKLES, PELVIS, body_axes, joint_angles
+from liftbench.lift.filters import runs, smooth
+from liftbench.lift.gait.angles import ANKLES, PELVIS, SHOULDERS, THORAX, body_axes, joint_angles
 from liftbench.lift.gait.parameters import PARAMETERS, of_curves, of_stride
 
 SIDES = ("right", "left")
 CUTOFF = 6.0  # Hz, of positions
+_NEEDED = [*range(7), THORAX, *SHOULDERS]
 _SLOWEST = 25  # frames a second
 _APART, _PROMINENCE = 0.5, 0.35  # s between two peaks; share of the signal's range by which a peak stands out
 _LONGEST = 1.5  # s, of a stride; standing and turning look like longer ones
 _LARGEST_TURN = 30.0  # degrees within a stride
+_UNLIKE = 0.35  # of the median stride's time, by which another may differ
 _SHORTEST_REACH = 100.0  # mm that an ankle travels against the pelvis in a stride; who stands does less
 
 
@@ -25,7 +27,8 @@ class Gait:
 
     heel_strikes, toe_offs: an array for each side. values: name with unit -> for each side (strides,), nan where the
     events of a stride do not tell. curves: angle -> for each side (strides, 101), from heel strike (0 %) to the next
-    (100 %). begin, end: s, what was analysed. left_out: strides that were none of straight walking.
+    (100 %), fewer where an elbow or wrist is unknown. begin, end: s, what was analysed. left_out: strides that were
+    none of straight walking.
     """
 
     heel_strikes: tuple[np.ndarray, np.ndarray]
@@ -56,27 +59,57 @@ class Gait:
 def analyse(world: np.ndarray, fps: float) -> Gait:
     """Find the strides of somebody who walks, and measure them.
 
-    world: (T, 17, 3) mm, z up, such as `Lifted.poses_world`; of what is unknown (nan) the longest stretch without gaps
-    counts. Events by Zeni, Richards and Higginson (2008), with ankles for heel and toe and the pelvis for the sacrum,
-    placed between frames by a parabola. Left out are strides of more than 1.5 s, those in which the body turns by more
-    than 30 degrees, and those in which the ankle travels less than 100 mm against the pelvis. Raises InputError for
-    less than 25 frames a second and where nobody walks.
+    world: (T, 17, 3) mm, z up, such as `Lifted.poses_world`. Where joints of legs, shoulders or trunk are unknown (nan)
+    there is no stride; each stretch between is analysed on its own, if it lasts a second. Events by Zeni, Richards and
+    Higginson (2008), with ankles for heel and toe and the pelvis for the sacrum, placed between frames by a parabola.
+    Left out are strides of more than 1.5 s or 35 % off the median, those in which the body turns by more than 30
+    degrees, and those in which the ankle travels less than 100 mm against the pelvis. Raises InputError for less than
+    25 frames a second and where nobody walks.
     """
     if not _SLOWEST <= fps < float("inf"):
         raise InputError(f"Cannot analyse gait: {fps:g} frames a second are too few. Record {_SLOWEST} or more.")
-    known = runs(np.isfinite(world).all(axis=(1, 2)))
-    longest = max(known, key=lambda run: run.stop - run.start, default=slice(0, 0))
-    if longest.stop - longest.start < fps:
+    known = runs(np.isfinite(world[:, _NEEDED]).all(axis=(1, 2)))
+    stretches = [run for run in known if run.stop - run.start >= fps]
+    if not stretches:
         raise InputError("Cannot analyse gait: no second of the recording is without gaps. Record the whole body.")
-    pose = low_pass(world[longest], fps, CUTOFF)
+    parts = [_stretch(world[run], run.start / fps, fps) for run in stretches]
+    if not any(rows for part in parts for rows in part.rows):
+        raise InputError("Cannot analyse gait: there is no stride in it. Record three or more, straight ahead.")
+
+    def joined(arrays):
+        return tuple(np.concatenate([array[side] for array in arrays]) for side in range(2))
+
+    rows = [[row for part in parts for row in part.rows[side]] for side in range(2)]
+    return Gait(
+        joined([part.strikes for part in parts]),
+        joined([part.offs for part in parts]),
+        {name: tuple(np.array([row.get(name, np.nan) for row in side]) for side in rows) for name in PARAMETERS},
+        {name: joined([part.curves[name] for part in parts]) for name in parts[0].curves},
+        stretches[0].start / fps,
+        stretches[-1].stop / fps,
+        sum(max(0, len(events) - 1) for part in parts for events in part.strikes) - sum(map(len, rows)),
+    )
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Events, s, of each side; a row for each stride of each side; and the curves, as in `Gait`."""
+
+    strikes: list
+    offs: list
+    rows: list
+    curves: dict
+
+
+def _stretch(world, start, fps):
+    """What stands in one stretch without gaps in what is needed, which begins `start` s into the recording."""
+    pose = smooth(world, fps, CUTOFF)
     forward, left = body_axes(pose, fps)
     ahead = ((pose[:, ANKLES] - pose[:, [PELVIS]]) * forward[:, None]).sum(axis=-1)  # (T, 2)
-    strikes, offs = (tuple(_peaks(sign * ahead[:, side], fps) for side in range(2)) for sign in (1, -1))
-    strides = [_strides(strikes[side], ahead[:, side], forward, fps) for side in range(2)]
-    if not any(strides):
-        raise InputError("Cannot analyse gait: there is no stride in it. Record three or more, straight ahead.")
+    strikes, offs = ([_peaks(sign * ahead[:, side], fps) for side in range(2)] for sign in (1, -1))
+    strides = _alike([_strides(strikes[side], ahead[:, side], forward, fps) for side in range(2)])
     curves = {
-        name: tuple(_curves(angle[:, side], strides[side]) for side in range(2))
+        name: [_curves(angle[:, side], strides[side]) for side in range(2)]
         for name, angle in joint_angles(pose, forward, left).items()
     }
     rows = [
@@ -87,15 +120,9 @@ def analyse(world: np.ndarray, fps: float) -> Gait:
         ]
         for side in range(2)
     ]
-    start = longest.start / fps
-    return Gait(
-        tuple(start + events / fps for events in strikes),
-        tuple(start + events / fps for events in offs),
-        {name: tuple(np.array([row.get(name, np.nan) for row in side]) for side in rows) for name in PARAMETERS},
-        curves,
-        start,
-        longest.stop / fps,
-        sum(max(0, len(events) - 1) for events in strikes) - sum(map(len, strides)),
+    whole = {name: [side[np.isfinite(side).all(axis=1)] for side in both] for name, both in curves.items()}
+    return _Stretch(
+        [start + events / fps for events in strikes], [start + events / fps for events in offs], rows, whole
     )
 
 
@@ -117,6 +144,13 @@ def _strides(strikes, ahead, forward, fps):
         if (last - first) / fps <= _LONGEST and turn <= _LARGEST_TURN and reach >= _SHORTEST_REACH:
             found.append((float(first), float(last)))
     return found
+
+
+def _alike(strides):
+    """Those that last about as long as the median one does: a false heel strike, as of legs that swap, makes two."""
+    times = [last - first for side in strides for first, last in side]
+    usual = float(np.median(times)) if times else 0.0
+    return [[(first, last) for first, last in side if abs(last - first - usual) <= _UNLIKE * usual] for side in strides]
 
 
 def _curves(angle, strides):

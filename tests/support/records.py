@@ -77,6 +77,25 @@ def speed(model, ms=10.0, output_frames=243, **fields):
     )  # fmt: skip
 
 
+def lift(model="mlp", p_mpjpe=40.0, **fields):
+    error = {"n": 4, "mean_absolute": 2.0, "mean": -1.0}
+    return records.LiftRecord(
+        **of(model, **fields), device="cpu", smooth_hz=None, rigid=False,
+        checkpoint={"file": "last.safetensors", "sha256": "c" * 64, "epoch": 3, "chosen_by": "last epoch"},
+        motion={"name": "clips.npz", "sha256": "d" * 64, "credit": "A credit.", "subjects": ["02"]},
+        held_out={
+            "views": 2, "seed": 0, "frames": 1000, "mpjpe_mm": 1.4 * p_mpjpe, "p_mpjpe_mm": p_mpjpe,
+            "n_mpjpe_mm": 1.3 * p_mpjpe, "mpjve_mm_per_frame": 6.0,
+        },
+        gait=[
+            {"view": view, "walks": 2, "failed": 0, "events": 20, "missed": 1, "extra": 0,
+             "quantities": {"cadence, steps/min": error}}
+            for view in ("front", "oblique", "side")
+        ],
+        lifted_frames_per_s=500.0, timed_frames=1000, other_processes_share=0.1,
+    )  # fmt: skip
+
+
 def accuracy(model, mpjpe=60.0, on=None, **fields):
     by_action = {action: mpjpe * (0.8 + 0.03 * i + len(model) % 7 * (i % 3) / 50) for i, action in enumerate(ACTIONS)}
     row = {"mpjpe_mm": mpjpe, "p_mpjpe_mm": 0.8 * mpjpe, "n_mpjpe_mm": 0.95 * mpjpe, "mpjve_mm_per_frame": 2.5}

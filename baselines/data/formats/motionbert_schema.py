@@ -11,9 +11,6 @@ were made. Other keys are ignored.
 import itertools
 import operator
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,7 +57,7 @@ TOLERANCE_MM = 0.1
 SOURCE_PATTERN = re.compile(r"s_(?P<subject>\d\d)_act_(?P<action>\d\d)_subact_(?P<subaction>\d\d)_ca_(?P<camera>\d\d)")
 
 
-def check(content: Any, path: Path) -> tuple[dict[str, SplitContent], dict[str, Any]]:
+def check(content, path):
     """The splits of a file's `content` as {split: SplitContent}, and its origin, {} if it states none.
 
     Raises InputError naming split, key, what was expected and what was found.
@@ -70,7 +67,7 @@ def check(content: Any, path: Path) -> tuple[dict[str, SplitContent], dict[str, 
     return {split: _check_split(content, split, path) for split in SPLITS}, origin
 
 
-def check_numbers(block: np.ndarray, place: str, start: int):
+def check_numbers(block, place, start):
     """Refuse what no frame may hold.
 
     block: (n, ...) float32, the frames from `start` on. place: file, split and key, for the InputError.
@@ -88,7 +85,7 @@ def check_numbers(block: np.ndarray, place: str, start: int):
             raise InputError(f"Cannot read {place}: frame {start + frame} has {value:g}, expected {what}. Repair it.")
 
 
-def _consistent(arrays: dict[str, np.ndarray], frames: int, place: str) -> Iterator[np.ndarray]:
+def _consistent(arrays, frames, place):
     """The blocks of joints_2.5d_image, checked against joint3d_image and 2.5d_factor: errors are measured against one
     and predictions come out of the others.
 
@@ -115,7 +112,7 @@ def _consistent(arrays: dict[str, np.ndarray], frames: int, place: str) -> Itera
         yield arrays["joints_2.5d_image"][block]
 
 
-def _check_split(content: Any, split: str, path: Path) -> SplitContent:
+def _check_split(content, split, path):
     _require(split in content, f"{path}: it has no split {split!r}, only {listed(content)}")
     split_content = content[split]
     place = f"{path}: {split}"
@@ -141,7 +138,7 @@ def _check_split(content: Any, split: str, path: Path) -> SplitContent:
     return SplitContent(frames, arrays, {NAME_KEYS[key]: values for key, values in names.items()})
 
 
-def _check_array(array: Any, shape: tuple[int, ...], frames: int, place: str) -> np.ndarray:
+def _check_array(array, shape, frames, place):
     _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
     if place.endswith("confidence") and array.shape == (frames, 17, 1):
         array = array[..., 0]
@@ -153,7 +150,7 @@ def _check_array(array: Any, shape: tuple[int, ...], frames: int, place: str) ->
     return array
 
 
-def _check_names(values: Any, frames: int, place: str) -> Names:
+def _check_names(values, frames, place):
     found = _length(values, place)
     _require(found == frames, f"{place} has {found} entries, expected {frames}, one for each frame of joint_2d")
     if isinstance(values, np.ndarray) and values.dtype.kind == "U" and values.ndim == 1:
@@ -178,12 +175,12 @@ def _check_names(values: Any, frames: int, place: str) -> Names:
     return names
 
 
-def _length(values: Any, place: str) -> int:
+def _length(values, place):
     sized = isinstance(values, (list, tuple)) or (isinstance(values, np.ndarray) and values.ndim > 0)
     _require(sized, f"{place} is a {kind(values)}, expected one entry for each frame")
     return len(values)
 
 
-def _require(condition: Any, problem: str):
+def _require(condition, problem):
     if not condition:
         raise InputError(f"Cannot read {problem}. Use a file of the MotionBERT schema.")

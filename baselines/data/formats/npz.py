@@ -10,9 +10,7 @@ import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +27,7 @@ _DAMAGE = (  # a header is a Python literal, hence its errors
 )  # fmt: skip
 
 
-def load(path: str | Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any]:
+def load(path, names, optional=()):
     """The members `names`, and those of `optional` that there are, of the .npz file `path`: {name: content}.
 
     An array of numbers or text comes as a read-only numpy array; an object that `numpy.savez` wrapped in an array
@@ -57,7 +55,7 @@ def load(path: str | Path, names: Sequence[str], optional: Sequence[str] = ()) -
         ) from None
 
 
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
+def _member(archive, name, path):
     try:
         info = archive.getinfo(f"{name}.npy")
     except KeyError:
@@ -80,7 +78,7 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
     return _content(_bytes_of(archive, info), f"{path}: {name}")
 
 
-def _bytes_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> memoryview:
+def _bytes_of(archive, info):
     """The inflated member, checked against its CRC."""
     data = memoryview(bytearray(info.file_size))
     filled = 0
@@ -92,7 +90,7 @@ def _bytes_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> memoryview:
     return data.toreadonly()
 
 
-def _content(data: memoryview, where: str) -> Any:
+def _content(data, where):
     header = io.BytesIO(data[:HEADER_BYTES])
     version = np.lib.format.read_magic(header)
     if version == (1, 0):

@@ -17,7 +17,6 @@ import struct
 import sys
 from pathlib import Path
 from types import FunctionType
-from typing import Any
 
 import numpy as np
 
@@ -34,7 +33,7 @@ class _Array:
     def __init__(self):
         self.memo_keys = []
 
-    def complete(self, state: tuple) -> np.ndarray:
+    def complete(self, state):
         _, shape, dtype, fortran_order, data = state
         return array_of(shape, dtype, fortran_order, data)
 
@@ -42,11 +41,11 @@ class _Array:
 class _Dtype:
     """A numpy.dtype between its type string and its state, which holds the byte order."""
 
-    def __init__(self, dtype: np.dtype):
+    def __init__(self, dtype):
         self.memo_keys = []
         self.dtype = dtype
 
-    def complete(self, state: tuple) -> np.dtype:
+    def complete(self, state):
         _, byte_order, subarray, names, fields, *_ = state
         if (subarray, names, fields) != (None, None, None) or (len(state) > 8 and state[8]):
             raise _RefusedError("a structured dtype or a dtype with metadata")
@@ -59,19 +58,19 @@ _LARGEST_KEY = 2**60  # whole numbers below are their own hashes
 _NDARRAY = object()  # stands for the class numpy.ndarray, which numpy passes to _reconstruct
 
 
-def _dtype(spec: str, align: bool = False, copy: bool = True) -> _Dtype:
+def _dtype(spec, align=False, copy=True):
     if not re.fullmatch(r"[fiuc]\d{1,2}|b1|O[48]?|[US]\d{1,9}", spec):
         raise _RefusedError(f"the dtype {spec[:40]!r}")
     return _Dtype(np.dtype("O" if spec[0] == "O" else spec))
 
 
-def _reconstruct(array_type: Any, shape: Any, type_code: Any) -> _Array:
+def _reconstruct(array_type, shape, type_code):
     if array_type is not _NDARRAY:
         raise _RefusedError("an array that is not a numpy.ndarray")
     return _Array()
 
 
-def array_of(shape: tuple[int, ...], dtype: np.dtype, fortran_order: bool, data: Any) -> np.ndarray:
+def array_of(shape, dtype, fortran_order, data):
     """A read-only array over `data`: bytes, or a list where the dtype is object. Raises ValueError if they disagree."""
     if len(shape) > _MOST_AXES or not all(type(length) is int and 0 <= length < 2**48 for length in shape):
         raise ValueError("an array of impossible shape")
@@ -85,24 +84,22 @@ def array_of(shape: tuple[int, ...], dtype: np.dtype, fortran_order: bool, data:
     return np.ndarray(shape, dtype, data, order=order)
 
 
-def _frombuffer(
-    data: Any, dtype: np.dtype, shape: tuple[int, ...], order: str, axis_order: tuple[int, ...] | None = None
-) -> np.ndarray:
+def _frombuffer(data, dtype, shape, order, axis_order=None):
     array = array_of(shape, dtype, order == "F", data)
     return array if axis_order is None else array.transpose(axis_order)
 
 
-def _scalar(dtype: np.dtype, data: Any) -> np.generic:
+def _scalar(dtype, data):
     return array_of((), dtype, False, data)[()]
 
 
-def _encode(text: str, encoding: str) -> bytes:
+def _encode(text, encoding):
     if encoding != "latin1":
         raise _RefusedError("an encoding that is not latin1")
     return text.encode("latin1")
 
 
-def _empty_bytes() -> bytes:
+def _empty_bytes():
     return b""
 
 
@@ -142,7 +139,7 @@ _DAMAGE = (AttributeError, LookupError, MemoryError, OverflowError, RecursionErr
 class _Reader:
     """The pickle machine: a stack, a memo, and one method for each kind of opcode that carries data."""
 
-    def __init__(self, data: Any):
+    def __init__(self, data):
         self.data = memoryview(data)
         self.position = 0
         self.stack = []
@@ -150,7 +147,7 @@ class _Reader:
         self.memo = {}
         self.work = 0
 
-    def read(self) -> Any:
+    def read(self):
         actions = {opcode[0]: getattr(self, name) for name, opcodes in _ACTIONS.items() for opcode in opcodes}
         end, stop = len(self.data), pickle.STOP[0]
         while self.position < end:
@@ -163,38 +160,38 @@ class _Reader:
             actions[self.opcode]()
         raise EOFError
 
-    def take(self, length: int) -> memoryview:
+    def take(self, length):
         start = self.position
         self.position += length
         if self.position > len(self.data):
             raise EOFError
         return self.data[start : self.position]
 
-    def number(self) -> int | float:
+    def number(self):
         """The number that follows the opcode: a value, a length, a memo key."""
         layout = _LAYOUTS[self.opcode]
         return layout.unpack(self.take(layout.size))[0]
 
-    def spend(self, values: Any):
+    def spend(self, values):
         """Count the work on values that the file may hold once and name many times."""
         self.work += len(values) + sum(len(value) for value in values if isinstance(value, _SIZED))
         if self.work > _WORK * len(self.data) + _WORK:
             raise _RefusedError("more work than its size allows")
 
-    def line(self) -> str:
+    def line(self):
         start = self.position
         while self.take(1) != b"\n":
             if self.position - start > 100:
                 raise _RefusedError("a name of more than 100 characters")
         return str(self.data[start : self.position - 1], "utf-8")
 
-    def pop_since_mark(self) -> list:
+    def pop_since_mark(self):
         mark = self.marks.pop()
         items = self.stack[mark:]
         del self.stack[mark:]
         return items
 
-    def container(self, kind: type) -> Any:
+    def container(self, kind):
         if type(self.stack[-1]) is not kind:
             raise TypeError(f"an item outside a {kind.__name__}")
         return self.stack[-1]
@@ -252,7 +249,7 @@ class _Reader:
                 raise _RefusedError(f"a {type(key).__name__} as a key")
         self.container(dict).update(zip(items[::2], items[1::2], strict=True))
 
-    def remember(self, key: int):
+    def remember(self, key):
         value = self.stack[-1]
         self.memo[key] = value
         if isinstance(value, (_Array, _Dtype)):
@@ -275,7 +272,7 @@ class _Reader:
         name, module = self.stack.pop(), self.stack.pop()
         self.push_global(module, name)
 
-    def push_global(self, module: Any, name: Any):
+    def push_global(self, module, name):
         if not (isinstance(module, str) and isinstance(name, str)):
             raise TypeError("a name that is not text")
         if (module, name) not in _GLOBALS:
@@ -301,7 +298,7 @@ class _Reader:
             self.memo[key] = complete
 
 
-def _is_key(key: Any) -> bool:
+def _is_key(key):
     """Whether a dict may have this key: others can be made to collide, or exhaust the stack when hashed."""
     return isinstance(key, str) or (type(key) is int and abs(key) < _LARGEST_KEY)
 
@@ -333,7 +330,7 @@ _ACTIONS = {
 }
 
 
-def load(path: str | Path) -> Any:
+def load(path):
     """The content of the pickle file `path`; its arrays are read-only views of the mapped file.
 
     Raises InputError where `loads` does, and when the file is missing, unreadable or empty.
@@ -349,7 +346,7 @@ def load(path: str | Path) -> Any:
     return loads(data, path)
 
 
-def loads(data: Any, where: str | Path) -> Any:
+def loads(data, where):
     """The content of the pickle in `data`, a bytes-like object; `where` names it in messages.
 
     Bytes of 256 and more come as read-only memoryviews of `data`. Numbers, strings, lists, tuples, dicts and numpy

@@ -9,9 +9,7 @@ Subjects are S1, S5, S6, S7, S8, S9, S11; actions have names like "Directions" o
 The released 3D has no S11 Directions, whose video is damaged. It is left out wherever either file lacks a part of it.
 """
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,11 +67,11 @@ class _Run(NamedTuple):
     pixels: np.ndarray
     world: np.ndarray
 
-    def place(self, path: Path) -> str:
+    def place(self, path):
         return f"{path}: S{self.subject}/{self.action}"
 
 
-def read(files: Sequence[Path]) -> Content:
+def read(files):
     """The Content of [2D file, 3D file]: joints_2d in pixels and joints_3d in metres in the frame of each camera.
 
     Raises InputError naming file, subject, action, what was expected and what was found; for what is wrong with
@@ -107,9 +105,7 @@ def read(files: Sequence[Path]) -> Content:
     return Content(splits, origin, left_out)
 
 
-def _runs(
-    subject: int, takes_3d: dict[str, Any], takes_2d: dict[str, Any], file_3d: Path, file_2d: Path
-) -> tuple[list[_Run], list[str]]:
+def _runs(subject, takes_3d, takes_2d, file_3d, file_2d):
     """The runs of one subject, and sentences on the takes left out."""
     runs, left_out = [], []
     name = f"S{subject}"
@@ -135,18 +131,18 @@ def _runs(
     return runs, left_out
 
 
-def _is_whole(world: np.ndarray, views: Any) -> bool:
+def _is_whole(world, views):
     """Whether there are four cameras with as many frames as the 3D."""
     if not _is_list(views) or len(views) != len(CAMERAS):
         return False
     return all(isinstance(view, np.ndarray) and view.ndim and len(view) >= len(world) for view in views)
 
 
-def _is_list(views: Any) -> bool:
+def _is_list(views):
     return isinstance(views, (list, tuple)) or (isinstance(views, np.ndarray) and views.ndim > 0)
 
 
-def _split(runs: Sequence[_Run], file_3d: Path, file_2d: Path) -> SplitContent:
+def _split(runs, file_3d, file_2d):
     bounds = np.concatenate([[0], np.cumsum([len(run.world) for run in runs])])
     names = {
         "camera": [CAMERAS[run.camera] for run in runs],
@@ -157,7 +153,7 @@ def _split(runs: Sequence[_Run], file_3d: Path, file_2d: Path) -> SplitContent:
     return SplitContent(int(bounds[-1]), arrays, {key: Names.of_runs(bounds, values) for key, values in names.items()})
 
 
-def _joints_2d(runs: Sequence[_Run], path: Path) -> Iterator[np.ndarray]:
+def _joints_2d(runs, path):
     """(frames, 17, 2) float32, pixels, of one run after another."""
     for run in runs:
         place = f"{run.place(path)}, camera {CAMERAS[run.camera]}"
@@ -171,7 +167,7 @@ def _joints_2d(runs: Sequence[_Run], path: Path) -> Iterator[np.ndarray]:
         yield block
 
 
-def _typical_distance(block: np.ndarray, run: _Run) -> float:
+def _typical_distance(block, run):
     """Pixels between the 2D and the projected 3D, by the median of some frames; 0 where the 3D is refused later."""
     some = slice(None, None, max(1, len(block) // 20))
     camera, world = load_cameras(run.subject)[run.camera], run.world[some, KEPT_JOINTS].astype(np.float64)
@@ -181,7 +177,7 @@ def _typical_distance(block: np.ndarray, run: _Run) -> float:
     return float(np.median(np.linalg.norm(project_to_2d(joints, camera) - block[some], axis=-1)))
 
 
-def _joints_3d(runs: Sequence[_Run], path: Path) -> Iterator[np.ndarray]:
+def _joints_3d(runs, path):
     """(frames, 17, 3) float32, metres, camera frame, of one run after another."""
     for run in runs:
         world = finite(run.world[:, KEPT_JOINTS], run.place(path)).astype(np.float64)
@@ -199,7 +195,7 @@ def _joints_3d(runs: Sequence[_Run], path: Path) -> Iterator[np.ndarray]:
         yield joints.astype(np.float32)
 
 
-def _subjects(members: dict[str, Any], name: str, path: Path) -> dict[str, dict]:
+def _subjects(members, name, path):
     """One of the members: the checked dict subject -> action -> content."""
     positions = members[name]
     _require(isinstance(positions, dict), f"{path}: {name} is a {kind(positions)}, expected a dict of subjects")
@@ -215,7 +211,7 @@ def _subjects(members: dict[str, Any], name: str, path: Path) -> dict[str, dict]
     return positions
 
 
-def _check_pose(array: Any, shape: tuple[int, int], place: str):
+def _check_pose(array, shape, place):
     _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
     expected = f"(frames, {shape[0]}, {shape[1]})"
     _require(array.ndim == 3 and array.shape[1:] == shape, f"{place} has shape {array.shape}, expected {expected}")
@@ -223,6 +219,6 @@ def _check_pose(array: Any, shape: tuple[int, int], place: str):
     _require(is_float(array), f"{place} has dtype {array.dtype}, expected float16, float32 or float64")
 
 
-def _require(condition: Any, problem: str):
+def _require(condition, problem):
     if not condition:
         raise InputError(f"Cannot read {problem}. Use the files of VideoPose3D.")

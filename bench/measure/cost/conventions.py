@@ -4,7 +4,6 @@
 import collections
 import inspect
 import warnings
-from typing import Any
 
 import thop
 import torch
@@ -16,7 +15,7 @@ from liftbench.bench.records import FvcoreCount, ThopCount
 from liftbench.kernels import block
 
 
-def _conv_silu(module: nn.Module, x: tuple, y: torch.Tensor):
+def _conv_silu(module, x, y):
     """thop's rule of a convolution, which expects the channels in front of the grid."""
     module.total_ops += y.numel() * module.weight[0].numel()
 
@@ -29,12 +28,12 @@ _RULES = register_hooks | {
 }
 
 
-def count_by_thop(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> ThopCount:
+def count_by_thop(model, clip, device="meta"):
     """Parameters and MACs as thop counts them -> ThopCount, which names the modules with parameters that it leaves
     out: those that it has no rule for, and those that are never called."""
     model, called = twin(model, device), set()
 
-    def note(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    def note(module, args, kwargs):
         called.add(module)
         given = inspect.signature(module.forward).bind(*args, **kwargs)
         return given.args, given.kwargs  # thop's rules see positional arguments only
@@ -51,7 +50,7 @@ def count_by_thop(model: nn.Module, clip: torch.Tensor, device: str = "meta") ->
     return ThopCount(parameters=int(parameters), macs=int(macs), uncounted_modules=dict(sorted(uncounted.items())))
 
 
-def count_by_fvcore(model: nn.Module, clip: torch.Tensor) -> FvcoreCount:
+def count_by_fvcore(model, clip):
     """MACs as fvcore's FlopCountAnalysis counts them on a trace of the plain graph -> FvcoreCount.
 
     The trace runs on the CPU, because PyTorch cannot trace convolutions without data.
@@ -71,6 +70,6 @@ def count_by_fvcore(model: nn.Module, clip: torch.Tensor) -> FvcoreCount:
     )
 
 
-def _short(name: str) -> str:
+def _short(name):
     """aten::silu is silu, and prim::PythonOp.SelectiveScan is SelectiveScan."""
     return name.removeprefix("aten::").removeprefix("prim::PythonOp.")

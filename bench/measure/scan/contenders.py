@@ -75,23 +75,23 @@ def grid_contenders(scans: Mapping[str, Scan], device: str | torch.device = "cpu
     return _agreeing(grids, difference_of_grid, torch.device(device))
 
 
-def _fused(implementation: str, *tensors, **tables) -> torch.Tensor:
+def _fused(implementation, *tensors, **tables):
     with kernels.using(implementation):
         return kernels.grid_scan(*tensors, **tables)
 
 
-def _over_grid(scan: Callable[..., torch.Tensor], x: torch.Tensor, *weights) -> torch.Tensor:
+def _over_grid(scan, x, *weights):
     orders, limb = _orders(x.shape[1])
     return scan(x, *weights, orders=orders, limb=limb)
 
 
 @torch.inference_mode(False)  # a cached tensor of inference mode could not be used for a backward pass later
-def _orders(frames: int) -> tuple[torch.Tensor, tuple[bool, ...]]:
+def _orders(frames):
     return kernels.scan_orders("posemamba", frames)
 
 
 def instruction_sets() -> list[str]:
-    """The instruction sets of `kernels.cpu` that this processor has, the best one first."""
+    """Those of `kernels.cpu` that this processor has, the best one first."""
     names = []
     for name in ("avx512", "avx2", "portable"):
         try:
@@ -102,21 +102,19 @@ def instruction_sets() -> list[str]:
     return names
 
 
-def _on_instruction_set(instruction_set: str, scan: Callable[..., torch.Tensor], *tensors) -> torch.Tensor:
+def _on_instruction_set(instruction_set, scan, *tensors):
     """The same scan on another instruction set, which stays for its backward pass."""
     cpu.use_instruction_set(instruction_set)
     return scan(*tensors)
 
 
 def restore_instruction_set() -> None:
-    """Go back to the instruction set that the environment asks for."""
+    """Back to the instruction set that the environment asks for."""
     if cpu.unusable() is None:
         cpu.use_instruction_set(os.environ.get("LIFTBENCH_SCAN_ISA", "auto"))
 
 
-def _agreeing(
-    scans: dict[str, Callable[..., torch.Tensor]], difference_of: Callable[..., float], device: torch.device
-) -> tuple[dict[str, Callable[..., torch.Tensor]], dict[str, str], dict[str, float]]:
+def _agreeing(scans, difference_of, device):
     right, wrong, differences = {}, {}, {}
     for name, scan in scans.items():
         try:
@@ -133,10 +131,10 @@ def _agreeing(
 
 
 def difference_of_scan(scan: Scan, device: str | torch.device) -> float:
-    """The difference from the oracle on a small case. Its two groups share A, D and bias, as some peers need."""
+    """From the oracle, of a small case with two groups that share A, D and bias, as some peers need them."""
     case = Case("", 2, 2, 24, 70)
 
-    def tied(scan: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def tied(scan):
         return lambda u, delta, A, B, C, *rest: scan(u, delta, A.repeat(2, 1), B, C, *(row.repeat(2) for row in rest))
 
     u, delta, A, B, C, D, bias = scan_inputs(case)
@@ -145,7 +143,7 @@ def difference_of_scan(scan: Scan, device: str | torch.device) -> float:
 
 
 def difference_of_grid(scan: Scan, device: str | torch.device) -> float:
-    """The difference from the oracle on a small grid with four directions."""
+    """From the oracle, of a small grid with four directions."""
     oracle = functools.partial(_over_grid, functools.partial(_fused, "reference"))
     return difference(scan, oracle, grid_inputs(Case("", 2, 4, 24, 5 * 17)), device)
 

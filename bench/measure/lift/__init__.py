@@ -1,0 +1,116 @@
+"""What weights make of people they never saw: errors on held-out motion, the gait of walks, a real recording, speed.
+
+Held out are the test subjects of `baselines.synthetic.mocap`, every fourth. Before random cameras the
+detector also loses joints, which are filled as `liftbench lift` fills them.
+"""
+
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from liftbench import kernels
+from liftbench.baselines.data.normalization import normalize, root_relative
+from liftbench.baselines.errors import InputError
+from liftbench.baselines.evaluation import metrics
+from liftbench.baselines.files import sha256
+from liftbench.baselines.registry import entry
+from liftbench.baselines.synthetic import mocap, random_cameras
+from liftbench.baselines.weights.trained import Weights
+from liftbench.bench import records
+from liftbench.bench.measure import timing
+from liftbench.bench.measure.lift import real, walks
+from liftbench.bench.records import environment
+from liftbench.bench.records.lift import HeldOut, LiftedData, LiftRecord
+from liftbench.lift import lifting
+from liftbench.lift.windows import lift_windows
+
+_TIMED_S, _RUNS = 20, 3  # seconds of motion that are lifted to time it, and how often
+
+
+def measure(
+    weights: Weights, motion: Path, poses: Path | None = None, views: int = 2, device: str = "cpu",
+    smooth: float | None = None, rigid: bool = False, progress: timing.Progress | None = None,
+) -> LiftRecord:  # fmt: skip
+    """Measure one set of weights.
+
+    motion: motion capture as `liftbench data mocap` reads it; views: random cameras for each clip of it. poses: a real
+    recording with its 3D, see `real.measure`. smooth (Hz), rigid: how the walks are lifted. progress(text, done, of).
+    Raises InputError for files that are not so, for weights of another unit, and where nobody is held out.
+    """
+    say = progress or (lambda *_: None)
+    model = entry(weights.model_name, weights.frames)
+    if weights.data != "h36m":
+        raise InputError(
+            f"Cannot measure {weights.path}: it answers as data {weights.data or 'that it does not name'}, not in "
+            "image coordinates. Give weights that `liftbench train` made of data in MotionBERT's format."
+        )
+    clips, credit = mocap.read(motion)
+    held_out, subjects = _held_out(clips)
+    if not held_out:
+        raise InputError(f"Cannot measure on {motion}: it has one subject only, so none is held out. Give more.")
+    errors = _errors(weights, model, held_out, views, device, say)
+    gait = walks.measure(weights, held_out, device, smooth, rigid, say)
+    cameras = [] if poses is None else real.measure(weights, poses, device, say)
+    say("timing", 0, 1)
+    speed, frames, share = _speed(weights, held_out, device)
+    return LiftRecord(
+        **environment.stamp(device, kernels.choose(device) if kernels.scans(weights.model) else None),
+        model=weights.name, frames=weights.frames, numbers=weights.numbers, device=device,
+        checkpoint=records.Checkpoint(
+            file=weights.path.name, sha256=sha256(weights.path), epoch=weights.epoch, chosen_by=weights.chosen_by
+        ),
+        motion=LiftedData(name=Path(motion).name, sha256=sha256(motion), credit=credit, subjects=subjects),
+        smooth_hz=smooth, rigid=rigid, held_out=errors, gait=gait,
+        poses=None if poses is None else LiftedData(name=Path(poses).name, sha256=sha256(poses)),
+        real=cameras, lifted_frames_per_s=speed, timed_frames=frames, other_processes_share=share,
+    )  # fmt: skip
+
+
+def _held_out(clips):
+    """[(number, action, (T, 17, 3) mm)] of the test subjects, and their names."""
+    subjects = sorted({subject for subject, _, _ in clips})
+    chosen = [name for number, name in enumerate(subjects) if number % mocap.HOLD_OUT == 1]
+    return [(number, action, world) for number, (who, action, world) in enumerate(clips) if who in chosen], chosen
+
+
+def _errors(weights, model, held_out, views, device, say):
+    """The HeldOut of all views: errors of each frame, by action."""
+    columns = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_per_frame")
+    by_action, size = defaultdict(list), (random_cameras.WIDTH, random_cameras.WIDTH)
+    for done, (number, action, world) in enumerate(held_out):
+        say("held-out clips", done, len(held_out))
+        for _, seen in mocap.at_random(world, views, None, (0, number)):
+            if seen is None:
+                continue
+            inputs = normalize(seen["joint_2d"], size)
+            if model.channels == 3:
+                inputs = np.concatenate([inputs, seen["confidence"][..., None]], axis=-1)
+            answer = lift_windows(
+                weights.model.to(device), inputs.astype(np.float32), weights.frames, model.output == "centre", device
+            )
+            pose = root_relative(answer.astype(np.float64)) * size[0] / 2 * seen["2.5d_factor"][:, None, None]
+            true = root_relative(seen["joints_2.5d_image"].astype(np.float64))
+            errors = [error(pose, true) for error in (metrics.mpjpe, metrics.p_mpjpe, metrics.n_mpjpe)]
+            by_action[action].append([*errors, metrics.velocity_errors(pose, true)])
+    if not by_action:
+        raise InputError("Cannot measure: no held-out clip stays in view of a random camera. Give longer clips.")
+    means = {
+        name: float(np.mean([np.concatenate([clip[place] for clip in clips]).mean() for clips in by_action.values()]))
+        for place, name in enumerate(columns)
+    }
+    frames = sum(len(clip[0]) for clips in by_action.values() for clip in clips)
+    return HeldOut(views=views, seed=0, frames=frames, **means)
+
+
+def _speed(weights, held_out, device):
+    """(frames a second of the whole pipeline, frames, share of other processes), of the best of some runs."""
+    longest = max((world for _, _, world in held_out), key=len)[: _TIMED_S * mocap.FPS]
+    keypoints, size = walks.film(longest, 45.0, np.random.default_rng(0))[1:3]
+    seconds, share = [], timing.Share()
+    for _ in range(_RUNS):
+        begun = time.perf_counter()
+        lifting.lift(keypoints, size, mocap.FPS, weights, layout="h36m17", device=device)
+        seconds.append(time.perf_counter() - begun)
+    return len(keypoints) / min(seconds), len(keypoints), share.so_far()
