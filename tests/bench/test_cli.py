@@ -16,7 +16,7 @@ from liftbench.bench.measure import timing
 from support import PUBLISHED
 
 COMMANDS = [
-    "sweep", "detect", "gait", "lift", "runs list", "runs compare",
+    "sweep", "choose", "detect", "gait", "lift", "runs list", "runs compare",
     "models", "doctor", "train", "evaluate", "render", "data synthetic", "data mocap", "data check", "data info",
     "measure cost", "measure speed", "measure compare", "measure scaling", "measure scan",
     "measure loader", "measure lift",
