@@ -37,17 +37,19 @@ def place_image_poses(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Poses in image coordinates -> (poses, roots) in millimetres of the camera frame (x right, y down, z forward).
 
-    image: (T, 17, 3) pixels, x and y in the image and depth relative to the pelvis, as a 2.5D model answers.
+    image: (T, 17, 3) pixels, x and y in the image and depth relative to the pelvis, as a 2.5D model answers; float32
+    gives float32, to save memory.
     height: of the body, mm. focal: pixels. Every joint is put on its viewing ray; the depth of the pelvis is the one
     that makes the body as tall as it is, low-passed over time. Returns (T, 17, 3) root-relative and (T, 3); frames
     without a known bone take the depth of their neighbours.
     """
-    centre = np.array(size) / 2
+    centre = np.array(size, image.dtype) / 2
     z = 1 + image[..., 2:] / focal  # in depths of the pelvis
-    rays = np.concatenate([(image[..., :2] - centre) / focal * z, z], axis=-1)
-    depth = height / _steady(body_height(rays, known), fps)
-    camera = rays * depth[:, None, None]
-    return camera - camera[:, :1], camera[:, 0]
+    camera = np.concatenate([(image[..., :2] - centre) / focal * z, z], axis=-1)
+    camera *= (height / _steady(body_height(camera, known), fps))[:, None, None]
+    root = camera[:, 0].copy()
+    camera -= root[:, None]
+    return camera, root
 
 
 def place_metric_poses(

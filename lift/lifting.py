@@ -20,7 +20,7 @@ from liftbench.lift.keypoints.people import choose, find_people
 from liftbench.lift.keypoints.read import read_keypoints
 from liftbench.lift.lifted import Lifted
 from liftbench.lift.weights import shipped
-from liftbench.lift.windows import lift_windows
+from liftbench.lift.windows import lift_blocks
 
 _METRIC = ("h36m_videopose3d", "mpi_inf_3dhp")  # data whose targets are metres; others are in image coordinates
 MEAN_FOCAL = 1.0  # widths of the longer side: 53 degrees across it, between a phone's camera and Human3.6M's
@@ -84,6 +84,7 @@ def lift(
     joints = np.zeros((detections.frames, 17, 3))
     joints[detections.frame[rows]] = layouts.to_h36m(detections.points[rows], detections.names, joint_9)
     seen = gaps.fill(joints, detections.fps, detections.scored)
+    del joints  # of long recordings every array counts
 
     answer = _answer(weights, model, seen, detections.size, device, progress)
     metric = answers_in_metres(weights)
@@ -91,9 +92,9 @@ def lift(
     if metric:
         poses, root = body.place_metric_poses(answer, seen.keypoints[..., :2], seen.known, *place)
     else:
-        image = answer / 2 * detections.size[0]
-        image[..., :2] += seen.keypoints[:, :1, :2]
-        poses, root = body.place_image_poses(image, seen.known, *place)
+        answer *= detections.size[0] / 2
+        answer[..., :2] += seen.keypoints[:, :1, :2]
+        poses, root = body.place_image_poses(answer, seen.known, *place)
     poses[~seen.known] = np.nan
     root[~seen.known[:, 0]] = np.nan
     if smoothing is not None:
@@ -108,7 +109,7 @@ def lift(
     poses_world, origin, floor = world.stand(poses, root, rotation, 1000 * height)
     assumed.append(floor)
 
-    shown = seen.keypoints.copy()
+    shown = seen.keypoints.astype(np.float32)
     shown[~seen.known] = np.nan
     metadata = {
         "liftbench": version("liftbench"), "keypoints": str(detections), "first_frame": detections.first_frame,
@@ -187,20 +188,20 @@ def model_inputs(keypoints: np.ndarray, size: tuple[int, int], channels: int) ->
 
 
 def _answer(weights, model, seen, size, device, progress):
-    """What the model says of every frame with a person, (T, 17, 3) root-relative in its own unit; 0 elsewhere."""
-    inputs = model_inputs(seen.keypoints, size, model.channels)
+    """What the model says of every frame with a person, (T, 17, 3) float32 root-relative, in its own unit; or 0."""
     network, total, done = weights.model.to(device), int(seen.present.sum()), 0
-
-    def advance(frames):
-        nonlocal done
-        done += frames
-        progress(done, total)
-
-    answer = np.zeros((len(inputs), 17, 3), np.float32)
+    answer = np.zeros((len(seen.valid), 17, 3), np.float32)
     for run in filters.runs(seen.present):  # what is missing for long parts a recording in two
-        answer[run] = lift_windows(
-            network, inputs[run], weights.frames, model.output == "centre", device, progress=advance
-        )
+        keypoints = seen.keypoints[run]
+
+        def inputs(start, stop):
+            return model_inputs(keypoints[start:stop], size, model.channels)  # noqa: B023
+
+        centre = model.output == "centre"
+        for block, pose in lift_blocks(network, inputs, len(keypoints), weights.frames, centre, device):
+            answer[run][block] = pose
+            done += len(pose)
+            progress(done, total)
     if not math.isfinite(answer.sum()):
         raise InputError(f"Cannot lift with {weights.path}: its answers are not finite. Train it again.")
-    return root_relative(answer).astype(np.float64)
+    return root_relative(answer)

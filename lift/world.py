@@ -70,7 +70,7 @@ def stand(
     height of an ankle, so that jumps are seen. world: (T, 17, 3) mm; origin: (3,) mm, its origin in axes of the world
     but seen from the camera.
     """
-    world = (poses + root[:, None]) @ rotation.T
+    world = (poses + root[:, None]) @ rotation.T.astype(poses.dtype)
     seen = np.isfinite(world).all(axis=-1)
     ankles, anything = seen[:, _ANKLES].any(axis=1), seen.any()
     if not anything:
@@ -83,4 +83,5 @@ def stand(
     first = world[np.flatnonzero(seen.any(axis=1))[0]]
     start = first[0] if np.isfinite(first[0]).all() else np.nanmean(first, axis=0)
     origin = np.array([start[0], start[1], floor])
-    return world - origin, origin, how
+    world -= origin
+    return world, origin, how

@@ -39,7 +39,7 @@ def fill(keypoints: np.ndarray, fps: float, scored: bool) -> Person:
     anything. A joint below CONFIDENCE, or far off for an instant, is replaced between its neighbours in time where the
     gap is at most LONGEST_GAP; in a longer gap it stays as it was detected, and is unknown where it was not.
     """
-    keypoints = keypoints.astype(np.float64)
+    keypoints = np.asarray(keypoints, np.float64)
     detected = keypoints[..., 2] > 0
     seen = keypoints[..., 2] >= CONFIDENCE if scored else detected
     outlier = _outliers(keypoints, seen, fps)
@@ -58,12 +58,16 @@ def _outliers(keypoints, seen, fps):
     half = max(1, round(_SPIKE * fps))
     if len(seen) <= 2 * half:
         return np.zeros_like(seen)
-    steady = _interpolated(keypoints, seen, ~seen)[..., :2]
-    median = median_filter(steady, size=(2 * half + 1, 1, 1), mode="nearest")
+    away = np.empty(seen.shape)
+    for joint in range(17):  # one by one, to save memory
+        one = slice(joint, joint + 1)
+        steady = _interpolated(keypoints[:, one], seen[:, one], ~seen[:, one])[:, 0, :2]
+        median = median_filter(steady, size=(2 * half + 1, 1), mode="nearest")
+        away[:, joint] = np.linalg.norm(keypoints[:, joint, :2] - median, axis=-1)
     low, high = (np.where(seen, keypoints[..., 1], limit) for limit in (np.inf, -np.inf))
     heights = high.max(axis=1) - low.min(axis=1)
     size = np.median(heights[seen.any(axis=1)]) if seen.any() else 0
-    return seen & (np.linalg.norm(keypoints[..., :2] - median, axis=-1) > _JUMP * max(size, 1))
+    return seen & (away > _JUMP * max(size, 1))
 
 
 def _short(missing, longest):

@@ -1,10 +1,12 @@
 """Recordings of any length through models whose answer is known."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
-from liftbench.lift.windows import lift_windows
+from liftbench.lift.windows import lift_blocks, lift_windows
 
 
 class Known(torch.nn.Module):
@@ -78,3 +80,45 @@ def test_the_mirrored_answer_is_averaged():
     inputs = np.random.default_rng(0).uniform(-1, 1, (40, 17, 2)).astype(np.float32)
     poses = lift_windows(Lopsided(), inputs, 9, False)
     np.testing.assert_allclose(poses[..., :2], inputs, atol=1e-6)
+
+
+def all_at_once(model, inputs, frames):
+    """Every window, and the weighted mean of them at each frame."""
+    starts = sorted({*range(0, len(inputs) - frames, max(1, frames // 2)), len(inputs) - frames})
+    weight = np.minimum(np.arange(1, frames + 1), np.arange(frames, 0, -1))[:, None, None]
+    sums, weights = np.zeros((len(inputs), 17, 3)), np.zeros((len(inputs), 1, 1))
+    for start in starts:
+        window = slice(start, start + frames)
+        sums[window] += weight * model(torch.from_numpy(inputs[window][None]))[0].numpy()
+        weights[window] += weight
+    return sums / weights
+
+
+@pytest.mark.parametrize("frames, length", [(9, 500), (8, 333), (27, 28), (27, 1000), (1, 40), (2, 99)])
+def test_blocks_are_what_all_windows_at_once_give(frames, length):
+    inputs = np.random.default_rng(0).uniform(-1, 1, (length, 17, 2)).astype(np.float32)
+    model = Known(frames, wrong_at_ends=0.1, wrong_as_a_whole=0.1)
+    poses = lift_windows(model, inputs, frames, False, flip=False)
+    np.testing.assert_allclose(poses, all_at_once(model, inputs, frames), atol=1e-6)
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_memory_does_not_grow_with_the_recording(centre):
+    """Frames are made when they are asked for and forgotten when they are lifted, so that only blocks are held."""
+
+    def peak(length):
+        tracemalloc.start()
+        seen = 0
+        for block, poses in lift_blocks(Known(27, centre), still, length, 27, centre, flip=False):
+            assert block.start == seen and len(poses) == block.stop - block.start
+            seen = block.stop
+        assert seen == length
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    def still(start, stop):
+        return np.zeros((stop - start, 17, 2), np.float32)
+
+    peak(500)
+    assert peak(40_000) < 1.1 * peak(4_000) + 50_000  # 40,000 frames take 8 MB and more
