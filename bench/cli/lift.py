@@ -118,6 +118,7 @@ def lift(
             )
         about = {"recording": f"{path.stem}, person {number + 1}" if len(persons) > 1 else path.stem}
         about["video_start_s"] = detections.first_frame / (detections.fps or lifted.fps)
+        about["video_fps"] = detections.fps or lifted.fps
         done.append((number, replace(lifted, video=video, metadata=about | lifted.metadata)))
     folder = folder or Path("lifted") / path.stem
     for number, lifted in done:

@@ -35,7 +35,7 @@ def write(lifted, path, embed_video: bool = False) -> None:
     facts = {
         "fps": lifted.fps / thinned, "every": thinned, "size": list(lifted.image_size), "arrays": arrays,
         "joints": [name.replace("_", " ") for name in JOINTS], "bones": BONES, "sides": SIDES, "angles": _ANGLES,
-        "floor": here.floor, "azimuth": round(here.azimuth, 1), "video": _video(lifted, path, embed_video),
+        "floor": here.floor, "azimuth": round(here.azimuth, 1), "video": _video(lifted, path, embed_video, thinned),
     }  # fmt: skip
     frames = len(lifted.valid)
     text = environment.get_template("lift.html.j2").render(
@@ -80,24 +80,27 @@ def _angles(world):
     return np.stack([angles[name] for name in _ANGLES], axis=1)
 
 
-def _video(lifted, path, embed):
-    """Where the page finds its video, and when that begins; None without one."""
+def _video(lifted, path, embed, thinned):
+    """Where the page finds its video, when that begins, and how many of the page's frames a second of it holds."""
     if lifted.video is None:
         return None
-    start = lifted.metadata.get("video_start_s", 0.0)
+    clock = {
+        "start": lifted.metadata.get("video_start_s", 0.0),
+        "fps": lifted.metadata.get("video_fps", lifted.fps) / thinned,  # another than the person's in slow motion
+    }
     if not embed:
-        return {"source": os.path.relpath(lifted.video, Path(path).parent).replace(os.sep, "/"), "start": start}
+        return {"source": os.path.relpath(lifted.video, Path(path).parent).replace(os.sep, "/")} | clock
     try:
         content = Path(lifted.video).read_bytes()
     except OSError as error:
         raise InputError(f"Cannot read {lifted.video}: {error.strerror}. Check the path.") from None
     kind = mimetypes.guess_type(lifted.video)[0] or "video/mp4"
-    return {"source": f"data:{kind};base64,{base64.b64encode(content).decode()}", "start": start}
+    return {"source": f"data:{kind};base64,{base64.b64encode(content).decode()}"} | clock
 
 
 def _summary(lifted, frames):
     """(term, description) pairs for the head of the page."""
-    facts = lifted.metadata
+    facts, error = lifted.metadata, lifted.metadata.get("error")
     pairs = [
         ("Length", f"{frames / lifted.fps:.1f} s, {frames:,} frames"),
         ("Frame rate", f"{lifted.fps:g} a second"),
@@ -105,6 +108,7 @@ def _summary(lifted, frames):
         ("Model", facts.get("model")),
         ("Body height", f"{facts['height_m']:.2f} m" if "height_m" in facts else None),
         ("Joints seen", f"{lifted.valid.mean():.0%}" if lifted.valid.size else None),
+        ("Error, P-MPJPE", f"{error['p_mpjpe_mm']:.0f} mm" if error else None),
     ]
     return [(term, value) for term, value in pairs if value]
 

@@ -99,7 +99,12 @@ def test_nothing_is_loaded_and_names_are_text(tmp_path):
 def test_a_video_is_referred_to_or_embedded(tmp_path):
     (tmp_path / "in").mkdir()
     lifted = dataclasses.replace(lifted_walker(), video=tmp_path / "in/walk.mp4")
-    assert facts_of(page_of(lifted, tmp_path / "out"))["video"] == {"source": "../in/walk.mp4", "start": 0.0}
+    assert facts_of(page_of(lifted, tmp_path / "out"))["video"] == {
+        "source": "../in/walk.mp4", "start": 0.0, "fps": FPS,
+    }  # fmt: skip
+    slow = dataclasses.replace(lifted, metadata=lifted.metadata | {"video_fps": 25.0, "video_start_s": 1.5})
+    video = facts_of(page_of(slow, tmp_path / "out"))["video"]
+    assert (video["start"], video["fps"]) == (1.5, 25.0)
     with pytest.raises(InputError, match="Cannot read .*walk.mp4: No such file"):
         lifted.save(tmp_path / "new", ["html"], embed_video=True)
     assert not list((tmp_path / "new").iterdir())

@@ -21,7 +21,7 @@ function go(frame) {
   player.begun = player.frame;
   player.since = performance.now();
   const {video} = picture;
-  if (video) video.currentTime = facts.video.start + (player.frame + .5) / facts.fps;
+  if (video) video.currentTime = facts.video.start + (player.frame + .5) / facts.video.fps;
   changed();
 }
 
@@ -34,7 +34,7 @@ function play(on) {
   element("play").setAttribute("aria-label", on ? "Pause" : "Play");
   const {video} = picture;
   if (video) {
-    video.playbackRate = player.speed;
+    video.playbackRate = player.speed * facts.fps / facts.video.fps;
     if (on) video.play().catch(() => {}); else { video.pause(); go(player.frame); }
   }
   if (on) requestAnimationFrame(tick);
@@ -45,7 +45,7 @@ function tick(now) {
   if (!player.playing) return;
   const {video} = picture;
   const frame = video && !video.paused && video.readyState > 1
-    ? Math.floor((video.currentTime - facts.video.start) * facts.fps + .01)
+    ? Math.floor((video.currentTime - facts.video.start) * facts.video.fps + .01)
     : player.begun + Math.floor((now - player.since) / 1000 * player.speed * facts.fps);
   if (frame >= frames) { go(0); if (video) video.play().catch(() => {}); }
   else if (frame !== player.frame && frame >= 0) { player.frame = frame; changed(); }
