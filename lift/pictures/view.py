@@ -32,8 +32,8 @@ def around(stage, fps: float) -> View:
     points, frames = stage.points, len(stage.points)
     if not np.isfinite(points).any():
         return View(stage.azimuth + _TURNED, _ABOVE, 3000.0, np.zeros((frames, 3)))
-    top = np.nanmax(points[..., 2])
     known = np.isfinite(points).all(axis=-1)
+    top = max(1.0, np.percentile(np.where(known, points[..., 2], -np.inf).max(axis=1)[known.any(axis=1)], 90))
     centre = np.where(known[:, :1], points[:, 0, :2], _mean(points[..., :2], known))
     there = np.flatnonzero(known.any(axis=1))
     path = np.stack([np.interp(np.arange(frames), there, centre[there, axis]) for axis in range(2)], axis=1)

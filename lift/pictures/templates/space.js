@@ -7,14 +7,13 @@ const space = {
 
   // What is in the middle: the pelvis, smoothed over a second, or the middle of the whole recording.
   prepare() {
-    let last = [0, 0], low = [Infinity, Infinity], high = [-Infinity, -Infinity], top = 0;
+    let last = [0, 0], low = [Infinity, Infinity], high = [-Infinity, -Infinity];
     const raw = [];
     for (let frame = 0; frame < frames; frame++) {
       let count = 0, sum = [0, 0];
       for (let joint = 0; joint < joints; joint++) {
-        const [x, y, z] = world(frame, joint);
+        const [x, y] = world(frame, joint);
         if (!isFinite(x)) continue;
-        top = Math.max(top, z);
         low = [Math.min(low[0], x), Math.min(low[1], y)];
         high = [Math.max(high[0], x), Math.max(high[1], y)];
         if (joint === 0) { sum = [x, y]; count = 1; break; }
@@ -23,8 +22,12 @@ const space = {
       if (count) last = [sum[0] / count, sum[1] / count];
       raw.push(last);
     }
-    for (let frame = 0; frame < frames; frame++)
-      for (let joint = 1; joint < joints; joint++) top = Math.max(top, world(frame, joint)[2] || 0);
+    const tops = [];
+    for (let frame = 0; frame < frames; frame++) {
+      const heights = facts.joints.map((_, joint) => world(frame, joint)[2]).filter(isFinite);
+      if (heights.length) tops.push(Math.max(...heights));
+    }
+    const top = tops.sort((a, b) => a - b)[Math.floor(.9 * tops.length)] || 0; // most of the time, so that jumps count little
     const first = raw.findIndex(([x, y]) => x || y);
     for (let frame = 0; frame < first; frame++) raw[frame] = raw[first];
     const reach = Math.round(facts.fps / 2), height = .5 * top;
