@@ -83,7 +83,7 @@ def choose(
             out.print(f"  liftbench measure speed {arguments}", soft_wrap=True)
 
 
-def _count(text):
+def _count(text: str | None) -> float | None:
     """The number of 5M, 250K or 5000000."""
     from liftbench.baselines.errors import InputError
 

@@ -78,6 +78,7 @@ def _views(table):
         yield {
             "name": part.name.replace("/", "-") + (f"-{place}" if len(parts) > 1 else ""),
             "title": part.title,
+            "open": part.name == "overview",
             "columns": [(header, _numeric(column)) for header, column in zip(part.columns, zip(*values))],
             "rows": [[(text, value, number(value)) for text, value in zip(*row)] for row in zip(texts, values)],
             "reasons": reasons,

@@ -137,18 +137,15 @@ def figures(results: Results) -> Iterator[tuple[str, Callable[[], Figure | None]
     """(file name, function that draws it or gives None, why it would not) of every plot."""
     unknown = "no error is known together with its cost"
     yield "error_against_macs", lambda: errors.error_against_macs(results), unknown
-    yield "error_against_parameters", lambda: errors.error_against_parameters(results), unknown
     yield "cost_by_operator", lambda: operators.cost_by_operator(results), "there are no cost records"
     yield "memory", lambda: bars.memory(results), "no record counted activations"
     for name, draw, groups, kind in (
-        ("error_against_latency", errors.error_against_latency, results.speed, "speed"),
+        ("error_against_speed", errors.error_against_speed, results.speed, "speed"),
         ("speed", bars.speed, results.speed, "speed"),
         ("per_action", heat.per_action, results.accuracy, "accuracy"),
-        ("per_joint", heat.per_joint, results.accuracy, "accuracy"),
         ("training", training.training, results.training, "training"),
         ("scaling", scaling.scaling, results.scaling, "scaling"),
         ("scan_time", scan.scan_time, results.scan, "scan"),
-        ("scan_ratio", scan.scan_ratio, results.scan, "scan"),
         ("scan_memory", scan.scan_memory, results.scan, "scan"),
         ("scan_roofline", scan.scan_roofline, results.scan, "scan"),
     ):
@@ -157,10 +154,6 @@ def figures(results: Results) -> Iterator[tuple[str, Callable[[], Figure | None]
         for label in groups:
             draw_one = functools.partial(draw, results, label)
             yield f"{name}_{_slug(label)}", draw_one, "there is nothing to draw"
-    for machine, settings in results.speed_in_other_settings.items():
-        for setting in settings:
-            draw_one = functools.partial(bars.speed, results, machine, setting)
-            yield f"speed_{_slug(machine)}_{_slug(setting)}", draw_one, "there is nothing to draw"
 
 
 def _slug(label):

@@ -54,9 +54,8 @@ class Key:
 
     @property
     def label(self) -> str:
-        """The name, with the frames where they are not those of the registry: `posemamba_s, 27 frames`."""
-        usual = self.model in MODELS and self.frames == MODELS[self.model].frames
-        return self.name if usual else f"{self.name}, {self.frames} frames"
+        """The name with the frames of a clip: `posemamba_s, 243 frames`."""
+        return f"{self.name}, {self.frames} frames"
 
 
 class Results:
@@ -114,6 +113,10 @@ class Results:
             for kind in ("accuracy", "training")
         )
         self.real = {label for label, record in marked if not record.data.origin}
+        kept = [*self.cost.values()]
+        for groups in (self.speed, self.accuracy, self.training, *self.speed_in_other_settings.values()):
+            kept += [record for group in groups.values() for record in group.values()]
+        self._superseded = {id(record) for record in newest} - set(map(id, kept))
         order = list(MODELS)
         self.keys = sorted(
             {_key(record) for record in newest},
@@ -134,7 +137,7 @@ class Results:
 
     def provenance(self, *kinds: str) -> str:
         """A sentence on where the records of these kinds were made, the user's own and the reference ones apart."""
-        made = [record for record in self.records if record.kind in kinds]
+        made = [record for record in self.records if record.kind in kinds and id(record) not in self._superseded]
         own = {record.environment.machine for record in made if not self.is_reference(record)}
         reference = {record.environment.machine for record in made if self.is_reference(record)}
         if not reference:

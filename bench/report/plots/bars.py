@@ -1,33 +1,39 @@
-"""How fast is each model, and how much memory does it take? Bars on logarithmic axes."""
+"""How fast is each model, and how much memory does it take? Dots on logarithmic axes, where a bar has no length."""
 
 import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from liftbench.bench.report.plots.canvas import SMALL, name_rows, plain, plain_numbers, sheet, style, width_of
+from liftbench.bench.report.plots.canvas import SMALL, name_rows, plain, plain_numbers, sheet, shown, style, width_of
 from liftbench.bench.report.results import Key, Results
 
 
-def speed(results: Results, machine: str, setting: str = "") -> Figure:
-    """Latency of one clip and throughput of the best batch on one machine: medians, whiskers from p20 to p80.
+def speed(results: Results, machine: str) -> Figure:
+    """Time of a new frame and poses per second of the best batch on one machine: medians, whiskers from p20 to p80.
 
-    setting: "" for a forward pass in float32, eager, lifting only; or one of results.speed_in_other_settings[machine].
+    Forward passes in float32, eager, lifting only; other settings and lengths are in the tables.
     """
-    group = results.speed_in_other_settings[machine][setting] if setting else results.speed[machine]
-    keys = [key for key in results.keys if key in group]
-    latency = [[getattr(group[key].latency, f"{q}_ms") for key in keys] for q in ("p20", "median", "p80")]
+    group = results.speed[machine]
+    keys = [key for key in shown(results.keys) if key in group]
+    latency = [
+        [getattr(group[key].latency, f"{q}_ms") / group[key].output_frames for key in keys]
+        for q in ("p20", "median", "p80")
+    ]
     best = [group[key].throughput for key in keys]
-    clips = [[timing.batch / getattr(timing, f"{q}_ms") * 1e3 for timing in best] for q in ("p80", "median", "p20")]
+    poses = [
+        [group[key].output_frames * timing.batch / getattr(timing, f"{q}_ms") * 1e3 for key, timing in zip(keys, best)]
+        for q in ("p80", "median", "p20")
+    ]
     peaks = [group[key].latency.peak_memory_mib for key in keys]
-    heading = f"Speed on {machine}, {setting or 'float32'}"
+    heading = f"Speed on {machine}, float32"
     figure, axes = _sheet(keys, 3 if any(peaks) else 2, heading, "Medians; whiskers from p20 to p80.")
-    _bars(axes[0], keys, latency)
-    axes[0].set(title="latency of one clip", xlabel="ms (less is better)")
-    _bars(axes[1], keys, clips, [f" (batch {timing.batch})" for timing in best])
-    axes[1].set(title="throughput of the best batch", xlabel="clips/s (more is better)")
+    _dots(axes[0], keys, latency)
+    axes[0].set(title="latency of a clip per pose", xlabel="ms per new frame (less is better)")
+    _dots(axes[1], keys, poses, [f" (batch {timing.batch})" for timing in best])
+    axes[1].set(title="throughput of the best batch", xlabel="poses/s (more is better)")
     if any(peaks):
-        _bars(axes[2], keys, [peaks])
+        _dots(axes[2], keys, [peaks])
         axes[2].set(title="peak memory of one clip", xlabel="MiB (less is better)")
     return figure
 
@@ -38,7 +44,7 @@ def memory(results: Results) -> Figure | None:
         "activation_bytes_peak_inference": "peak of inference",
         "activation_bytes_kept_for_backward": "kept for the backward pass",
     }
-    keys = [key for key in results.keys if key in results.cost]
+    keys = [key for key in shown(results.keys) if key in results.cost]
     sizes = {field: [getattr(results.cost[key], field) for key in keys] for field in fields}
     counted = {field: [n and n / 2**20 for n in numbers] for field, numbers in sizes.items() if any(numbers)}
     if not counted:
@@ -46,7 +52,7 @@ def memory(results: Results) -> Figure | None:
     footnote = f"Counted on the plain form of each model. {results.provenance('cost')}"
     figure, axes = _sheet(keys, len(counted), "Activations of one clip, float32", footnote)
     for ax, (field, sizes_mib) in zip(axes, counted.items()):
-        _bars(ax, keys, [sizes_mib])
+        _dots(ax, keys, [sizes_mib])
         ax.set(title=fields[field], xlabel="MiB (less is better)")
     return figure
 
@@ -62,19 +68,17 @@ def _sheet(keys: list[Key], panels, heading, footnote):
     return figure, axes
 
 
-def _bars(ax: Axes, keys: list[Key], quantiles, remarks=None):
+def _dots(ax: Axes, keys: list[Key], quantiles, remarks=None):
     """quantiles: a row of numbers, or three of which the outer ones are the ends of whiskers. None is not measured."""
     low, middle, high = np.array(quantiles if len(quantiles) == 3 else 3 * quantiles, dtype=float)
     least = low[low > 0].min() / 2  # zero has no place on a logarithmic axis
-    ax.barh(
-        range(len(keys)), np.maximum(middle, least), color=[style(key.model)[0] for key in keys], height=0.7,
-        alpha=0.75,
-    )  # fmt: skip
+    for i, (key, value) in enumerate(zip(keys, np.maximum(middle, least))):
+        ax.plot(value, i, marker="o", markersize=6, color=style(key.model)[0], zorder=3)
     if len(quantiles) == 3:
         ax.hlines(range(len(keys)), low, high, color="black", linewidth=1.2)
     for i, (value, end) in enumerate(zip(middle, np.fmax(high, least))):
         text = "not measured" if np.isnan(value) else plain(value) + (remarks[i] if remarks else "")
-        ax.annotate(text, (end, i), (4, 0), textcoords="offset points", va="center", fontsize=SMALL)
+        ax.annotate(text, (end, i), (7, 0), textcoords="offset points", va="center", fontsize=SMALL)
     most = np.nanmax(high)
     ax.set_xscale("log")
     ax.set_xlim(least, most * (most / least) ** (0.75 if remarks else 0.35))  # room for the numbers

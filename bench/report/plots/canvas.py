@@ -6,7 +6,7 @@ The axes are placed by hand, and not by a layout engine, because that draws ever
 import contextlib
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import matplotlib
@@ -17,8 +17,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
+from PIL import Image
 
 from liftbench.baselines.registry import MODELS
+from liftbench.bench.report.results import Key
 
 SMALL = 7.5  # points: labels of curves, bars and bubbles
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
@@ -26,7 +28,7 @@ OTHER = ("#333333", "*")
 # Okabe and Ito's palette, safe for the colour-blind, and more; each with its marker, to be told apart in grey.
 _PALETTE = [
     ("#0072B2", "o"), ("#56B4E9", "D"), ("#009E73", "s"), ("#E69F00", "^"), ("#D55E00", "v"), ("#CC79A7", "P"),
-    ("#8C6D1F", "p"), ("#4B3F8F", "h"),
+    ("#8C6D1F", "p"), ("#4B3F8F", "h"), ("#882255", "X"), ("#6B8E23", "<"), ("#A0522D", ">"), ("#5F6B7A", "d"),
 ]  # fmt: skip
 _PUBLISHED_ONLY = ("#6B6B6B", "X")
 _DPI = 120
@@ -64,7 +66,13 @@ def encode(figure: Figure, suffix: Literal["png", "svg"]) -> bytes:
     buffer = io.BytesIO()
     metadata = {"Software": None} if suffix == "png" else {"Date": None}
     figure.savefig(buffer, format=suffix, metadata=metadata)
-    return buffer.getvalue()
+    if suffix == "svg":
+        return buffer.getvalue()
+    small = io.BytesIO()  # a palette of its own takes a third of the bytes
+    Image.open(buffer).convert("RGB").quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+        small, "png", optimize=True
+    )
+    return small.getvalue()
 
 
 def title(figure: Figure) -> str:
@@ -105,6 +113,23 @@ def sheet(
         figure.suptitle(heading, fontsize=10, y=1 - 0.12 / height, va="top")
     figure.text(0.5, 0.08 / height, "\n".join(lines), fontsize=7, color="#555555", ha="center", va="bottom")
     return figure, axes
+
+
+def shown(keys: list[Key]) -> list[Key]:
+    """The keys at their published length without overridden numbers, and all of a model that has none such; ablations
+    are left to their tables."""
+    usual = [key for key in keys if key.numbers == "{}" and _published(key) and "scan" not in MODELS[key.model].numbers]
+    models = {key.model for key in usual}
+    own = [key for key in keys if key.model not in models and "scan" not in _numbers(key)]
+    return [key for key in keys if key in usual or key in own]
+
+
+def _published(key: Key) -> bool:
+    return key.model in MODELS and MODELS[key.model].frames == key.frames
+
+
+def _numbers(key: Key) -> Mapping[str, object]:
+    return MODELS[key.model].numbers if key.model in MODELS else {}
 
 
 def name_rows(ax: Axes, names: list[str], shown: bool = True) -> None:

@@ -1,89 +1,93 @@
-"""What does a lower error cost? MPJPE against MACs, parameters and latency."""
+"""What does a lower error cost? Published errors against counted MACs and measured speed.
+
+Only published errors are drawn: those measured here are of other data and of short training, and their order means
+nothing.
+"""
 
 import math
 
 import matplotlib.ticker
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from liftbench.bench.report.plots import labels
 from liftbench.bench.report.plots.canvas import plain_numbers, sheet, style
-from liftbench.bench.report.results import PUBLISHED_DATA, Key, Results
+from liftbench.bench.report.results import PUBLISHED_DATA, Key, Results, registered
 
-_AREA_PER_MILLION = 40  # of a bubble, in points^2
+_SIZE = (4.1, 4.4)  # inches, of a column
+_RADIUS = 4  # points, of a marker
 
 
 def error_against_macs(results: Results) -> Figure | None:
-    """Error against MACs per output frame, measured and published."""
-    measured = {key: record.macs_per_output_frame / 1e6 for key, record in results.cost.items()}
-    axes = "MACs per output frame, M (contractions and scans)", "MACs per output frame, M (as published)"
-    return _error_against("MACs", results, measured, *axes, "macs_per_frame_m")
-
-
-def error_against_parameters(results: Results) -> Figure | None:
-    """Error against parameters: those that receive a gradient, and as published, which is most often thop's count."""
-    used = {key: record.parameters_with_gradient for key, record in results.cost.items()}
-    measured = {key: parameters / 1e6 for key, parameters in used.items() if parameters is not None}
-    axes = "parameters in use, M", "parameters, M (as published)"
-    return _error_against("parameters", results, measured, *axes, "params_m")
-
-
-def error_against_latency(results: Results, machine: str) -> Figure | None:
-    """Error against the median latency of one clip on one machine; no published latency compares."""
-    measured = {key: record.latency.median_ms for key, record in results.speed[machine].items()}
-    return _error_against(f"latency on {machine}", results, measured, "latency of one clip, ms")
-
-
-def _error_against(what, results, measured, axis, published_axis=None, published=None):
-    """A panel for each data set, and one for the published Human3.6M numbers: they never share axes.
-
-    measured: Key -> its place on the x axis; published: the column of the published numbers that goes there.
-    """
-    panels = [
-        (f"measured on {label}", axis, points)
-        for label in results.accuracy
-        if (points := _measured_points(results, label, measured))
+    """Published error against MACs per frame: an arrow leads from the published count to ours."""
+    rows = _rows(results)
+    points = [
+        (cost.macs_per_output_frame / 1e6, row.mpjpe_mm, key, _published_macs(row))
+        for key, row in rows
+        if (cost := results.cost.get(key))
     ]
-    if published:
-        rows = results.published.dropna(subset=[published, "mpjpe_mm", "params_m"])
-        points = [
-            (getattr(row, published), row.mpjpe_mm, row.params_m, f"{row.model} {row.variant}".strip(), row.model)
-            for row in rows.itertuples()
-        ]
-        panels += [(f"published for {PUBLISHED_DATA}", published_axis, points)] if points else []
-    if not panels:
+    note = (
+        "Filled: all contractions and scans, counted here; hollow: as published, most often by thop. Dashed: nothing "
+        f"is better at less. {PUBLISHED_DATA}, SH or CPN detections; beside the names: frames of a clip."
+    )
+    return _drawn("Published error against MACs", points, "MACs per frame, M", note, least=True)
+
+
+def error_against_speed(results: Results, machine: str) -> Figure | None:
+    """Published error against the poses that a model answers per second on one machine."""
+    timed = results.speed[machine]
+    points = [
+        (timed[key].throughput_output_frames_per_s, row.mpjpe_mm, key, None)
+        for key, row in _rows(results)
+        if key in timed
+    ]
+    note = (
+        f"{machine}, best batch, float32. Dashed: nothing is better and faster. {PUBLISHED_DATA}, SH or CPN detections; "
+        "beside the names: frames of a clip."
+    )
+    return _drawn("Published error against speed", points, "poses per second", note, least=False)
+
+
+def _rows(results):
+    """(Key, row) of the published errors that are means over actions, of models that are built here."""
+    found = results.published.dropna(subset=["mpjpe_mm"])
+    found = found[(found.averaged_over == "actions") & (found.detector != "HRNet")]
+    named = [(registered(row), row) for _, row in found.iterrows()]
+    return [(Key(name, int(row.frames), "{}"), row) for name, row in named if name]
+
+
+def _published_macs(row):
+    """Per frame, M; None where none are published."""
+    return None if pd.isna(row.macs_per_frame_m) else row.macs_per_frame_m
+
+
+def _drawn(heading, points, x_label, note, least):
+    """points: (x, mm, Key, published x or None); least: whether a smaller x is better."""
+    if not points:
         return None
-    key = "Area: parameters, in brackets. Dashed: Pareto front."
-    warning = "" if results.real >= results.accuracy.keys() else f" Only panels named {PUBLISHED_DATA} show its errors."
-    figure, axes = sheet(
-        (4.0, 3.4), -(-len(panels) // 2), min(len(panels), 2), heading=f"Error against {what}",
-        footnote=f"{key}{warning} {results.provenance('accuracy')}",
+    figure, (ax,) = sheet(_SIZE, heading=heading, footnote=note, titled=False)
+    ax.set(xscale="log", xlabel=x_label, ylabel="published MPJPE, mm")
+    arrows = []
+    for x, y, key, published in points:
+        colour, marker = style(key.model)
+        if published:
+            ax.plot(published, y, marker=marker, color="white", markeredgecolor=colour, markersize=6, zorder=2)
+            arrows.append(((published, y), (x, y)))
+        ax.plot(x, y, marker=marker, color=colour, markeredgecolor="white", markersize=7, linestyle="", zorder=3)
+    ax.margins(x=0.22, y=0.08)
+    _ticks(ax)
+    for tail, head in arrows:
+        ax.annotate("", head, tail, arrowprops={"arrowstyle": "->", "color": "#808080", "shrinkA": 3, "shrinkB": 3})
+    ordered = [(x if least else -x, y) for x, y, *_ in points]
+    front = _steps([(abs(x), y) for x, y in pareto_front(ordered)])
+    ax.plot(*zip(*front), color="#B0B0B0", linestyle="--", linewidth=1, zorder=1)
+    path = front + [corner for arrow in arrows for corner in arrow]
+    labels.beside_bubbles(
+        ax, [(x, y) for x, y, *_ in points], [_RADIUS] * len(points),
+        [f"{key.model.removesuffix(f'_{key.frames}')}, {key.frames}" for _, _, key, _ in points], path,
     )  # fmt: skip
-    if len(axes) > len(panels):  # the last one takes a whole row
-        x0, y0, _, height = axes[-2].get_position().bounds
-        axes[-2].set_position((x0, y0, axes[-1].get_position().x1 - x0, height))
-        axes.pop().remove()
-    for ax, (title, x_label, points) in zip(axes, panels):
-        front = _steps(pareto_front(points))
-        _bubbles(ax, points)
-        ax.plot(*zip(*front), color="#909090", linestyle="--", linewidth=1, zorder=1)
-        ax.set(title=title, xlabel=x_label, ylabel="MPJPE, mm")
-        labels.beside_bubbles(
-            ax,
-            [(x, y) for x, y, *_ in points],
-            [_radius(parameters_m) for _, _, parameters_m, *_ in points],
-            [f"{name} ({parameters_m:.2g} M)" for _, _, parameters_m, name, _ in points],
-            front,
-        )
     return figure
-
-
-def _measured_points(results: Results, label: str, measured: dict[Key, float]):
-    return [
-        (measured[key], record.mpjpe_mm, cost.parameters / 1e6, key.label, key.model)
-        for key in results.keys
-        if (record := results.accuracy[label].get(key)) and (cost := results.cost.get(key)) and key in measured
-    ]
 
 
 def pareto_front(points: list[tuple]) -> list[tuple[float, float]]:
@@ -100,23 +104,11 @@ def _steps(front):
     return front[:1] + [corner for (_, y), (x, y2) in zip(front, front[1:]) for corner in ((x, y), (x, y2))]
 
 
-def _bubbles(ax: Axes, points):
-    for x, y, parameters_m, _, name in sorted(points, key=lambda point: -point[2]):
-        colour, marker = style(name)
-        ax.scatter(
-            x, y, s=_AREA_PER_MILLION * parameters_m, color=colour, alpha=0.45, edgecolor=colour, linewidth=1, zorder=2
-        )
-        ax.scatter(x, y, s=14, color=colour, marker=marker, edgecolor="white", linewidth=0.4, zorder=3)
-    ax.set_xscale("log")
-    ax.margins(x=0.25, y=0.2)
+def _ticks(ax: Axes):
+    """Plain numbers at 1, 2 and 5 times powers of ten, or at powers alone where there is room for few."""
+    low, high = ax.get_xlim()
+    decades = math.log10(high / low)
     plain_numbers(ax.xaxis)
-    span = ax.get_xlim()[1] / ax.get_xlim()[0]
-    if span < 30:
-        ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5) if span > 5 else (1, 1.5, 2, 3, 5, 7)))
-    ax.set_xlim(ax.get_xlim())
+    ax.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 3) if decades > 1.5 else (1, 2, 5)))
+    ax.set_xlim(low, high)
     ax.set_ylim(ax.get_ylim())
-
-
-def _radius(parameters_m):
-    """Of a bubble in points, its edge included; no less than the marker in its middle."""
-    return max(math.sqrt(_AREA_PER_MILLION * parameters_m / math.pi) + 1, 4)

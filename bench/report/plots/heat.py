@@ -1,10 +1,9 @@
-"""Where are the errors? MPJPE of each model by action and by joint."""
+"""Where are the errors? MPJPE of each model by action."""
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from liftbench.baselines.skeleton import JOINTS
 from liftbench.bench.report.plots.canvas import SMALL, sheet, width_of
 from liftbench.bench.report.results import Key, Results
 
@@ -18,19 +17,6 @@ def per_action(results: Results, label: str) -> Figure:
     return _heat_map(rows, f"MPJPE by action on {label}, mm", results.provenance("accuracy"))
 
 
-def per_joint(results: Results, label: str) -> Figure:
-    """MPJPE by model and joint on one data set, mean over actions. The root is left out: its error is zero."""
-    group = results.accuracy[label]
-    rows = {
-        key: {joint: value for joint, value in group[key].mpjpe_mm_per_joint.items() if joint != JOINTS[0]}
-        | {"mean": group[key].mpjpe_mm}
-        for key in results.keys
-        if key in group
-    }
-    note = f"The mean counts the {JOINTS[0]} as zero. {results.provenance('accuracy')}"
-    return _heat_map(rows, f"MPJPE by joint on {label}, mm", note)
-
-
 def _heat_map(rows: dict[Key, dict[str, float]], title, footnote):
     """rows: Key -> column -> mm. The best of each column is framed."""
     names, columns = [key.label for key in rows], list(next(iter(rows.values())))
@@ -42,14 +28,16 @@ def _heat_map(rows: dict[Key, dict[str, float]], title, footnote):
     )  # fmt: skip
     x, y, width, height = ax.get_position().bounds
     ax.set_position((x, y + below / figure.get_figheight(), width, height - below / figure.get_figheight()))
-    ax.imshow(values, aspect="auto", cmap="YlGnBu")
+    low, span = values.min(), np.ptp(values) or 1
+    ax.imshow(values, aspect="auto", cmap="YlGnBu", vmin=low, vmax=low + 2.2 * span)  # light enough for dark text
+    ax.axvline(len(columns) - 1.5, color="white", linewidth=6)  # sets the mean apart
     ax.grid(False)
     ax.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), names)
-    best, dark = values.argmin(axis=0), values.min() + 0.6 * np.ptp(values)
+    best = values.argmin(axis=0)
     for (i, j), value in np.ndenumerate(values):
-        colour, weight = "white" if value > dark else "#262626", "bold" if best[j] == i else "normal"
-        ax.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=SMALL, color=colour, fontweight=weight)
+        weight = "bold" if best[j] == i else "normal"
+        ax.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=SMALL, color="#262626", fontweight=weight)
     for j, i in enumerate(best):
         for colour, line in (("white", 3.5), ("#D55E00", 1.6)):
             ax.add_patch(Rectangle((j - 0.45, i - 0.45), 0.9, 0.9, fill=False, edgecolor=colour, linewidth=line))

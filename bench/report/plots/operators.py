@@ -4,7 +4,7 @@ import matplotlib.colors
 import numpy as np
 from matplotlib.figure import Figure
 
-from liftbench.bench.report.plots.canvas import OTHER, SMALL, name_rows, plain, sheet, width_of
+from liftbench.bench.report.plots.canvas import OTHER, SMALL, name_rows, plain, sheet, shown, width_of
 from liftbench.bench.report.results import Results
 
 _OPERATORS = {
@@ -15,7 +15,7 @@ _OPERATORS = {
 
 def cost_by_operator(results: Results) -> Figure | None:
     """The share of each operator in the MACs of a model, which stand beside its bar."""
-    keys = [key for key in results.keys if key in results.cost and results.cost[key].macs_per_clip]
+    keys = [key for key in shown(results.keys) if key in results.cost and results.cost[key].macs_per_clip]
     if not keys:
         return None
     costs = [results.cost[key] for key in keys]

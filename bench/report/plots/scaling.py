@@ -1,4 +1,4 @@
-"""How do cost and time grow with frames, batch and depth?"""
+"""How do cost and time grow with the length of a clip, and where does attention become dearer?"""
 
 import itertools
 
@@ -12,20 +12,17 @@ from liftbench.bench.report.results import Results
 
 
 def scaling(results: Results, machine: str) -> Figure:
-    """MACs and time against frames, batch and depth, in logarithms, with fitted exponents; rings: where a curve meets
-    that of the model whose attention spans frames."""
+    """MACs and time against frames, in logarithms, with fitted exponents; rings: where a curve meets that of the model
+    whose attention spans frames. Batch and depth are in the table."""
     record = results.scaling[machine]
-    frames = {point.axis: point.frames for point in record.points}
     panels = [
         ("MACs of one clip, G", "frames", "macs", "frames of the clip"),
         ("time of one clip, ms", "frames", "median_ms", "frames of the clip"),
-        (f"time of a batch of clips of {frames['batch']} frames, ms", "batch", "median_ms", "clips in the batch"),
-        (f"time of one clip of {frames['depth']} frames, ms", "depth", "median_ms", "depth"),
     ]
     room = width_of(["posemamba_toy  ~ frames^1.00, meets at 59,049"], SMALL)
     figure, axes = sheet(
-        (4.1 + room, 3.3), 2, 2, left=0.65, right=room,
-        heading=f"Scaling on {machine}, float32, forward",
+        (4.1 + room, 3.3), 2, left=0.65, right=room,
+        heading=f"Clip length on {machine}, float32, forward",
         footnote=f"Labels: growth over the last points. Rings: where a curve meets that of {readings.ATTENTION}, the "
         "only registered model whose attention spans frames. It has as many parameters as posemamba_s, but takes a "
         "token per frame (not per joint) and answers a clip with one pose.",
@@ -41,7 +38,7 @@ def scaling(results: Results, machine: str) -> Figure:
         ends = []
         for name, points in by_model.items():
             colour, power = style(name)[0], readings.exponent(points)
-            text = name if power is None else f"{name}  ~ {axis}^{power:.2f}"
+            text = name if power is None else f"{name}  ~ {axis}$^{{{power:.2f}}}$"
             attention = by_model.get(readings.ATTENTION, []) if axis == "frames" else []
             if x := readings.crossover(points, attention):
                 y = np.exp(np.interp(np.log(x), *np.log(points).T))

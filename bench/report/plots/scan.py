@@ -23,13 +23,6 @@ def scan_time(results: Results, machine: str) -> Figure:
     return _against_length(results.scan[machine], f"Time of a scan on {machine}, float32", "ms", panels)
 
 
-def scan_ratio(results: Results, machine: str) -> Figure:
-    """How many times as fast as the sequential reference, against the length."""
-    panels = [(call, call, "ratio") for call in _CALLS]
-    unit = "times as fast as the sequential reference"
-    return _against_length(results.scan[machine], f"Speed of a scan on {machine}, float32", unit, panels)
-
-
 def scan_memory(results: Results, machine: str) -> Figure:
     """Peak memory of a forward pass, and what is kept for a backward pass, against the length."""
     panels = [
@@ -114,7 +107,7 @@ def scan_roofline(results: Results, machine: str) -> Figure | None:
     ax.annotate(f"{bandwidth:,.0f} GB/s", (ends[0], bandwidth * ends[0]), (14, 2), textcoords="offset points",
                 va="top", fontsize=8)  # fmt: skip
     ax.set(xscale="log", yscale="log", xlim=ends, ylim=(min(rates) / 3, roof * 6))
-    ax.set(xlabel="state steps per compulsory byte", ylabel="state steps per second, 1e9")
+    ax.set(xlabel="state steps per compulsory byte", ylabel="billion state steps per second")
     plain_numbers(ax.xaxis)
     plain_numbers(ax.yaxis)
     groups = {}

@@ -13,31 +13,34 @@ from liftbench.bench.report.results import Results
 
 
 def training(results: Results, label: str) -> Figure:
-    """Loss and test MPJPE of every training run on one data set."""
+    """Test MPJPE of every training run on one data set."""
     group = results.training[label]
     runs = [
         (key.label, key.model, group[key].epochs, group[key].loss, group[key].test_mpjpe_mm)
         for key in results.keys
         if key in group
     ]
-    return curves(f"Training on {label}", runs, results.provenance("training"))
+    note = f"The loss is not drawn: the recipes have different ones. {results.provenance('training')}"
+    return curves(f"Training on {label}", runs, note, loss=False)
 
 
 def curves(
     heading: str,
     runs: Iterable[tuple[str, str, Sequence[int], Sequence[float], Sequence[float | None]]],
     footnote: str = "",
+    loss: bool = True,
 ) -> Figure:
-    """Loss and test MPJPE against the epoch.
+    """Test MPJPE against the epoch, and beside it the loss of runs whose recipes have the same.
 
     runs: (label, model, epochs from 0, loss per epoch, mm or None per epoch) of each.
     """
     runs = list(runs)
     room = width_of([f"{label}  0.1234" for label, *_ in runs], SMALL)
-    figure, axes = sheet((3.3 + room, 3.3), columns=2, left=0.55, right=room + 0.1, heading=heading, footnote=footnote)
-    axes[0].set(title="training loss (each recipe's own)", yscale="log")
-    axes[1].set(title="test MPJPE without mirrored average, mm")
-    for ax, column in zip(axes, (3, 4)):
+    figure, axes = sheet(
+        (3.3 + room, 3.3), columns=1 + loss, left=0.55, right=room + 0.1, heading=heading, footnote=footnote
+    )
+    axes[-1].set(title="test MPJPE without mirrored average, mm")
+    for ax, column in zip(axes[::-1], (4, 3)):
         ends = []
         for line, run in zip(itertools.cycle(LINES), runs):
             epochs, values = np.array(run[2]) + 1, np.array(run[column], dtype=float)
@@ -49,6 +52,9 @@ def curves(
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
         labels.at_ends(ax, ends)
+    if not loss:
+        return figure
+    axes[0].set(title="training loss (each recipe's own)", yscale="log")
     plain_numbers(axes[0].yaxis)
     axes[0].yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     return figure

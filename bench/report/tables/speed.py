@@ -10,7 +10,7 @@ def speed(results: Results) -> Table:
     columns = {
         "model": "s", "frames": "d", "setting": "s", "machine": "s", "scan": "s", "PyTorch": "s",
         "latency, ms": ",.2f", "p20, ms": ",.2f", "p80, ms": ",.2f", "samples": "d", "peak memory, MiB": ",.1f",
-        "best batch": "d", "clips/s": ",.1f", "output frames/s": ",.1f", "of the product's rate, %": ",.1f",
+        "best batch": "d", "ms per new frame": ",.3f", "poses/s": ",.1f", "of the product's rate, %": ",.1f",
     }  # fmt: skip
     rows, groups = [], [(machine, group) for machine, group in results.speed.items()]
     for machine, by_setting in results.speed_in_other_settings.items():
@@ -32,16 +32,17 @@ def speed(results: Results) -> Table:
                 "samples": len(record.latency.samples_ms),
                 "peak memory, MiB": Missing(record.peak_memory_method) if peak is None else peak,
                 "best batch": record.throughput.batch,
-                "clips/s": record.throughput_clips_per_s,
-                "output frames/s": record.throughput_output_frames_per_s,
+                "ms per new frame": record.latency.median_ms / record.output_frames,
+                "poses/s": record.throughput_output_frames_per_s,
                 "of the product's rate, %": _product_share(record),
             }
             rows.append(row)
     methods = sorted({record.peak_memory_method for _, group in groups for record in group.values()})
     notes = [
         "Float32, eager, lifting only and random inputs on the device unless the setting says otherwise. Latency: one "
-        "clip, median; clips/s: best batch, median. Of the product's rate: two operations a MAC (contractions and "
-        "scans) at the best batch, against a matrix product measured in the same process.",
+        "clip, median; ms per new frame: the latency over the poses of a clip; poses/s: best batch, median. Of the "
+        "product's rate: two operations a MAC (contractions and scans) at the best batch, against a matrix product "
+        "measured in the same process.",
     ]
     for machine, group in groups:
         product, bandwidth = (

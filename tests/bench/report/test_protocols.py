@@ -1,12 +1,12 @@
 """Records of several protocols: never in one table, on one axis, or under one name; the epoch beside every error."""
 
-from liftbench.bench.report.plots import canvas, errors, heat
+from liftbench.bench.report.plots import canvas, heat
 from liftbench.bench.report.render import figures
 from liftbench.bench.report.results import Missing, Results
 from liftbench.bench.report.tables.accuracy import accuracy as accuracy_table
 from liftbench.bench.report.tables.papers import papers
 from support import PUBLISHED
-from support.records import accuracy, cost, data
+from support.records import accuracy, data
 
 CPN = data(sha="v") | {"protocol": "h36m_videopose3d", "input": "cpn"}
 TRUE_2D = data(sha="w") | {"protocol": "h36m_videopose3d", "input": "gt"}
@@ -39,19 +39,10 @@ def test_each_protocol_has_its_plots():
     results = Results([accuracy("mlp", 90.0), accuracy("mlp", 51.0, on=CPN)], PUBLISHED)
     labels = "synthetic_data", "synthetic_data_videopose3d_cpn"
     names = {name for name, _, _ in figures(results)}
-    assert {f"{kind}_{label}" for kind in ("per_action", "per_joint") for label in labels} < names
+    assert {f"per_action_{label}" for label in labels} < names
     with canvas.styled():
         titles = [canvas.title(heat.per_action(results, label)) for label in results.accuracy]
     assert ["on synthetic data (VideoPose3D), CPN, mm" in title for title in titles] == [False, True]
-
-
-def test_each_protocol_has_its_axes():
-    written = [accuracy("mlp", 90.0), accuracy("mlp", 51.0, on=CPN), on_mpi("mlp"), cost("mlp")]
-    with canvas.styled():
-        figure = errors.error_against_macs(Results(written, PUBLISHED))
-    measured = [ax for ax in figure.axes if ax.get_title().startswith("measured on")]
-    assert len(measured) == 3
-    assert [len([text for text in ax.texts if text.get_text().startswith("mlp")]) for ax in measured] == [1, 1, 1]
 
 
 def test_names_of_data():

@@ -137,6 +137,7 @@ const rows = () => shown().map(row => row.cells[0].textContent);
 const buttons = [...item.querySelectorAll("thead button")], filter = item.querySelector("input"), seen = {};
 const sorted = () => buttons.map(button => button.parentElement.getAttribute("aria-sort"));
 const type = text => { filter.value = text; filter.dispatchEvent(new Event("input")); };
+item.querySelector("details").open = true;
 seen.plain = rows();
 seen.focusable = buttons.every(button => { button.focus(); return document.activeElement === button; });
 for (const name of ["up", "down", "back"]) { buttons[1].click(); seen[name] = [rows(), sorted()]; }
