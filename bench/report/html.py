@@ -16,7 +16,7 @@ from liftbench.bench.report.tables.table import Table, number
 
 _SECTIONS = {
     "Overview": ("overview", "at_a_glance", "error_against"),
-    "The papers' tables": ("papers",),
+    "Tables of the papers": ("papers",),
     "Accuracy": ("accuracy", "per_action", "per_joint"),
     "Training": ("training",),
     "Cost": ("cost", "memory"),

@@ -113,10 +113,9 @@ class Results:
             for kind in ("accuracy", "training")
         )
         self.real = {label for label, record in marked if not record.data.origin}
-        kept = [*self.cost.values()]
-        for groups in (self.speed, self.accuracy, self.training, *self.speed_in_other_settings.values()):
-            kept += [record for group in groups.values() for record in group.values()]
-        self._superseded = {id(record) for record in newest} - set(map(id, kept))
+        groups = [*self.accuracy.values(), *self.training.values()]
+        kept = {id(record) for group in groups for record in group.values()}
+        self._superseded = {id(record) for record in with_data} - kept
         order = list(MODELS)
         self.keys = sorted(
             {_key(record) for record in newest},

@@ -69,7 +69,7 @@ def encode(figure: Figure, suffix: Literal["png", "svg"]) -> bytes:
     if suffix == "svg":
         return buffer.getvalue()
     small = io.BytesIO()  # a palette of its own takes a third of the bytes
-    Image.open(buffer).convert("RGB").quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+    Image.open(buffer).convert("RGB").quantize(255, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
         small, "png", optimize=True
     )
     return small.getvalue()

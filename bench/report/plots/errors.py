@@ -43,8 +43,8 @@ def error_against_speed(results: Results, machine: str) -> Figure | None:
         if key in timed
     ]
     note = (
-        f"{machine}, best batch, float32. Dashed: nothing is better and faster. {PUBLISHED_DATA}, SH or CPN detections; "
-        "beside the names: frames of a clip."
+        f"{machine}, best batch, float32. Dashed: nothing is better and faster. {PUBLISHED_DATA}, SH or CPN detections;"
+        " beside the names: frames of a clip."
     )
     return _drawn("Published error against speed", points, "poses per second", note, least=False)
 
