@@ -58,7 +58,7 @@ def test_every_published_row_is_there_and_every_number_is_measured_published_or_
         assert isinstance(row["parameters by thop, M"], Missing) and isinstance(row[MEASURED], Missing)
     written = list(csv.DictReader(io.StringIO(table.csv())))
     assert written[0]["parameters published, M"] == "0.9"
-    assert "parameters by thop, M: the cost of posemamba_s was not measured" in written[0]["missing"]
+    assert "parameters by thop, M: the cost of posemamba_s, 243 frames was not measured" in written[0]["missing"]
 
 
 def test_verdicts():
@@ -76,7 +76,7 @@ def test_verdicts():
         for (model, where), row in found.items()
         if where == "Human3.6M"
     }
-    unpublished, uncounted = Missing("not published"), Missing("the cost of mixste was not measured")
+    unpublished, uncounted = Missing("not published"), Missing("the cost of mixste, 243 frames was not measured")
     assert verdicts["PoseMamba S"] == ("thop's count", "thop's count")
     assert verdicts["Pose3DM S"] == ("thop's count", "thop's count")
     assert verdicts["MDTF Large"] == ("the true count", "not reproduced by any counter")
