@@ -17,7 +17,7 @@ from liftbench.bench.report.tables.table import Table, number
 _SECTIONS = {
     "Overview": ("overview", "at_a_glance", "error_against"),
     "Tables of the papers": ("papers",),
-    "Accuracy": ("accuracy", "per_action", "per_joint"),
+    "Accuracy": ("accuracy", "per_action", "lift"),
     "Training": ("training",),
     "Cost": ("cost", "memory"),
     "Speed of models": ("speed", "lengths", "compare", "scaling"),

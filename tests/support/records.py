@@ -194,4 +194,4 @@ def everything(folder):
             training(model, mpjpe, frames=frames),
         )
     training_step = speed("mlp", 0.5, 1, frames=27).model_copy(update={"call": "training step"})
-    return write(folder, scans(), compared(), scaled(), training_step, cost("mlp", frames=81, output_frames=1))
+    return write(folder, scans(), compared(), scaled(), training_step, cost("mlp", frames=81, output_frames=1), lift())
