@@ -16,7 +16,7 @@ if platform.machine().lower() in ("x86_64", "amd64"):
 
 
 class BuildForEachInstructionSet(build_ext):
-    def build_extension(self, extension):
+    def build_extension(self, extension: Extension):
         for name, flags in INSTRUCTION_SETS.items():
             extension.extra_objects += self.compiler.compile(
                 [f"{DIRECTORY}/core.cpp"],
@@ -27,7 +27,7 @@ class BuildForEachInstructionSet(build_ext):
             )
         super().build_extension(extension)
 
-    def get_export_symbols(self, extension):
+    def get_export_symbols(self, extension: Extension) -> list[str]:
         return []  # not a Python module: ctypes loads it
 
 

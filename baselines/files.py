@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -23,26 +23,49 @@ def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
 
     what: what the file is, for messages, such as "the recipe". Work and memory are bounded by the size of the file: at
     most 64 kB, no aliases, no key twice, no tag that makes anything else.
-    Raises InputError, one sentence, for everything that cannot be read.
+    Raises InputError, which names the line, for everything that cannot be read.
     """
     try:
         with open(path, "rb") as file:
             content = file.read(_YAML_BYTES + 1)
         if len(content) > _YAML_BYTES:
             raise yaml.YAMLError(f"it is larger than {_YAML_BYTES // 1024} kB")
-        values = yaml.load(content.decode("utf-8"), _Loader)
+        text = content.decode("utf-8")
+        values = _parsed(text)
         if not isinstance(values, dict):
             raise yaml.YAMLError("it holds no 'key: value' lines")
     except OSError as error:
         raise InputError(f"Cannot read {what} {path}: {error.strerror}. Check the path.") from None
     except RecursionError:
         raise InputError(f"Cannot read {what} {path}: it is nested too deeply. Write it flat.") from None
-    except (yaml.YAMLError, ValueError, LookupError, ArithmeticError) as error:  # !!int 1.0, !!float "", 1:1:...:1.0
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"Cannot read {what} {path}: line {line}: it is not UTF-8 text. Save it as UTF-8.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InputError(
+            f"Cannot read {what} {path}: line {line}: the character U+{error.character:04X} is not allowed. Remove it."
+        ) from None
+    except yaml.YAMLError as error:
         raise InputError(f"Cannot read {what} {path}: {_problem(error)}. Correct the file.") from None
     return values
 
 
-_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
+def _parsed(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    except (ValueError, ArithmeticError):  # "\\UFFFFFFFF", or %YAML 1.9...9 with 5,000 digits
+        raise yaml.MarkedYAMLError(problem="a number is out of range", problem_mark=loader.get_mark()) from None
+
+
+_PLAIN_TAGS = {
+    f"tag:yaml.org,2002:{tag}": word
+    for tag, word in (
+        ("null", "null"), ("bool", "true or false"), ("int", "a whole number of at most 64 bits"),
+        ("float", "a number"), ("str", "text"), ("seq", "a list"), ("map", "a dict"),
+    )
+}  # fmt: skip
 
 
 class _Loader(yaml.SafeLoader):
@@ -56,12 +79,21 @@ class _Loader(yaml.SafeLoader):
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
         if self.check_event(yaml.AliasEvent):
             _refuse("an alias is not allowed", self.peek_event())
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node, deep=False):
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, ArithmeticError):  # !!int 1.0, !!float "", !!bool maybe, 1:1:...:1.0
+            _refuse(f"{str(node.value)[:40]!r} is not {_PLAIN_TAGS[node.tag]}", node)
+
+    def construct_undefined(self, node: yaml.Node) -> NoReturn:
+        _refuse(f"the tag {node.tag[:40]} is not allowed", node)
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[str, Any]:
         known = set()
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
@@ -71,7 +103,7 @@ class _Loader(yaml.SafeLoader):
             known.add(key.value)
         return super().construct_mapping(node, deep)
 
-    def construct_integer(self, node):
+    def construct_integer(self, node: yaml.Node) -> int:
         value = self.construct_yaml_int(node)
         if value.bit_length() > 64:
             _refuse("a number has more than 64 bits", node)
@@ -79,15 +111,18 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
+_Loader.add_constructor(None, _Loader.construct_undefined)
 
 
-def _refuse(problem, node):
+def _refuse(problem: str, node: yaml.Node | yaml.Event) -> NoReturn:
     raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
-def _problem(error):
+def _problem(error: yaml.YAMLError) -> str:
     """What is wrong with a YAML file, in one short line."""
-    text = getattr(error, "problem", None) or str(error) or "a value is empty"
+    text = getattr(error, "problem", None) or str(error)
+    if text.startswith("but "):
+        text = f"{error.context}, {text}"
     text = " ".join(text.split())
     mark = getattr(error, "problem_mark", None)
     return (f"line {mark.line + 1}: " if mark else "") + (text if len(text) <= 160 else f"{text[:157]}...")
@@ -122,7 +157,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def _temporary_beside(path):
+def _temporary_beside(path: Path) -> tuple[int, Path]:
     """(handle, path) of a new file whose lock is held until the handle is closed: it is not abandoned."""
     while True:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -137,14 +172,14 @@ def _temporary_beside(path):
         os.close(handle)
 
 
-def _remove_abandoned(temporary):
+def _remove_abandoned(temporary: Path):
     """Remove a temporary file unless a living process holds its lock."""
     with contextlib.suppress(OSError), open(temporary, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         temporary.unlink()
 
 
-def _cannot_write(path, error):
+def _cannot_write(path: Path, error: OSError) -> InputError:
     return InputError(f"Cannot write {path}: {error.strerror or error}. Choose another folder or free the disk.")
 
 

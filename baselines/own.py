@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -40,12 +41,16 @@ def entry(where: str, frames: int | None = None) -> Entry:
     """
     file, _, function = where.rpartition(":")
     if not file.endswith(".py") or not function:
-        raise InputError(f"{where[:200]!r} names no function of a Python file; write it as path/to/file.py:build.")
+        raise InputError(
+            f"Cannot find the model {where[:200]!r}: this names no function of a file. Write path/to/file.py:build."
+        )
     path = Path(file).absolute()
     if not os.path.isfile(path):
-        raise InputError(f"There is no file {file}; check the path before the colon.")
+        raise InputError(f"Cannot read {file}: there is no such file. Check the path before the colon.")
     if frames is not None and (not isinstance(frames, int) or frames < 1):
-        raise InputError(f"Model {path.name}:{function} needs a positive whole number of frames, not {frames!r}.")
+        raise InputError(
+            f"Cannot build {path.name}:{function}: {frames!r} is no number of frames. Give a positive whole number."
+        )
     stat = path.stat()
     key = path, stat.st_mtime_ns, stat.st_size, function
     if key not in _entries or (frames and (key, frames) not in _tried):
@@ -54,14 +59,14 @@ def entry(where: str, frames: int | None = None) -> Entry:
     return _entries[key]
 
 
-def _read(known, path, function, frames):
+def _read(known: Entry | None, path: Path, function: str, frames: int | None) -> Entry:
     name = f"{path.name}:{function}"
     if known:
         build, usual = known.build, known.frames
     else:
         made = getattr(_run(path), function, None)
         if not callable(made):
-            raise InputError(f"{path} has no function {function!r}; define one that returns the module.")
+            raise InputError(f"Cannot use {path}: it has no function {function!r}. Define one that returns the module.")
         build = _checked(made, name, path)
         usual = _usual_frames(made, build)
     channels, output = _try(build, name, path, frames or usual)
@@ -88,7 +93,7 @@ def imports(file: str | Path) -> Iterator[None]:
                 del sys.modules[name]
 
 
-def _run(path) -> ModuleType:
+def _run(path: Path) -> ModuleType:
     """The file as a module."""
     spec = importlib.util.spec_from_file_location(f"own_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
@@ -97,42 +102,44 @@ def _run(path) -> ModuleType:
         with imports(path):
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"{path} cannot be imported: {reason(error, path)}.") from error
+        raise InputError(f"Cannot import {path}: {reason(error, path)}. Correct the file.") from error
     return module
 
 
-def _takes_frames(made):
+def _takes_frames(made: Callable[..., Any]) -> bool:
     try:
         return "frames" in inspect.signature(made).parameters
     except ValueError:  # written in another language than Python
         return False
 
 
-def _checked(made, name, path) -> Callable[..., nn.Module]:
+def _checked(made: Callable[..., Any], name: str, path: Path) -> Callable[..., nn.Module]:
     """build(frames, **numbers) around the user's function; whatever is wrong is an InputError."""
     takes_frames = _takes_frames(made)
 
     @functools.wraps(made)
-    def build(frames, **numbers):
+    def build(frames: int, **numbers) -> nn.Module:
         arguments = {"frames": frames} if takes_frames else {}
         try:
             with imports(path):
                 model = made(**arguments, **numbers)
         except (Exception, SystemExit) as error:
             how = f"with frames={frames}" if takes_frames else "without arguments"
-            raise InputError(f"{name} fails when it is called {how}: {reason(error, path)}.") from error
+            raise InputError(f"Cannot call {name} {how}: {reason(error, path)}. Correct the function.") from error
         if not isinstance(model, nn.Module):
-            raise InputError(f"{name} returns a {type(model).__name__}; it must return a torch.nn.Module.")
+            raise InputError(
+                f"Cannot use {name}: it returns a {type(model).__name__}. Let it return a torch.nn.Module."
+            )
         if any(map(is_lazy, model.parameters())):
             raise InputError(
-                f"{name} returns a module with parameters that have no shape yet; call it on a clip first."
+                f"Cannot use {name}: parameters of its module have no shape yet. Call the module on a clip first."
             )
         return model
 
     return build
 
 
-def _usual_frames(made, build):
+def _usual_frames(made: Callable[..., Any], build: Callable[..., nn.Module]) -> int:
     if _takes_frames(made):
         default = inspect.signature(made).parameters["frames"].default
         return default if isinstance(default, int) and default > 0 else FRAMES
@@ -141,7 +148,9 @@ def _usual_frames(made, build):
     return own if isinstance(own, int) and own > 0 else FRAMES
 
 
-def _try(build, name, path, frames):
+def _try(
+    build: Callable[..., nn.Module], name: str, path: Path, frames: int
+) -> tuple[int, Literal["sequence", "centre"]]:
     """(channels, output) of a model, from its answer to a clip of zeros, without or else with confidence."""
     failures = []
     for channels in (2, 3):
@@ -160,10 +169,10 @@ def _try(build, name, path, frames):
         if shape == (1, 1, len(JOINTS), 3):
             return channels, "centre"
         raise InputError(
-            f"{name} answers a clip of shape {tuple(clip.shape)} with {shape}; it must be one tensor (1, frames, 17, "
-            "3), or (1, 1, 17, 3) from a centre-frame model."
+            f"Cannot use {name}: it answers a clip of shape {tuple(clip.shape)} with {shape}. Let it return one tensor "
+            "(1, frames, 17, 3), or (1, 1, 17, 3) from a centre-frame model."
         )
-    raise InputError(f"{name} fails {'; and '.join(failures)}.")
+    raise InputError(f"Cannot run {name}: it fails {', and '.join(failures)}. Correct the module.")
 
 
 def reason(error: BaseException, file: str | Path) -> str:

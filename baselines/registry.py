@@ -66,7 +66,9 @@ def load(where: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _posemamba(name, variant, parameters, embed_dim, depth, frames=243, **numbers):
+def _posemamba(
+    name: str, variant: str | None, parameters: int, embed_dim: int, depth: int, frames: int = 243, **numbers
+) -> Entry:
     return Entry(
         name=name, builder="liftbench.posemamba:PoseMamba", numbers={"embed_dim": embed_dim, "depth": depth} | numbers,
         frames=frames, channels=2, output="sequence", parameters=parameters, source="PoseMamba (AAAI 2025)",
@@ -75,7 +77,7 @@ def _posemamba(name, variant, parameters, embed_dim, depth, frames=243, **number
     )  # fmt: skip
 
 
-def _pose3dm(name, variant, parameters, embed_dim, bottleneck, blocks):
+def _pose3dm(name: str, variant: str | None, parameters: int, embed_dim: int, bottleneck: int, blocks: int) -> Entry:
     return Entry(
         name=name, builder="liftbench.pose3dm:Pose3DM",
         numbers={"embed_dim": embed_dim, "bottleneck": bottleneck, "blocks": blocks},
@@ -86,7 +88,7 @@ def _pose3dm(name, variant, parameters, embed_dim, bottleneck, blocks):
     )  # fmt: skip
 
 
-def _mdtf(name, variant, parameters, embed_dim, depth):
+def _mdtf(name: str, variant: str | None, parameters: int, embed_dim: int, depth: int) -> Entry:
     return Entry(
         name=name, builder="liftbench.mdtf:MDTF", numbers={"embed_dim": embed_dim, "depth": depth}, frames=243,
         channels=3, output="sequence", parameters=parameters, source="MDTF (arXiv:2505.20611)", family="mdtf",
@@ -95,7 +97,15 @@ def _mdtf(name, variant, parameters, embed_dim, depth):
     )  # fmt: skip
 
 
-def _centre_frame(name, model, published, parameters, length=None, depth=None, **numbers):
+def _centre_frame(
+    name: str,
+    model: str,
+    published: str | None,
+    parameters: int,
+    length: tuple[str, int, int] | None = None,
+    depth: str | None = None,
+    **numbers,
+) -> Entry:
     return Entry(
         name=name, builder=f"liftbench.lstm_transformer:{model}", numbers=numbers, frames=81, channels=2,
         output="centre", parameters=parameters, source="LSTM/Transformer repository", family=model.lower(),
@@ -103,14 +113,25 @@ def _centre_frame(name, model, published, parameters, length=None, depth=None, *
     )  # fmt: skip
 
 
-def _transformer(name, published, **numbers):
+def _transformer(name: str, published: str | None, **numbers) -> Entry:
     return _centre_frame(
         name, "Transformer", published, 1_603_379, ("pos_encoder.permanent_pe", 1, 1), "num_encoder_layers",
         num_encoder_layers=3, **numbers,
     )  # fmt: skip
 
 
-def _comparator(name, model, published, frames, parameters, source, *, channels=2, output="sequence", **row):
+def _comparator(
+    name: str,
+    model: str,
+    published: tuple[str, str] | None,
+    frames: int,
+    parameters: int,
+    source: str,
+    *,
+    channels: int = 2,
+    output: str = "sequence",
+    **row,
+) -> Entry:
     """A lifter that the reproduced papers compare themselves with; its file is named as its class.
 
     published: (variant, detector) of its rows in published.csv.
@@ -123,7 +144,7 @@ def _comparator(name, model, published, frames, parameters, source, *, channels=
     )  # fmt: skip
 
 
-def _motionagformer(variant, frames, parameters, embed_dim, depth):
+def _motionagformer(variant: str | None, frames: int, parameters: int, embed_dim: int, depth: int) -> Entry:
     return _comparator(
         f"motionagformer_{variant.lower()}", "MotionAGFormer", (variant, "SH"), frames, parameters,
         "MotionAGFormer (WACV 2024)", channels=3, numbers={"embed_dim": embed_dim, "depth": depth}, depth="depth",
@@ -131,14 +152,14 @@ def _motionagformer(variant, frames, parameters, embed_dim, depth):
     )  # fmt: skip
 
 
-def _mixste():
+def _mixste() -> Entry:
     return _comparator(
         "mixste", "MixSTE", ("", "CPN"), 243, 33_783_811, "MixSTE (CVPR 2022)",
         numbers={"embed_dim": 512, "depth": 8}, depth="depth", length=("Temporal_pos_embed", 1, 1),
     )  # fmt: skip
 
 
-def _motionbert(name, published, parameters, embed_dim, mlp_ratio):
+def _motionbert(name: str, published: tuple[str, str] | None, parameters: int, embed_dim: int, mlp_ratio: int) -> Entry:
     return _comparator(
         name, "MotionBERT", published, 243, parameters, "MotionBERT (ICCV 2023)", channels=3,
         numbers={"embed_dim": embed_dim, "mlp_ratio": mlp_ratio, "depth": 5}, depth="depth",
@@ -146,14 +167,14 @@ def _motionbert(name, published, parameters, embed_dim, mlp_ratio):
     )  # fmt: skip
 
 
-def _stcformer(variant, frames, parameters, embed_dim):
+def _stcformer(variant: str | None, frames: int, parameters: int, embed_dim: int) -> Entry:
     return _comparator(
         f"stcformer_{variant.lower() or frames}", "STCFormer", (variant, "CPN"), frames, parameters,
         "STCFormer (CVPR 2023)", numbers={"embed_dim": embed_dim, "depth": 6}, depth="depth",
     )  # fmt: skip
 
 
-def _poseformerv2(frames, parameters, kept):
+def _poseformerv2(frames: int, parameters: int, kept: int) -> Entry:
     return _comparator(
         f"poseformerv2_{frames}", "PoseFormerV2", (f"{kept} frames and coefficients", "CPN"), frames, parameters,
         "PoseFormerV2 (CVPR 2023)",
@@ -162,7 +183,7 @@ def _poseformerv2(frames, parameters, kept):
     )  # fmt: skip
 
 
-def _videopose3d(frames, parameters):
+def _videopose3d(frames: int, parameters: int) -> Entry:
     return _comparator(
         f"videopose3d_{frames}", "VideoPose3D", ("", "CPN"), frames, parameters, "VideoPose3D (CVPR 2019)",
         output="centre", shortest=frames,
@@ -244,8 +265,8 @@ def entry(name: str, frames: int | None = None) -> Entry:
 
         return own.entry(name, frames)
     near = difflib.get_close_matches(name, MODELS, n=1)
-    hint = f"did you mean {near[0]}?" if near else "`liftbench models` lists them."
-    raise InputError(f"There is no model named {name[:80]!r}; {hint}")
+    hint = f"Did you mean {near[0]}?" if near else "See `liftbench models`."
+    raise InputError(f"Cannot find the model {name[:80]!r}: no model has that name. {hint}")
 
 
 def create_model(
@@ -268,16 +289,17 @@ def create_model(
     known = set(inspect.signature(found.build).parameters) - {"frames"}
     if unknown := sorted(set(numbers) - known):
         raise InputError(
-            f"Model {found.name} has no setting {unknown[0]!r}; it has {', '.join(sorted(known)) or 'none'}."
+            f"Cannot build {found.name}: it has no setting {unknown[0]!r}. Use {', '.join(sorted(known)) or 'none'}."
         )
     if normalization not in ("image", "person") or (normalization == "person" and found.stages):
         raise InputError(
-            f"Cannot build {found.name} with normalization {normalization!r}. Choose image"
-            f"{', since it is trained in stages' if found.stages else ' or person'}."
+            f"Cannot build {found.name} with normalization {normalization!r}: "
+            f"{'it is trained in stages' if found.stages else 'there is no such one'}. "
+            f"Choose image{'' if found.stages else ' or person'}."
         )
     frames = found.frames if frames is None else frames
     if not isinstance(frames, int) or frames < 1:
-        raise InputError(f"Model {found.name} needs a positive whole number of frames, not {frames!r}.")
+        raise InputError(f"Cannot build {found.name}: {frames!r} is no number of frames. Give a positive whole number.")
     try:
         model = found.build(frames, **(found.numbers | numbers))
     except InputError:
@@ -285,7 +307,7 @@ def create_model(
     except (TypeError, ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
         values = ", ".join(f"{key} {value!r}" for key, value in numbers.items()) or f"{frames} frames"
         reason = str(error).partition("\n")[0].rstrip(".:")
-        raise InputError(f"Model {found.name} cannot be built with {values}: {reason}.") from error
+        raise InputError(f"Cannot build {found.name} with {values}: {reason}. Choose other values.") from error
     if normalization == "person":
         from liftbench.baselines.person import SeesThePerson  # imports PyTorch
 
@@ -309,7 +331,7 @@ def register(
     again. Raises InputError for a name that this project has given to a model, and for values that make no entry.
     """
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or is_file(name):
-        raise InputError(f"Cannot register {name[:80]!r}: a name has letters, digits and _ only. Choose another name.")
+        raise InputError(f"Cannot register {name[:80]!r}: a name has only letters, digits and _. Choose another name.")
     if name in _OURS:
         raise InputError(f"Cannot register {name}: the name is taken. Choose another name.")
     if not callable(build) or frames < 1 or channels not in (2, 3) or output not in ("sequence", "centre"):

@@ -5,6 +5,7 @@ or set the environment variable LIFTBENCH_SCAN. A named implementation that cann
 """
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -95,7 +96,7 @@ def bidirectional_scan(forward_stream: Sequence[Tensor | None], reversed_stream:
     return chosen.bidirectional_scan(forward_stream, reversed_stream)
 
 
-def _chosen(tensors, implementation="auto"):
+def _chosen(tensors: Sequence[torch.Tensor | None], implementation: str = "auto") -> ModuleType:
     """Return the module that scans these tensors; the first decides. Raises what `choose` raises."""
     name = choose_or_take(implementation, tensors[0].device.type, tensors[0].dtype)
     if name != "reference" and has_tangents(tensor for tensor in tensors if tensor is not None):
@@ -105,7 +106,15 @@ def _chosen(tensors, implementation="auto"):
     return IMPLEMENTATIONS[name]
 
 
-def _check(u, delta, A, B, C, D, delta_bias):
+def _check(
+    u: torch.Tensor,
+    delta: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    D: torch.Tensor | None,
+    delta_bias: torch.Tensor | None,
+):
     if u.dim() != 3 or u.numel() == 0:
         raise ValueError(f"u must be (B, channels, L) and not empty, got {tuple(u.shape)}")
     batch, channels, length = u.shape
@@ -133,7 +142,16 @@ def check_limb_gradient(limb_gradient: str) -> None:
         raise ValueError(f"limb_gradient must be 'exact' or 'published', not {limb_gradient!r}")
 
 
-def _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
+def _check_grid(
+    x: torch.Tensor,
+    x_proj_weight: torch.Tensor,
+    dt_weight: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A: torch.Tensor,
+    D: torch.Tensor,
+    orders: torch.Tensor,
+    limb: Sequence[bool],
+):
     if x.dim() != 4 or x.numel() == 0:
         raise ValueError(f"x must be (B, T, J, channels) and not empty, got {tuple(x.shape)}")
     if dt_weight.dim() != 3 or A.dim() != 2 or 0 in (*dt_weight.shape, *A.shape):
@@ -163,7 +181,7 @@ def _check_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
         raise ValueError(f"x has {joints} joints, but the limb term is defined for {len(LIMB_ORDER)}")
 
 
-def _check_each(expected, first):
+def _check_each(expected: dict[str, tuple[torch.Tensor | None, tuple[int, ...]]], first: str):
     """Check shapes, devices and dtypes of {name: (tensor or None, shape)}; the tensor `first` sets the device."""
     device = expected[first][0].device
     for name, (tensor, shape) in expected.items():

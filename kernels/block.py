@@ -31,7 +31,7 @@ class ConvSilu(nn.Conv2d):
             return cpu_block.conv_silu(x.float(), self.weight.float(), self.bias.float()).to(x.dtype)
         return F.silu(super().forward(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
-    def _is_in_library(self, x):
+    def _is_in_library(self, x: torch.Tensor) -> bool:
         """Return whether this is a depthwise 3 x 3 convolution that keeps T and J, and whether x fits it."""
         settings = self.kernel_size, self.stride, self.padding, self.dilation, self.padding_mode
         channels = self.out_channels, self.groups, x.shape[-1]
@@ -52,22 +52,22 @@ class GatedNorm(nn.LayerNorm):
             return y.to(x.dtype)
         return super().forward(x) * F.silu(gate)
 
-    def _is_in_library(self, x, gate):
+    def _is_in_library(self, x: torch.Tensor, gate: torch.Tensor) -> bool:
         """Return whether this norms the channels with weight and bias, and whether the gate has the shape of x."""
         affine = self.weight is not None and self.bias is not None
         return affine and self.normalized_shape == (x.shape[-1],) and gate.shape == x.shape and _is_grid(x)
 
 
-def _on_cpu(x):
+def _on_cpu(x: torch.Tensor) -> bool:
     return choose(x.device.type, x.dtype) == "cpu"
 
 
-def _only_forward(module, *inputs):
+def _only_forward(module: torch.nn.Module, *inputs) -> bool:
     """Return whether nothing is differentiated and all dtypes agree, or autocast makes them agree."""
     tensors = *inputs, *module.parameters()
     one_dtype = torch.is_autocast_enabled("cpu") or all(tensor.dtype == inputs[0].dtype for tensor in tensors)
     return one_dtype and not torch.is_grad_enabled() and not has_tangents(tensors)
 
 
-def _is_grid(x):
+def _is_grid(x: torch.Tensor) -> bool:
     return x.dim() == 4 and x.numel() > 0

@@ -61,7 +61,7 @@ def choose(device_type: str = "cpu", dtype: torch.dtype = torch.float32) -> str:
 
 
 @constant_when_traced  # torch.compile chooses once, while it traces
-def choose_or_take(named, device_type, dtype):
+def choose_or_take(named: str, device_type: str, dtype: torch.dtype) -> str:
     """Return `named`, or what `choose` returns if `named` is "auto"."""
     if named == "auto":
         named = current()
@@ -71,13 +71,15 @@ def choose_or_take(named, device_type, dtype):
     if named == "auto":
         return next(name for name in IMPLEMENTATIONS if unusable(name, device_type, dtype) is None)
     if reason := unusable(named, device_type, dtype):
-        raise ScanUnavailable(f"Cannot run the scan {named!r} here: {reason}.")
+        raise ScanUnavailable(f"Cannot run the scan {named!r} here: {reason}. See `liftbench doctor`.")
     return named
 
 
-def _check_known(name):
+def _check_known(name: str):
     if name != "auto" and name not in IMPLEMENTATIONS:
-        raise ScanUnavailable(f"Cannot find a scan named {name!r}. Use auto, {', '.join(IMPLEMENTATIONS)}.")
+        raise ScanUnavailable(
+            f"Cannot use the scan {name!r}: no scan has that name. Use auto, {', '.join(IMPLEMENTATIONS)}."
+        )
 
 
 def scans(model: torch.nn.Module) -> bool:

@@ -7,20 +7,25 @@ states of all L steps. The backward recurrence is the same scan, run from the en
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from liftbench.kernels import grid
 
 
-def unusable(device_type):
+def unusable(device_type: str) -> None:
     """Return None: this implementation runs on every device type."""
     return None
 
 
-def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
+def selective_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, delta_bias: Tensor | None = None
+) -> Tensor:
     """Do what `kernels.reference.selective_scan` does."""
     dtype_in = u.dtype
     dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
@@ -40,23 +45,23 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
     return y.to(dtype_in)
 
 
-def grid_scan(*arguments):
+def grid_scan(*arguments) -> Tensor:
     """Do what `kernels.grid_scan` does."""
     return grid.grid_scan(selective_scan, *arguments)
 
 
-def bidirectional_scan(forward_stream, reversed_stream):
+def bidirectional_scan(forward_stream: Sequence[Tensor | None], reversed_stream: Sequence[Tensor | None]) -> Tensor:
     """Do what `kernels.bidirectional_scan` does."""
     return grid.bidirectional_scan(selective_scan, forward_stream, reversed_stream)
 
 
-def _cut(x, groups, steps):
+def _cut(x: Tensor, groups: int, steps: int) -> Tensor:
     """(B, channels, L) -> (c, B, G, channels/G, n); zeros after the end leave the state unchanged."""
     x = F.pad(x, (0, -x.shape[-1] % steps))
     return x.unflatten(1, (groups, -1)).unflatten(-1, (-1, steps)).permute(4, 0, 1, 2, 3).contiguous()
 
 
-def _cut_states(x, steps):
+def _cut_states(x: Tensor, steps: int) -> Tensor:
     """(B, G, N, L) -> (c, B, G, N, n)."""
     x = F.pad(x, (0, -x.shape[-1] % steps))
     return x.unflatten(-1, (-1, steps)).permute(4, 0, 1, 2, 3).contiguous()
@@ -69,7 +74,7 @@ class _Recurrence(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, delta, A, B, C):
+    def forward(ctx: Any, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
         starts = _carry(_sweep(x, delta, A, B)[0], delta, A)
         y = torch.empty_like(x)
         h = starts
@@ -81,7 +86,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, ...]:
         x, delta, A, B, C, starts = ctx.saved_tensors
         steps = x.shape[0]
         states = _sweep(x, delta, A, B, starts)[1]  # h after each step
@@ -106,11 +111,11 @@ class _Recurrence(torch.autograd.Function):
         return dx, ddelta, dA, dB, dC
 
 
-def _step(h, x, delta, A, B):
+def _step(h: Tensor, x: Tensor, delta: Tensor, A: Tensor, B: Tensor) -> Tensor:
     return torch.addcmul(x[:, :, :, None] * B[:, :, None], torch.exp(delta[:, :, :, None] * A), h)
 
 
-def _sweep(x, delta, A, B, h=None):
+def _sweep(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     """Advance all chunks from the given states, or from zero: (states at the end, states after every step)."""
     keep = h is not None
     if h is None:
@@ -123,7 +128,7 @@ def _sweep(x, delta, A, B, h=None):
     return h, states
 
 
-def _carry(ends, delta, A):
+def _carry(ends: Tensor, delta: Tensor, A: Tensor) -> Tensor:
     """Return the state at the start of every chunk, from each chunk's own end state and total decay."""
     decay = torch.exp(delta.sum(0)[:, :, :, None] * A)
     starts = torch.zeros_like(ends)

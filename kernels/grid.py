@@ -1,19 +1,33 @@
 """The fused scans, composed from a `selective_scan` for implementations without a fused kernel."""
 
 import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import torch
+from torch import Tensor
 
 from liftbench.kernels.orders import LIMB_ORDER, check_orders
 
 
-def without_autocast(device_type):
+def without_autocast(device_type: str) -> AbstractContextManager:
     """Return a context that switches autocast off. Some device types, such as meta, have none."""
     available = torch.amp.is_autocast_available(device_type)
     return torch.autocast(device_type, enabled=False) if available else contextlib.nullcontext()
 
 
-def grid_scan(selective_scan, x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient):
+def grid_scan(
+    selective_scan: Callable[..., Tensor],
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    orders: Tensor,
+    limb: Sequence[bool],
+    limb_gradient: str,
+) -> Tensor:
     """Run `kernels.grid_scan` step by step."""
     dtype_in, dtype = x.dtype, torch.promote_types(x.dtype, torch.float32)
     batch, frames, joints, channels = x.shape
@@ -41,7 +55,11 @@ def grid_scan(selective_scan, x, x_proj_weight, dt_weight, dt_bias, A, D, orders
     return merged.transpose(1, 2).unflatten(1, (frames, joints)).to(dtype_in)
 
 
-def bidirectional_scan(selective_scan, forward_stream, reversed_stream):
+def bidirectional_scan(
+    selective_scan: Callable[..., Tensor],
+    forward_stream: Sequence[Tensor | None],
+    reversed_stream: Sequence[Tensor | None],
+) -> Tensor:
     """Run `kernels.bidirectional_scan` on flipped copies; the sum of half-precision streams is rounded once."""
     (u, *others), dtype = forward_stream, torch.promote_types(forward_stream[0].dtype, torch.float32)
     there = selective_scan(u.to(dtype), *others)

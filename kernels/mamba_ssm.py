@@ -5,15 +5,17 @@ Imports are absolute, so `import mamba_ssm` here is the library. This module is 
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from liftbench.kernels import grid
 
 _INTERFACE = "mamba_ssm.ops.selective_scan_interface"
 
 
-def unusable(device_type="cpu"):
+def unusable(device_type: str = "cpu") -> str | None:
     """Return why this implementation cannot run on a device type, or None if it can."""
     if device_type != "cuda":
         return f"the scan of mamba-ssm runs on cuda, not on {device_type}"
@@ -26,7 +28,9 @@ def unusable(device_type="cpu"):
     return None
 
 
-def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
+def selective_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, delta_bias: Tensor | None = None
+) -> Tensor:
     """Do what `kernels.reference.selective_scan` does, in float32.
 
     If u, delta, B and C share one half-precision dtype, the library receives them unconverted.
@@ -40,11 +44,11 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
     return y.to(dtype_in)
 
 
-def grid_scan(*arguments):
+def grid_scan(*arguments) -> Tensor:
     """Do what `kernels.grid_scan` does."""
     return grid.grid_scan(selective_scan, *arguments)
 
 
-def bidirectional_scan(forward_stream, reversed_stream):
+def bidirectional_scan(forward_stream: Sequence[Tensor | None], reversed_stream: Sequence[Tensor | None]) -> Tensor:
     """Do what `kernels.bidirectional_scan` does."""
     return grid.bidirectional_scan(selective_scan, forward_stream, reversed_stream)

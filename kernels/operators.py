@@ -5,7 +5,8 @@ adds the scan (`scan_macs`) and the projections inside it. A backward pass count
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch.autograd.forward_ad import unpack_dual
@@ -21,7 +22,7 @@ def scan_macs(batch: int, channels: int, length: int, states: int, skip: bool = 
     return 9 * batch * length * channels * states + (batch * channels * length if skip else 0)
 
 
-def constant_when_traced(function):
+def constant_when_traced(function: Callable) -> Callable:
     """Replace `torch.compiler.assume_constant_result`, which imports torch._dynamo for more than a second."""
     function._dynamo_marked_constant = True
     return function
@@ -41,16 +42,16 @@ def register_scan(name: str) -> None:
     """
     scan, scan_backward = _both(name)
 
-    def save(ctx, inputs, output):
+    def save(ctx: Any, inputs: tuple, output: tuple):
         ctx.save_for_backward(*inputs[0], output[1])
 
-    def differentiate(ctx, dy, _):
+    def differentiate(ctx: Any, dy: torch.Tensor, _: Any) -> tuple:
         *tensors, kept = ctx.saved_tensors
         if not kept.numel():  # traced without gradients, for example by torch.export, but run with them
             _, kept = scan(tensors, True)
         return scan_backward(dy, tensors, kept), None
 
-    def operations(tensors, *_, **__):
+    def operations(tensors: list[tuple[int, ...]], *_, **__) -> int:
         batch, channels, length = tensors[0]
         return 2 * len(tensors) // 7 * scan_macs(batch, channels, length, states=tensors[2][1])
 
@@ -68,13 +69,13 @@ def register_grid_scan(name: str, projects: bool) -> None:
     """
     scan, scan_backward = _both(name)
 
-    def save(ctx, inputs, output):
+    def save(ctx: Any, inputs: tuple, output: tuple):
         *inputs, _ = inputs
         tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
         ctx.tensors, ctx.settings = len(tensors), inputs[len(tensors) :]
         ctx.save_for_backward(*tensors, *output[1:])
 
-    def differentiate(ctx, dy, *_):
+    def differentiate(ctx: Any, dy: torch.Tensor, *_) -> tuple:
         saved = ctx.saved_tensors  # read once: gradient checkpointing gives them once
         tensors, kept = saved[: ctx.tensors], saved[ctx.tensors :]
         if not kept[-1].numel():  # as above
@@ -82,7 +83,15 @@ def register_grid_scan(name: str, projects: bool) -> None:
         gradients = scan_backward(dy, *tensors, *kept, *ctx.settings)
         return *gradients, *[None] * (len(tensors) - len(gradients) + len(ctx.settings) + 1)
 
-    def operations(x, projection, dt_weight, dt_bias, A, *_, **__):
+    def operations(
+        x: tuple[int, ...],
+        projection: tuple[int, ...],
+        dt_weight: tuple[int, ...],
+        dt_bias: tuple[int, ...],
+        A: tuple[int, ...],
+        *_,
+        **__,
+    ) -> int:
         (batch, *grid, channels), (directions, _, rank), states = x, dt_weight, A[1]
         length = math.prod(grid)
         products = rank + (rank + 2 * states if projects else 0)
@@ -94,5 +103,5 @@ def register_grid_scan(name: str, projects: bool) -> None:
     register_flop_formula(scan_backward)(lambda dy, *arguments, **__: 2 * operations(*arguments))
 
 
-def _both(name):
+def _both(name: str) -> tuple[Any, Any]:
     return getattr(torch.ops.liftbench, name), getattr(torch.ops.liftbench, f"{name}_backward")

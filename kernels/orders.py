@@ -33,7 +33,7 @@ def scan_orders(pattern: str, frames: int, joints: int = 17) -> tuple[torch.Tens
 
 
 @functools.lru_cache(maxsize=64)
-def _orders(pattern, frames, joints):
+def _orders(pattern: str, frames: int, joints: int) -> torch.Tensor:
     grid = torch.arange(frames * joints).view(frames, joints)
     if pattern in ("posemamba", "global"):
         pair = torch.stack([grid.flatten(), grid.T.flatten()])

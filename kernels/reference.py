@@ -4,18 +4,23 @@ The tests compare every other implementation with this one, and check this one b
 Source: Mamba (Gu and Dao 2023), equations 2a, 2b and 4, in the "selective_scan_ref" form: B is not discretised exactly.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from liftbench.kernels import grid
 
 
-def unusable(device_type):
+def unusable(device_type: str) -> None:
     """Return None: this implementation runs on every device type."""
     return None
 
 
-def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
+def selective_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, delta_bias: Tensor | None = None
+) -> Tensor:
     """Scan h_t = exp(delta_t A) h_(t-1) + delta_t u_t B_t;  y_t = C_t . h_t + D u_t, delta = softplus(delta + bias).
 
     u, delta: (B, channels, L); A: (channels, N); B, C: (B, groups, N, L), channel c reads group c // (channels/groups);
@@ -42,11 +47,11 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
     return y.to(dtype_in)
 
 
-def grid_scan(*arguments):
+def grid_scan(*arguments) -> Tensor:
     """Do what `kernels.grid_scan` does."""
     return grid.grid_scan(selective_scan, *arguments)
 
 
-def bidirectional_scan(forward_stream, reversed_stream):
+def bidirectional_scan(forward_stream: Sequence[Tensor | None], reversed_stream: Sequence[Tensor | None]) -> Tensor:
     """Do what `kernels.bidirectional_scan` does."""
     return grid.bidirectional_scan(selective_scan, forward_stream, reversed_stream)

@@ -72,7 +72,9 @@ def smoothing(option: float | str, fps: float) -> tuple[float, str]:
     except ValueError:
         cutoff = None
     if cutoff is None or name not in ("", "one-euro"):
-        raise InputError(f"Cannot smooth by {str(option)[:40]}. Give a cutoff in Hz, one-euro, or one-euro:HZ.")
+        raise InputError(
+            f"Cannot smooth by {str(option)[:40]}: there is no such filter. Give Hz, one-euro, or one-euro:HZ."
+        )
     _check_cutoff(cutoff, fps)
     return cutoff, name or "butterworth"
 
@@ -94,7 +96,9 @@ def smooth(values: np.ndarray, fps: float, cutoff: float, name: str = "butterwor
 
 def _check_cutoff(cutoff, fps):
     if not 0 < cutoff < fps / 2:
-        raise InputError(f"Cannot smooth at {cutoff:g} Hz: {fps:g} frames a second need less than {fps / 2:g} Hz.")
+        raise InputError(
+            f"Cannot smooth at {cutoff:g} Hz: there are {fps:g} frames a second. Choose less than {fps / 2:g} Hz."
+        )
 
 
 def rigid(poses: np.ndarray) -> np.ndarray:

@@ -90,7 +90,7 @@ def wanted_formats(to: Iterable[str]) -> tuple[str, ...]:
     """The names in FORMATS that are written where `to` is asked for. Raises InputError for another name."""
     names = tuple(dict.fromkeys((ALWAYS, *to)))
     if strange := [name for name in names if name not in FORMATS]:
-        raise InputError(f"There is no format {strange[0]!r} to write. Choose {', '.join(FORMATS)}.")
+        raise InputError(f"Cannot write {strange[0]!r}: there is no such format. Choose {', '.join(FORMATS)}.")
     return names
 
 

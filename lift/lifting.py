@@ -61,9 +61,9 @@ def lift(
     """
     detections, where = _detections(keypoints, size, fps, layout, names)
     if height is not None and not 0.3 <= height <= 3:
-        raise InputError(f"Cannot use a height of {height:g}. Give metres, such as 1.75.")
+        raise InputError(f"Cannot use the height {height:g}: nobody is so tall. Give metres, such as 1.75.")
     if focal is not None and not 0 < focal < 1e6:
-        raise InputError(f"Cannot use a focal length of {focal:g}. Give pixels.")
+        raise InputError(f"Cannot use the focal length {focal:g}: no camera has it. Give pixels, such as 1150.")
     smoothing = None if smooth is None else filters.smoothing(smooth, detections.fps)
     rotation = None if camera_rotation is None else world.given_rotation(camera_rotation)
     weights = weights if isinstance(weights, Weights) else open_weights(shipped(weights))
@@ -161,7 +161,7 @@ def which_joint_9(weights: Weights, given: str | None, assumed: list[str]) -> st
     """
     said = weights.joint_9
     if given not in (None, "nose", "neck"):
-        raise InputError(f"There is no joint 9 {given!r}. Choose nose or neck.")
+        raise InputError(f"Cannot take joint 9 as {given!r}: there is no such choice. Choose nose or neck.")
     if given or said in ("nose", "neck"):
         return given or said
     assumed.append("joint 9 is the nose, as in Human3.6M (the weights do not say)")

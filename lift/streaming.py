@@ -72,9 +72,13 @@ class Lifter:
         self.frames, self._centre, self._channels = weights.frames, model.output == "centre", model.channels
         self.delay = weights.frames // 2 if delay is None else delay
         if not 0 <= self.delay <= weights.frames // 2:
-            raise InputError(f"Cannot lift with a delay of {delay} frames. Give 0 to {weights.frames // 2}.")
+            raise InputError(
+                f"Cannot lift with a delay of {delay} frames: the clips are too short. Give 0 to {weights.frames // 2}."
+            )
         if layout not in layouts.LAYOUTS:
-            raise InputError(f"There is no format {layout!r}. Choose {', '.join(layouts.LAYOUTS)}.")
+            raise InputError(
+                f"Cannot read {layout!r} keypoints: there is no such format. Choose {', '.join(layouts.LAYOUTS)}."
+            )
         self._names, self._joint_9 = layouts.LAYOUTS[layout], which_joint_9(weights, joint_9, self.assumed)
         self._size, self._fps, self.delay_s = size, fps, self.delay / fps
         self._focal, self._height = focal or MEAN_FOCAL * max(size), 1000 * height
@@ -85,7 +89,7 @@ class Lifter:
         if smooth is not None:
             cutoff, name = filters.smoothing(smooth, fps)
             if name != "one-euro":
-                raise InputError(f"Cannot smooth by {smooth} while frames come. Give one-euro.")
+                raise InputError(f"Cannot smooth by {smooth} while frames come: it looks ahead. Give one-euro.")
             self._smooth = filters.OneEuro(fps, cutoff), filters.OneEuro(fps, cutoff)
         self._seen, self._inputs = deque(maxlen=weights.frames + 1), deque(maxlen=weights.frames + 1)
         self._last, self._lost = np.zeros((17, 3)), np.full(17, np.inf)  # keypoints, and frames since they were seen
@@ -112,7 +116,7 @@ class Lifter:
         points = np.zeros((len(self._names), 3)) if keypoints is None else np.array(keypoints, np.float64)
         if points.shape not in {(len(self._names), 2), (len(self._names), 3)} or not np.isfinite(points).all():
             raise InputError(
-                f"Cannot lift a frame of shape {points.shape}: give finite numbers, ({len(self._names)}, 2 or 3)."
+                f"Cannot lift a frame of shape {points.shape}: it is no person. Give ({len(self._names)}, 2 or 3)."
             )
         if points.shape[1] == 2:
             if self._channels == 3:

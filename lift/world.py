@@ -55,8 +55,8 @@ def given_rotation(numbers) -> np.ndarray:
         if np.abs(matrix @ matrix.T - np.eye(3)).max() < 1e-3 and np.linalg.det(matrix) > 0:
             return matrix.T
     raise InputError(
-        "Cannot use this camera rotation. Give pitch,roll in degrees, or the 9 numbers of a rotation matrix from world "
-        "(z up) to camera, row by row."
+        "Cannot use this camera rotation: it is neither two angles nor a rotation matrix. Give pitch,roll in degrees, "
+        "or the 9 numbers of the matrix from world (z up) to camera, row by row."
     )
 
 

@@ -16,7 +16,7 @@ from torch import nn
 JOINTS = 17
 
 
-def _centre(poses):
+def _centre(poses: torch.Tensor) -> torch.Tensor:
     return poses.view(-1, 1, JOINTS, 3)
 
 

@@ -83,7 +83,16 @@ class Mixer(nn.Module):
         return x, x
 
 
-def _stream(x, padding, conv_weight, conv_bias, x_proj, dt_proj, A_log, D):
+def _stream(
+    x: torch.Tensor,
+    padding: tuple[int, int],
+    conv_weight: torch.Tensor,
+    conv_bias: torch.Tensor,
+    x_proj: nn.Linear,
+    dt_proj: nn.Linear,
+    A_log: torch.Tensor,
+    D: torch.Tensor,
+) -> tuple[torch.Tensor, ...]:
     """Return the arguments of one scan, in the order of the sequence; x: (S, L, C).
 
     Padding on the left makes the convolution causal. The reversed stream pads on the right and flips the kernel, which
@@ -166,12 +175,12 @@ class GraphBlock(nn.Module):
         return x + self.drop_path(self.mlp(self.mambanorm2(x)))
 
 
-def _over_joints(block, x):
+def _over_joints(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Run a block on the 17 joints of each frame; x: (B, T, J, C)."""
     return block(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-def _over_frames(block, x):
+def _over_frames(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Run a block on the T frames of each joint; x: (B, T, J, C)."""
     return _over_joints(block, x.transpose(1, 2)).transpose(1, 2)
 
@@ -255,7 +264,7 @@ def bone_class_scores(predicted: torch.Tensor, true: torch.Tensor) -> dict[str, 
     }
 
 
-def _bones(joints):
+def _bones(joints: torch.Tensor) -> torch.Tensor:
     """Child minus parent; joints: (B, T, 17, coordinates) -> (B, T, 16, coordinates)."""
     parents, children = zip(*BONES)
     return joints[:, :, list(children)] - joints[:, :, list(parents)]

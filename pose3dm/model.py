@@ -103,7 +103,7 @@ class Pose3DM(nn.Module):
         super().__init__()
         self.frames = frames
 
-        def stage(in_channels, channels):
+        def stage(in_channels: int, channels: int) -> nn.Sequential:
             settings = (channels, official_depth, limb_gradient)
             return nn.Sequential(
                 OrderedDict((f"block{i}", PoseBlock(frames, channels if i else in_channels, *settings))

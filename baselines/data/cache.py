@@ -19,9 +19,10 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,12 +48,12 @@ class Names:
     table: list
 
     @classmethod
-    def of_runs(cls, bounds, names):
-        """Of runs, each with its name."""
+    def of_runs(cls, bounds: np.ndarray, names: Sequence[str]) -> "Names":
+        """The Names of runs; names: one for each run."""
         code = {name: index for index, name in enumerate(dict.fromkeys(names))}
         return cls(bounds, np.array([code[name] for name in names], np.int32), list(code))
 
-    def per_frame(self):
+    def per_frame(self) -> np.ndarray:
         """(N,) int32, each frame's index in `table`."""
         return np.repeat(self.codes, np.diff(self.bounds))
 
@@ -68,7 +69,7 @@ class SplitContent:
     arrays: dict
     names: dict
 
-    def blocks(self, key):
+    def blocks(self, key: str) -> Iterable[np.ndarray]:
         """The array of that key, some frames at a time."""
         array = self.arrays[key]
         if not isinstance(array, np.ndarray):
@@ -101,7 +102,7 @@ class Format:
     check_numbers: Callable | None = None
 
     @property
-    def files(self):
+    def files(self) -> list[str]:
         """The names of the arrays in a cache."""
         return [f"{split}_{name}.npy" for split in SPLITS for name in (*self.shapes, *CODES, "bounds")]
 
@@ -127,7 +128,7 @@ class Cache:
     splits: dict  # "train", "test" -> Split
 
 
-def prepare(files, form, progress=None):
+def prepare(files: Sequence[str | Path], form: Format, progress: Callable[[int, int], None] | None = None) -> "Cache":
     """The Cache of `files` of the Format `form`, built first where there is none; it lies beside the first of them.
 
     progress(done, of) is called while a cache is built, in bytes read and checked.
@@ -142,7 +143,7 @@ def prepare(files, form, progress=None):
 
     done, total = 0, 2 * sum(stamp[::2])
 
-    def advance(size):
+    def advance(size: int):
         nonlocal done
         done += size
         if progress:
@@ -162,7 +163,7 @@ def prepare(files, form, progress=None):
     return cache
 
 
-def open_cache(folder, form):
+def open_cache(folder: Path, form: Format) -> "Cache | None":
     """The Cache in `folder`, or None if it is missing, incomplete, damaged or of another layout."""
     manifest = _read_manifest(folder, form)
     if manifest is None or not _files_intact(folder, manifest, form):
@@ -175,8 +176,8 @@ def open_cache(folder, form):
         return None
 
 
-def _open_split(folder, split, manifest, form):
-    def array(name, dtype, shape):
+def _open_split(folder: Path, split: str, manifest: dict[str, Any], form: Format) -> "Split":
+    def array(name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
         array = np.load(folder / f"{split}_{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
         if array.dtype != dtype or array.shape != shape:
             raise ValueError(f"{name} does not fit the manifest")
@@ -191,7 +192,7 @@ def _open_split(folder, split, manifest, form):
     )
 
 
-def _files_intact(folder, manifest, form):
+def _files_intact(folder: Path, manifest: dict[str, Any], form: Format) -> bool:
     """Whether every file is as it was written: by its size and time, else by its digest."""
     moved = False
     try:
@@ -208,7 +209,7 @@ def _files_intact(folder, manifest, form):
     return True
 
 
-def _read_manifest(folder, form):
+def _read_manifest(folder: Path, form: Format) -> dict[str, Any] | None:
     """The manifest in `folder`, or None if there is none or it belongs to another file or layout."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -220,15 +221,17 @@ def _read_manifest(folder, form):
         return None
 
 
-def _refresh_manifest(folder, manifest):
-    """Replace the manifest; without leave to write, the next start verifies digests again."""
+def _refresh_manifest(folder: Path, manifest: dict[str, Any]):
+    """Replace the manifest. Where it cannot be written, the next start verifies digests again."""
     with contextlib.suppress(OSError):
         temporary = folder / f"manifest.json.{secrets.token_hex(4)}.tmp"
         temporary.write_text(json.dumps(manifest), encoding="utf-8")
         temporary.replace(folder / "manifest.json")
 
 
-def _build(files, form, digest, stamp, folder, advance):
+def _build(
+    files: Sequence[Path], form: Format, digest: str, stamp: list[int], folder: Path, advance: Callable[[int], None]
+):
     content = form.read(files)
     numbers_of_frame = sum(math.prod(shape) for shape in form.shapes.values()) + len(CODES)
     size = 4 * numbers_of_frame * sum(part.frames for part in content.splits.values())
@@ -257,7 +260,9 @@ def _build(files, form, digest, stamp, folder, advance):
             folder.parent.rmdir()
 
 
-def _write_split(folder, split, content, form, path, advance):
+def _write_split(
+    folder: Path, split: str, content: SplitContent, form: Format, path: Path, advance: Callable[[int], None]
+) -> dict[str, Any]:
     for key, shape in form.shapes.items():
         with open(folder / f"{split}_{key}.npy", "wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (content.frames, *shape)}
@@ -279,7 +284,7 @@ def _write_split(folder, split, content, form, path, advance):
     return {"frames": content.frames, "runs": len(bounds) - 1, "names": names}
 
 
-def _publish(temporary, folder, form):
+def _publish(temporary: Path, folder: Path, form: Format):
     """Give a complete cache its name, unless another builder was first; then clear away what it replaces."""
     if folder.exists() and open_cache(folder, form) is None:
         shutil.rmtree(folder)
@@ -297,11 +302,11 @@ def _publish(temporary, folder, form):
                 shutil.rmtree(abandoned, ignore_errors=True)
 
 
-def _folder_name(digest, form):
+def _folder_name(digest: str, form: Format) -> str:
     return f"{digest[:16]}-v{form.layout}"
 
 
-def _home(path):
+def _home(path: Path) -> Path:
     """The folder that holds the caches of this one file."""
     if folder := os.environ.get(FOLDER_VARIABLE):
         place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
@@ -309,12 +314,12 @@ def _home(path):
     return path.with_name(f"{path.name}.cache")
 
 
-def _source_stamp(files):
+def _source_stamp(files: Sequence[Path]) -> list[int]:
     """Size and modification time of every file, in one list."""
     return [number for path in files for number in _file_stamp(path)]
 
 
-def _file_stamp(path):
+def _file_stamp(path: Path) -> list[int]:
     advice = f"Give the path of the {path.suffix or '.pkl'} file."
     try:
         if not path.is_file():
@@ -324,11 +329,11 @@ def _file_stamp(path):
         raise InputError(f"Cannot read {path}: {error.strerror}. {advice}") from None
 
 
-def _stamp(path):
+def _stamp(path: Path) -> list[int]:
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 
 
-def _digest(files, advance):
+def _digest(files: Sequence[Path], advance: Callable[[int], None]) -> str:
     digests = [sha256(file, advance) for file in files]
     return digests[0] if len(files) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -4,12 +4,14 @@ A run is an unbroken stretch of frames of one source; `bounds` (R + 1,) holds wh
 number of frames last. T = `frames` is the length of a clip.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from liftbench.baselines.errors import InputError
 
 
-def split_clips(bounds, names, frames, stride):
+def split_clips(bounds: np.ndarray, names: Sequence[str], frames: int, stride: int) -> np.ndarray:
     """Clips as MotionBERT's `split_clips` takes them: every `stride` frames inside each run.
 
     bounds: (R + 1,) int; names: (R,), the source of each run.
@@ -30,7 +32,7 @@ def split_clips(bounds, names, frames, stride):
     return np.concatenate(clips).astype(np.int64)
 
 
-def cover_clips(bounds, frames):
+def cover_clips(bounds: np.ndarray, frames: int) -> np.ndarray:
     """Clips that cover every frame: side by side in each run, then the run's last T frames if some are left over.
 
     bounds: (R + 1,) int. Returns (clips, T) int64; a run shorter than T is resampled as in `split_clips`, which keeps
@@ -49,7 +51,7 @@ def cover_clips(bounds, frames):
     return np.concatenate(clips).astype(np.int64)
 
 
-def centred_windows(bounds, frames, centres=None):
+def centred_windows(bounds: np.ndarray, frames: int, centres: np.ndarray | None = None) -> np.ndarray:
     """The T frames around each centre, f - T // 2 onwards, with the run's first and last frames repeated past its ends.
 
     bounds: (R + 1,) int; centres: int array of any shape, every frame by default. Returns centres.shape + (T,) int64.
@@ -72,7 +74,7 @@ def stretched_share(clips: np.ndarray) -> float:
     return float((np.diff(clips, axis=1) != 1).any(axis=1).mean()) if len(clips) else 0.0
 
 
-def _resampled(start, stop, frames):
+def _resampled(start: int, stop: int, frames: int) -> np.ndarray:
     return start + np.floor(np.linspace(0, stop - start, frames, endpoint=False)).astype(np.int64)[None]
 
 

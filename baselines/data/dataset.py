@@ -50,21 +50,21 @@ class Dataset(ABC):
         self.path, self.input = Path(path), input
         self._open(cache.prepare(self._files(), self.FORMAT, progress))
 
-    def _files(self):
+    def _files(self) -> list[Path]:
         """The files that are read, the one beside which the cache lies first."""
         return [self.path]
 
-    def _open(self, opened):
+    def _open(self, opened: cache.Cache):
         self._folder, self._splits = opened.folder, opened.splits
         self.digest, self.origin, self.left_out = opened.digest, opened.origin, opened.left_out
         self.subjects = {split: self._subjects(part.names["source"]) for split, part in opened.splits.items()}
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """Without the arrays: a worker process maps the same files again."""
         opened = ("_folder", "_splits", "digest", "origin", "left_out", "subjects")
         return {"folder": self._folder} | {key: value for key, value in vars(self).items() if key not in opened}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]):
         folder = state.pop("folder")
         vars(self).update(state)
         opened = cache.open_cache(folder, self.FORMAT)
@@ -80,7 +80,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def targets(self, split: str, index: np.ndarray) -> np.ndarray:
-        """What the network shall answer, index.shape + (17, 3) float32, network units; training subtracts the root."""
+        """What the network should answer, index.shape + (17, 3) float32, network units; training subtracts the root."""
 
     @abstractmethod
     def ground_truth_mm(self, split: str, index: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ class Dataset(ABC):
         """N, the number of frames."""
         return int(self._split(split).bounds[-1])
 
-    def bounds(self, split):
+    def bounds(self, split: str) -> np.ndarray:
         """(R + 1,) int64: where each run of frames of one source starts, then N."""
         return self._split(split).bounds
 
@@ -132,15 +132,15 @@ class Dataset(ABC):
         """
         return centred_windows(self._split(split).bounds, frames, centres)
 
-    def cameras(self, split):
+    def cameras(self, split: str) -> tuple[np.ndarray, list[str]]:
         """Each frame's camera: (N,) int32 codes, and the list of names they index."""
         return self._named(split, "camera")
 
-    def sources(self, split):
+    def sources(self, split: str) -> tuple[np.ndarray, list[str]]:
         """Each frame's source, one take of one camera: (N,) int32 codes, and the list of names they index."""
         return self._named(split, "source")
 
-    def actions(self, split):
+    def actions(self, split: str) -> tuple[np.ndarray, list[str]]:
         """Each frame's action: (N,) int32 codes, and the list of names they index."""
         return self._named(split, "action")
 
@@ -158,20 +158,20 @@ class Dataset(ABC):
             for split in self._splits
         }
 
-    def _measured(self, split):
+    def _measured(self, split: str) -> dict[str, Any]:
         """What a format adds to its summary."""
         return {}
 
-    def _shares(self, split, kind):
+    def _shares(self, split: str, kind: str) -> dict[str, float]:
         codes, names = self._named(split, kind)
         counts = np.bincount(codes, minlength=len(names))
         return {name: count / len(codes) for name, count in sorted(zip(names, counts.tolist(), strict=True))}
 
-    def _named(self, split, kind):
+    def _named(self, split: str, kind: str) -> tuple[np.ndarray, list[str]]:
         part = self._split(split)
         return part.codes[kind], part.names[kind]
 
-    def _split(self, split):
+    def _split(self, split: str) -> cache.Split:
         if split not in self._splits:
             raise InputError(f"Cannot read {self.path}: there is no split {split!r}. Choose train or test.")
         return self._splits[split]
@@ -194,7 +194,7 @@ def open_dataset(
     return kind(path, input, progress)
 
 
-def _kind_of(path):
+def _kind_of(path: Path) -> type["Dataset"]:
     if path.is_file():
         from liftbench.baselines.data.formats.motionbert import Human36M  # builds on this module, as do the others
 

@@ -5,7 +5,7 @@ import numpy as np
 MM_PER_M = 1000
 
 
-def normalize(pose, resolution):
+def normalize(pose: np.ndarray, resolution: np.ndarray) -> np.ndarray:
     """Pixels to normalised coordinates: xy / w * 2 - (1, h / w); z / w * 2.
 
     pose: (..., J, 2) or (..., J, 3), pixels; z is depth in pixels relative to the root.
@@ -16,19 +16,19 @@ def normalize(pose, resolution):
     return pose / width * 2 - offset
 
 
-def denormalize(pose, resolution):
+def denormalize(pose: np.ndarray, resolution: np.ndarray) -> np.ndarray:
     """Normalised coordinates to pixels: the inverse of `normalize`, same arguments."""
     width, offset = _width_and_offset(resolution, pose.shape[-1])
     return (pose + offset) / 2 * width
 
 
-def _width_and_offset(resolution, channels):
+def _width_and_offset(resolution: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
     resolution = np.asarray(resolution)[..., None, :]
     width, height = resolution[..., :1], resolution[..., 1:]
     offset = np.concatenate([np.ones_like(width), height / width, np.zeros_like(width)], axis=-1)
     return width, offset[..., :channels]
 
 
-def root_relative(pose):
+def root_relative(pose: np.ndarray) -> np.ndarray:
     """pose minus its joint 0, the pelvis; pose: (..., J, C) in any unit."""
     return pose - pose[..., :1, :]

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.data.normalization import denormalize
 from liftbench.baselines.files import replacing
 from liftbench.baselines.skeleton import LEFT, PARENTS, RIGHT
@@ -15,7 +17,7 @@ LEFT_COLOUR, RIGHT_COLOUR, MIDDLE_COLOUR = "#0072B2", "#D55E00", "#444444"
 
 
 def colour(joint: int) -> str:
-    """Of the bone that ends in joint."""
+    """The colour of the bone that ends in a joint."""
     return LEFT_COLOUR if joint in LEFT else RIGHT_COLOUR if joint in RIGHT else MIDDLE_COLOUR
 
 
@@ -53,7 +55,7 @@ def draw(
     return Path(path)
 
 
-def draw_dataset(dataset, path: str | Path, columns: int = 4) -> Path:
+def draw_dataset(dataset: Dataset, path: str | Path, columns: int = 4) -> Path:
     """Draw one test pose of each of `columns` actions, from every camera in turn; see `draw`."""
     actions, names = dataset.actions("test")
     cameras, camera_names = dataset.cameras("test")
@@ -70,7 +72,7 @@ def draw_dataset(dataset, path: str | Path, columns: int = 4) -> Path:
     return draw(pixels, dataset.inputs("test", index)[..., 2], dataset.ground_truth_mm("test", index), titles, path)
 
 
-def draw_2d(axes, pixels: np.ndarray, confidence: np.ndarray, half: float) -> None:
+def draw_2d(axes: Axes, pixels: np.ndarray, confidence: np.ndarray, half: float) -> None:
     """pixels: (17, 2), shown in a part of the image that reaches half pixels around the person's middle."""
     for joint in range(1, 17):
         bone = pixels[[PARENTS[joint], joint]]
@@ -83,7 +85,7 @@ def draw_2d(axes, pixels: np.ndarray, confidence: np.ndarray, half: float) -> No
     axes.set(**limits, aspect="equal", xticks=[], yticks=[], facecolor="#f4f4f4")
 
 
-def draw_3d(axes, joints: np.ndarray, half: float) -> None:
+def draw_3d(axes: Axes, joints: np.ndarray, half: float) -> None:
     """joints: (17, 3) mm, camera frame, within half mm of the middle of their own extent."""
     x, depth, up = joints[:, [0, 2, 1]].T * [[1], [1], [-1]]
     for joint in range(1, 17):

@@ -7,16 +7,26 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation.protocols import PROTOCOLS, Score, mean_pose_mpjpe, score
-from liftbench.baselines.registry import entry
+from liftbench.baselines.registry import Entry, entry
 from liftbench.baselines.skeleton import FLIP
 
 
 @torch.inference_mode()
-def predict(model, dataset, index, channels, batch_size=64, device="cpu", flip=True, progress=None):
+def predict(
+    model: nn.Module,
+    dataset: Dataset,
+    index: np.ndarray,
+    channels: int,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    flip: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Normalised predictions of the test clips `index` (clips, T): their own and, with flip, the mirrored average too.
 
     Returns (own, averaged), each (clips, T, 17, 3) float32, or (clips, 1, 17, 3) from a centre-frame model; averaged is
@@ -36,7 +46,7 @@ def predict(model, dataset, index, channels, batch_size=64, device="cpu", flip=T
     return np.concatenate(own), np.concatenate(averaged) if flip else None
 
 
-def mirror(pose):
+def mirror(pose: torch.Tensor) -> torch.Tensor:
     """A pose or its keypoints (..., 17, 2 or 3) seen in a mirror: x negated, left and right joints swapped."""
     joints, sign = _mirror_tables(pose.device)
     return pose.index_select(-2, joints) * sign[: pose.shape[-1]].to(pose.dtype)
@@ -44,8 +54,8 @@ def mirror(pose):
 
 @functools.cache
 @torch.inference_mode(False)  # training uses them too
-def _mirror_tables(device):
-    """Kept on the device, where a table uploaded at each call would make it wait."""
+def _mirror_tables(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Order of joints and signs, kept on the device: an upload at each call would make it wait."""
     return torch.tensor(FLIP, device=device), torch.tensor([-1.0, 1.0, 1.0], device=device)
 
 
@@ -99,7 +109,16 @@ def evaluate(
     )
 
 
-def quick_mpjpe(model, name, dataset, frames, batch_size=64, device="cpu", predict=predict, stride=1):
+def quick_mpjpe(
+    model: nn.Module,
+    name: str,
+    dataset: Dataset,
+    frames: int,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    predict: Callable[..., tuple[np.ndarray, np.ndarray | None]] = predict,
+    stride: int = 1,
+) -> float:
     """The official MPJPE, mm, but without the mirrored average: for following a training run.
 
     predict: a function with the arguments of `predict`, such as one that shares the clips between processes; stride:
@@ -111,7 +130,7 @@ def quick_mpjpe(model, name, dataset, frames, batch_size=64, device="cpu", predi
     return score(dataset, own, official).mpjpe_mm
 
 
-def official_clips(name, dataset, frames):
+def official_clips(name: str, dataset: Dataset, frames: int) -> np.ndarray:
     """The frames whose poses the official row of a registered model counts: (clips, T), or (frames, 1) for a
     centre-frame model.
 
@@ -128,17 +147,17 @@ def official_clips(name, dataset, frames):
     return np.unique(clips)[:, None] if registered.output == "centre" else clips
 
 
-def _every_frame(registered, dataset, frames):
+def _every_frame(registered: Entry, dataset: Dataset, frames: int) -> np.ndarray:
     """All frames of the test split, as `official_clips`."""
     clips = dataset.every_frame_clips("test", frames)
     return np.unique(clips)[:, None] if registered.output == "centre" else clips
 
 
-def _inputs_of(registered, dataset, clips, frames):
+def _inputs_of(registered: Entry, dataset: Dataset, clips: np.ndarray, frames: int) -> np.ndarray:
     return dataset.windows("test", frames, centres=clips[:, 0]) if registered.output == "centre" else clips
 
 
-def _rows_in(clips, wanted):
+def _rows_in(clips: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Which rows of `clips` are rows of `wanted`."""
     wanted = {row.tobytes() for row in np.ascontiguousarray(wanted)}
     return np.array([row.tobytes() in wanted for row in np.ascontiguousarray(clips)])

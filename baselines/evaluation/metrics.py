@@ -11,28 +11,28 @@ PCK_JOINTS = (1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 13, 14, 15, 16)
 AUC_THRESHOLDS_MM = np.arange(0.0, 151.0, 5.0)
 
 
-def joint_errors(predicted, target):
+def joint_errors(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Distance of every joint: (..., 17)."""
     return np.linalg.norm(predicted - target, axis=-1)
 
 
-def mpjpe(predicted, target):
+def mpjpe(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Mean per joint position error of every frame (Protocol 1): (...,)."""
     return joint_errors(predicted, target).mean(-1)
 
 
-def n_mpjpe(predicted, target):
+def n_mpjpe(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     """MPJPE of every frame after its best scale (Rhodin et al. 2018): (...,)."""
     product, size = (predicted * target).sum((-2, -1)), (predicted**2).sum((-2, -1))
     return mpjpe(_ratio(product, size)[..., None, None] * predicted, target)
 
 
-def p_mpjpe(predicted, target):
+def p_mpjpe(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     """MPJPE of every frame after its best similarity transform (Protocol 2): (...,)."""
     return mpjpe(align(predicted, target), target)
 
 
-def align(predicted, target):
+def align(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Each predicted pose moved onto its target by the best rotation, scale and translation; no reflection.
 
     Umeyama 1991: with X the centred target and Y the centred prediction, X^T Y = U S V^T and R = V U^T, the last
@@ -49,22 +49,22 @@ def align(predicted, target):
     return _ratio(trace, size)[..., None, None] * (Y @ np.swapaxes(Vt, -2, -1) @ np.swapaxes(U, -2, -1)) + centre
 
 
-def _ratio(numerator, size):
+def _ratio(numerator: np.ndarray, size: np.ndarray) -> np.ndarray:
     """numerator / size, and 0 for a pose without size."""
     return np.divide(numerator, size, out=np.zeros_like(size), where=size > 0)
 
 
-def velocity_errors(predicted, target):
+def velocity_errors(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     """MPJVE of consecutive frames (Pavllo et al. 2019), unit per frame. (T, 17, 3) -> (T - 1,)."""
     return mpjpe(np.diff(predicted, axis=0), np.diff(target, axis=0))
 
 
-def acceleration_errors(predicted, target):
+def acceleration_errors(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Mean distance of the second differences (Kanazawa et al. 2019), unit per frame^2. (T, 17, 3) -> (T - 2,)."""
     return mpjpe(np.diff(predicted, n=2, axis=0), np.diff(target, n=2, axis=0))
 
 
-def pck(errors, threshold=150.0):
+def pck(errors: np.ndarray, threshold: float = 150.0) -> np.ndarray:
     """Share of the 14 PCK_JOINTS that are less than `threshold` mm off (3D PCK, Mehta et al. 2017), in [0, 1].
 
     errors: (..., 17) mm, of `joint_errors` -> (...,). The published numbers come from the MATLAB scripts of the data
@@ -73,7 +73,7 @@ def pck(errors, threshold=150.0):
     return (errors[..., PCK_JOINTS] < threshold).mean(-1)
 
 
-def auc(errors):
+def auc(errors: np.ndarray) -> np.ndarray:
     """Area under the PCK curve: the mean of `pck` over the 31 AUC_THRESHOLDS_MM, 0 to 150 mm in steps of 5 mm.
 
     errors: (..., 17) mm -> (...,). As no error is less than 0, a perfect pose reaches 30 / 31, in the MATLAB scripts

@@ -15,6 +15,7 @@ mpi_inf_3dhp (as the P-STMO scripts prepare it): every valid frame counts, mean 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def score(dataset: Dataset, predictions: np.ndarray, frames: np.ndarray, split: 
     actions, names = dataset.actions(split)
     actions = actions[errors["frame"]]
 
-    def per_action(values):
+    def per_action(values: np.ndarray) -> dict[str, Any]:
         valid = kept & np.isfinite(values).reshape(len(values), -1).all(-1)
         return {names[code]: values[valid & (actions == code)].mean(0) for code in np.unique(actions[valid])}
 
@@ -143,17 +144,19 @@ def score(dataset: Dataset, predictions: np.ndarray, frames: np.ndarray, split: 
     )
 
 
-def _mean(values):
+def _mean(values: np.ndarray) -> float | None:
     values = values[np.isfinite(values)]
     return float(values.mean()) if len(values) else None
 
 
-def _mean_of_actions(by_action):
+def _mean_of_actions(by_action: dict[str, Any]) -> float | None:
     means = [mean for values in by_action.values() if (mean := _mean(np.atleast_1d(values))) is not None]
     return float(np.mean(means)) if means else None
 
 
-def _errors_by_frame(dataset, predictions, frames, split):
+def _errors_by_frame(
+    dataset: Dataset, predictions: np.ndarray, frames: np.ndarray, split: str
+) -> dict[str, np.ndarray]:
     """Errors of every covered frame, in mm, with the mean root-relative pose predicted for it and its truth."""
     covered, slot = np.unique(frames, return_inverse=True)
     slot = slot.reshape(frames.shape)
@@ -185,7 +188,7 @@ def _errors_by_frame(dataset, predictions, frames, split):
     }
 
 
-def _motion_errors(dataset, errors, split):
+def _motion_errors(dataset: Dataset, errors: dict[str, np.ndarray], split: str) -> dict[str, np.ndarray]:
     """Velocity and acceleration errors of the covered frames; NaN where a frame lacks neighbours in its source that
     count as it does."""
     frame, poses = errors["frame"], errors["poses_mm"]
@@ -200,7 +203,7 @@ def _motion_errors(dataset, errors, split):
     return {"mpjve_mm_per_frame": velocity, "acceleration_error_mm_per_frame2": acceleration}
 
 
-def mean_pose_mpjpe(dataset, frames):
+def mean_pose_mpjpe(dataset: Dataset, frames: np.ndarray) -> float:
     """Official MPJPE, mm, of always answering the mean root-relative training pose: what any model must beat."""
     every = np.arange(0, dataset.frames("train"), max(1, dataset.frames("train") // 20_000))
     mean = root_relative(dataset.targets("train", every)).mean(0)

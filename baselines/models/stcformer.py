@@ -69,7 +69,7 @@ class CrissCrossAttention(nn.Module):
         return mixed.transpose(1, 2).view(v.shape)
 
 
-def _convolve(convolution, values):
+def _convolve(convolution: nn.Module, values: torch.Tensor) -> torch.Tensor:
     """Convolve values over (T, J); values: (B, T, J, H, C / 16)."""
     image = values.flatten(3).permute(0, 3, 1, 2)
     return convolution(image).permute(0, 2, 3, 1).reshape(values.shape)

@@ -295,7 +295,7 @@ NAMES = {
 }  # fmt: skip
 
 
-def string(rng, t, count, hold) -> np.ndarray:
+def string(rng: np.random.Generator, t: np.ndarray, count: int, hold: tuple[float, float]) -> np.ndarray:
     """How much of each of count gestures, one after another in random order: (T,) s -> (T, count), rows sum to 1."""
     share = np.zeros((len(t), count))
     now = rng.integers(count)
@@ -327,7 +327,7 @@ def act(action: int, body: np.ndarray, frames: int, rng: np.random.Generator) ->
     manner = plan.legs[rng.integers(len(plan.legs))]
     tempo = rng.uniform(0.85, 1.15)
 
-    def blend(name):
+    def blend(name: str) -> np.ndarray:
         return share @ np.array([getattr(g, name) for g in plan.gestures], dtype=float)
 
     if manner == "walk":

@@ -6,6 +6,7 @@ Frames: world is millimetres, z up, floor at z = 0; the body looks along x, its 
 are those of the body, exactly. T is the number of frames, at 50 Hz.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -115,7 +116,9 @@ def drift(rng: np.random.Generator, t: np.ndarray, period: float, channels: int)
     return np.sqrt(2 / waves) * np.cos(rate * t[:, None, None] + phase).sum(axis=1)
 
 
-def reach(start: np.ndarray, target: np.ndarray, pole: np.ndarray, upper: float, lower: float):
+def reach(
+    start: np.ndarray, target: np.ndarray, pole: np.ndarray, upper: float, lower: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Two-bone inverse kinematics.
 
     start, target: (T, 3) mm, the limb's first joint and where its last should be; pole: (T, 3), where the middle joint
@@ -191,7 +194,7 @@ def pose(body: np.ndarray, legs: Legs, torso: Torso) -> np.ndarray:
     return joints
 
 
-def walk(body, rng, t, speed, uneven) -> Legs:
+def walk(body: np.ndarray, rng: np.random.Generator, t: np.ndarray, speed: float, uneven: float) -> Legs:
     """Walking about the origin in a loop. t: (T,) s; speed: mm/s; uneven: how far the speed wanders, as a share of it.
 
     A foot is planted where the body passes in the middle of its stance and stays until its heel lifts; its toes leave
@@ -209,7 +212,7 @@ def walk(body, rng, t, speed, uneven) -> Legs:
     cadence = 0.88 * np.sqrt(pace / 1000 * 900 / leg_length(body))  # cycles per second
     phase = np.cumsum(cadence) / FPS + rng.uniform(0, 1)
 
-    def at(values, times):
+    def at(values: np.ndarray, times: np.ndarray) -> np.ndarray:
         return np.stack([np.interp(times, clock, v) for v in values.T], axis=-1)
 
     cycles = np.interp(t, clock, phase)
@@ -221,7 +224,7 @@ def walk(body, rng, t, speed, uneven) -> Legs:
         whole = np.floor(cycle)
         share = cycle - whole
 
-        def plant(n, side=side):
+        def plant(n: np.ndarray, side: int = side) -> np.ndarray:
             passing = np.interp(n + middle - 0.5 * side, phase, clock)
             facing = np.interp(passing, clock, heading)
             left = np.stack([-np.sin(facing), np.cos(facing)], axis=-1)
@@ -253,7 +256,7 @@ def walk(body, rng, t, speed, uneven) -> Legs:
     )
 
 
-def stand(body, rng, t, restless, crouch) -> Legs:
+def stand(body: np.ndarray, rng: np.random.Generator, t: np.ndarray, restless: float, crouch: np.ndarray) -> Legs:
     """Standing near the origin, shifting weight and stepping round every restless seconds or so.
 
     crouch: (T,) share of the leg length by which the pelvis is lowered.
@@ -263,11 +266,11 @@ def stand(body, rng, t, restless, crouch) -> Legs:
     spots = rng.normal(0, 100, (len(moves) + 1, 2))
     first, wide, toes = rng.uniform(-np.pi, np.pi), rng.uniform(95, 160), rng.uniform(0.1, 0.35)
 
-    def progress(begin, end):
+    def progress(begin: float, end: float) -> np.ndarray:
         """How far each move is, (T, moves), between the given shares of its 1.1 seconds."""
         return ease(((t[:, None] - moves) / 1.1 - begin) / (end - begin))
 
-    def station(part):
+    def station(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return spots[0] + part @ np.diff(spots, axis=0), first + part @ turns
 
     ankles = np.empty((len(t), 2, 3))
@@ -315,7 +318,9 @@ FLOORS = (
 )
 
 
-def sit(body, rng, t, seats, down=None) -> Legs:
+def sit(
+    body: np.ndarray, rng: np.random.Generator, t: np.ndarray, seats: Sequence[tuple], down: np.ndarray | None = None
+) -> Legs:
     """Sitting on one of the seats. down: (T,) from 0, standing before it, to 1, seated; None: seated throughout."""
     height, pitch, feet, knees = seats[rng.integers(len(seats))]
     order = rng.permutation(2)

@@ -69,8 +69,8 @@ def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0, cameras: 
     """
     if cameras not in ("room", "random") or not 1 <= views <= MOST_VIEWS or (cameras == "room" and views != 4):
         raise InputError(
-            f"Cannot use {views} views of the cameras {short(cameras)}. Choose room, which has 4, or random and up to "
-            f"{MOST_VIEWS}."
+            f"Cannot make {views} views of the cameras {short(cameras)}: there are no such ones. Choose room, which "
+            f"has 4, or random and up to {MOST_VIEWS}."
         )
     clips, credit = read(Path(npz_path))
     subjects = sorted({subject for subject, _, _ in clips})
@@ -214,7 +214,8 @@ def read(path: Path) -> tuple[list[tuple[str, str, np.ndarray]], str]:
         )
     if offsets[0] < 0 or offsets[-1] > len(positions) or (offsets[1:] <= offsets[:-1]).any():
         raise InputError(
-            f"Cannot read {path}: offsets must rise from clip to clip and stay within the {len(positions)} frames."
+            f"Cannot read {path}: offsets do not rise from clip to clip. Give rising ones within the {len(positions)} "
+            "frames."
         )
     for name, labels in (("subject", subject), ("action", action)):
         if labels.shape != (len(offsets) - 1,) or labels.dtype.kind != "U":

@@ -51,7 +51,7 @@ def write(folder: str | Path, frames: int = 60_000, seed: int = 0) -> Path:
     return folder
 
 
-def _training_sequence(name, frames, seed):
+def _training_sequence(name: str, frames: int, seed: int) -> list:
     rng = np.random.default_rng((seed, SEQUENCES.index(name)))
     rate = 50 if name in FAST else 25
     body = make_body(np.random.default_rng((seed, 100, int(name[1]))))  # both sequences show one person
@@ -63,7 +63,7 @@ def _training_sequence(name, frames, seed):
     return [cameras, rate]
 
 
-def _test_sequence(name, frames, seed):
+def _test_sequence(name: str, frames: int, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng((seed, 200, TEST_SEQUENCES.index(name)))
     world = _motion(make_body(rng), round(frames * rng.uniform(0.9, 1.1)), 25, rng)
     outdoors = name in ("TS5", "TS6")
@@ -78,27 +78,27 @@ def _test_sequence(name, frames, seed):
     return sequence | {"valid": valid}
 
 
-def _motion(body, frames, rate, rng):
+def _motion(body: np.ndarray, frames: int, rate: int, rng: np.random.Generator) -> np.ndarray:
     """(frames, 17, 3) mm, world frame, `rate` frames per second, about the origin."""
     step = FPS // rate
     return act(rng.choice(list(ACTIONS)), body, frames * step, rng)[::step]
 
 
-def _seen(world, camera):
+def _seen(world: np.ndarray, camera: Camera) -> dict[str, np.ndarray]:
     points = world_to_camera(world, camera)
     order = np.argsort(JOINT_ORDER)
     return {"data_2d": project_to_2d(points, camera)[:, order], "data_3d": points[:, order]}
 
 
-def _studio_camera(name, angle, rng):
+def _studio_camera(name: str, angle: float, rng: np.random.Generator) -> Camera:
     return _camera(name, (2048, 2048), 1500, 3800, angle, rng.uniform(800, 2000))
 
 
-def _outdoor_camera(name, angle, rng):
+def _outdoor_camera(name: str, angle: float, rng: np.random.Generator) -> Camera:
     return _camera(name, (1920, 1080), 1680, 6500, angle, rng.uniform(1200, 1600))
 
 
-def _camera(name, size, focal, distance, angle, height):
+def _camera(name: str, size: tuple[int, int], focal: float, distance: float, angle: float, height: float) -> Camera:
     """A pinhole camera that looks at the middle of a person at the origin. Lengths in mm, focal in pixels."""
     position = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
     forward = np.array([0, 0, 900.0]) - position

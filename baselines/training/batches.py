@@ -5,7 +5,7 @@ cuts batches from the data set's mapped arrays. The values are the same either w
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -68,7 +68,7 @@ class Batches:
             chosen = torch.from_numpy(mirrored[numbers])[:, None, None, None].to(self.device, non_blocking=True)
             yield tuple(torch.where(chosen, mirror(poses), poses) for poses in batch)
 
-    def _gathered(self, parts):
+    def _gathered(self, parts: Sequence[Sequence[int]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         inputs, targets = self.split
         for numbers in parts:
             rows = self.rows[numbers]
@@ -76,7 +76,7 @@ class Batches:
             answers = torch.from_numpy(rows).to(self.device, non_blocking=True) if self.centre else frames
             yield inputs[frames], targets[answers]
 
-    def _read_ahead(self, parts):
+    def _read_ahead(self, parts: Sequence[Sequence[int]]) -> Iterator[list[torch.Tensor]]:
         ahead = deque()
         with ThreadPoolExecutor(1, "batches") as reader:
             for numbers in parts:
@@ -86,24 +86,24 @@ class Batches:
             while ahead:
                 yield self._on_device(ahead.popleft().result())
 
-    def _read(self, numbers):
+    def _read(self, numbers: Sequence[int]) -> tuple[torch.Tensor, ...]:
         rows = self.rows[numbers]
         return self._values(self._input_frames(rows), rows)
 
-    def _input_frames(self, rows):
+    def _input_frames(self, rows: np.ndarray) -> np.ndarray:
         return self.dataset.windows("train", self.frames, centres=rows[:, 0]) if self.centre else rows
 
-    def _values(self, input_frames, target_frames):
+    def _values(self, input_frames: np.ndarray, target_frames: np.ndarray) -> tuple[torch.Tensor, ...]:
         inputs = self.dataset.inputs("train", input_frames)[..., : self.channels]
         targets = root_relative(self.dataset.targets("train", target_frames))
         return tuple(torch.from_numpy(np.ascontiguousarray(values)) for values in (inputs, targets))
 
-    def _on_device(self, values):
+    def _on_device(self, values: Iterable[torch.Tensor]) -> list[torch.Tensor]:
         if self.device.type == "cuda":
             values = (tensor.pin_memory() for tensor in values)
         return [tensor.to(self.device, non_blocking=True) for tensor in values]
 
-    def _whole_split(self):
+    def _whole_split(self) -> list[torch.Tensor]:
         frames = self.dataset.frames("train")
         split = [torch.empty(frames, 17, width, device=self.device) for width in (self.channels, 3)]
         for start in range(0, frames, _BLOCK):

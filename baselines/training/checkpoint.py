@@ -4,6 +4,9 @@ import contextlib
 import io
 import json
 import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -12,14 +15,14 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing
 
 
-def write_state(path, state):
+def write_state(path: Path, state: dict[str, Any]):
     """Write a state to resume from in place of the one before; the bytes are on the disk when this returns."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     _write(path, buffer.getbuffer())
 
 
-def read_state(path, identity):
+def read_state(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The state that `write_state` wrote, on the CPU, or None where there is none.
 
     Raises InputError if it cannot be read, is damaged, or differs from `identity`, the recipe and the data that it must
@@ -33,32 +36,32 @@ def read_state(path, identity):
         other = [key for key in found | own if found.get(key, ...) != own.get(key, ...)]
     if other:
         raise InputError(
-            f"{path.parent} holds a run of another recipe or data file, differing in {', '.join(other)}; choose "
-            "another folder with --run."
+            f"Cannot resume {path.parent}: its recipe or data file differ in {', '.join(other)}. Choose another folder "
+            "with --run."
         )
     return state
 
 
 @contextlib.contextmanager
-def named_damage(path):
+def named_damage(path: Path) -> Iterator[None]:
     """Where a state cannot be read or used, raise InputError that says so."""
     try:
         yield
     except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror or error}; make it readable.") from error
+        raise InputError(f"Cannot read {path}: {error.strerror or error}. Make it readable.") from error
     except Exception as error:
         raise InputError(
-            f"{path} cannot be resumed from, it is damaged or of an older version; remove its folder to start again."
+            f"Cannot resume from {path}: it is damaged, or of an older version. Remove its folder to start again."
         ) from error
 
 
-def write_weights(path, tensors, metadata):
+def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]):
     """Named tensors as safetensors; every value of the metadata is kept as JSON."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     _write(path, safetensors.torch.save(tensors, {key: json.dumps(value) for key, value in metadata.items()}))
 
 
-def _write(path, content):
+def _write(path: Path, content: bytes | memoryview):
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
         file.flush()

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
+from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation.inference import predict
 
@@ -41,10 +42,10 @@ def start(device: str) -> Fabric:
 
 
 def _stop(*_):
-    raise InputError(f"This process was stopped, as all are when one of them has ended. {_GO_ON}")
+    raise InputError(f"Cannot go on: this process was stopped, since another one has ended. {_START_AGAIN}.")
 
 
-_GO_ON = "Start all of them again with --resume to go on from the last checkpoint."
+_START_AGAIN = "Start all processes again with --resume to go on from the last checkpoint"
 
 
 @contextlib.contextmanager
@@ -54,7 +55,9 @@ def end_together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower():
-            raise InputError(f"Another process of this run has ended or no longer answers. {_GO_ON}") from error
+            raise InputError(
+                f"Cannot go on: another process of this run has ended or no longer answers. {_START_AGAIN}."
+            ) from error
         raise
 
 
@@ -66,8 +69,8 @@ def begin_together(fabric: Fabric, place: tuple, folder: Path) -> None:
     torch.distributed.all_gather_object(everyone, place)
     if len(set(everyone)) > 1:
         raise InputError(
-            f"The processes of this run do not find the same checkpoint in {folder}. Choose a folder that all of them "
-            "see with --run."
+            f"Cannot begin: the processes of this run do not find the same checkpoint in {folder}. Choose a folder "
+            "that all of them see with --run."
         )
 
 
@@ -91,7 +94,15 @@ def predict_together(fabric: Fabric, progress: Callable[[int, int], None] | None
     if fabric.world_size == 1:
         return functools.partial(predict, progress=progress)
 
-    def predict_part(model, dataset, index, channels, batch_size, device, flip):
+    def predict_part(
+        model: torch.nn.Module,
+        dataset: Dataset,
+        index: np.ndarray,
+        channels: int,
+        batch_size: int,
+        device: torch.device | str,
+        flip: bool,
+    ) -> tuple[np.ndarray, None]:
         each = -(-len(index) // fabric.world_size)
         rows = np.arange(each * fabric.global_rank, each * (fabric.global_rank + 1)).clip(max=len(index) - 1)
         own, _ = predict(model, dataset, index[rows], channels, batch_size, device, flip, progress)

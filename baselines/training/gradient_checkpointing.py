@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -10,7 +12,7 @@ from liftbench import kernels
 from liftbench.baselines.errors import InputError
 
 
-def recompute_blocks(model):
+def recompute_blocks(model: nn.Module):
     """Let every residual block of the model compute its activations again instead of keeping them.
 
     A block is a module with a `drop_path` of its own, a layer of a Transformer, or the method that a module's class
@@ -20,7 +22,7 @@ def recompute_blocks(model):
     blocks = [(module, method) for module in model.modules() if (method := _recomputed(module))]
     if not blocks:
         raise InputError(
-            f"{type(model).__name__} has no blocks whose activations could be computed again; leave "
+            f"Cannot checkpoint the gradients of {type(model).__name__}: it has no blocks to compute again. Leave "
             "gradient_checkpointing out of the recipe."
         )
     for block, method in blocks:
@@ -28,18 +30,18 @@ def recompute_blocks(model):
         setattr(block, method, functools.partial(checkpoint, plain, use_reentrant=False, context_fn=again))
 
 
-def _recomputed(module):
+def _recomputed(module: nn.Module) -> str | None:
     """The name of the method that computes a residual block, None where the module is none."""
     layer = hasattr(module, "drop_path") or isinstance(module, nn.TransformerEncoderLayer)
     return getattr(module, "recomputed", "forward" if layer else None)
 
 
-def _contexts(block):
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
     return contextlib.nullcontext(), _repeated(block, kernels.current())
 
 
 @contextlib.contextmanager
-def _repeated(block, scan):
+def _repeated(block: nn.Module, scan: str) -> Iterator[None]:
     """The second forward pass of a block: by the scan of the first one, and without a trace in BatchNorm."""
     norms = [module for module in block.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]

@@ -31,9 +31,7 @@ def find_recipe(recipe: str | Path) -> Path:
     names = recipe_names()
     words = names + [name.rpartition("/")[2] for name in names]
     near = dict.fromkeys(difflib.get_close_matches(str(recipe).removesuffix(".yaml"), words, n=3))
-    hint = (
-        f"Did you mean {' or '.join(near)}?" if near else "Give its path, or a name such as posemamba_s or mocap/lstm."
-    )
+    hint = f"Did you mean {' or '.join(near)}?" if near else "Give its path, or a name such as mocap/lstm."
     raise InputError(f"Cannot read the recipe {recipe}: there is no such file and no recipe of that name. {hint}")
 
 
@@ -61,7 +59,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         path = base
 
 
-def _base(path, base):
+def _base(path: Path, base: Any) -> Path:
     if not isinstance(base, str):
         raise InputError(f"Cannot read the recipe {path}: its base is no path. Write base: ../posemamba_s.yaml.")
     beside = path.parent / base
@@ -76,7 +74,7 @@ def _base(path, base):
     return beside
 
 
-def _named(name):
+def _named(name: str) -> Path | None:
     """The file of a recipe of liftbench, or None."""
     names = recipe_names()
     full = [name] if name in names else [other for other in names if other.endswith(f"/{name}")]

@@ -9,13 +9,15 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import yaml
+from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from liftbench.baselines.data.dataset import Dataset
@@ -27,7 +29,7 @@ from liftbench.baselines.training.batches import Batches, order_of_epoch, rolled
 from liftbench.baselines.training.gradient_checkpointing import recompute_blocks
 from liftbench.baselines.training.recipe import Recipe
 from liftbench.baselines.training.schedule import learning_rate
-from liftbench.baselines.training.stages import first_stage, pose_stage
+from liftbench.baselines.training.stages import Stage, first_stage, pose_stage
 from liftbench.baselines.training.tracking import tracking
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -65,7 +67,9 @@ def train(
     folder = Path(folder)
     begun = any((path / "last.ckpt").exists() for path in (folder, folder / "stage_1"))
     if begun and not resume:
-        raise InputError(f"{folder} already holds a run. Resume it with --resume, or choose another folder with --run.")
+        raise InputError(
+            f"Cannot train in {folder}: it holds a run. Resume it with --resume, or choose another with --run."
+        )
     if dataset.protocol != recipe.data:
         raise InputError(
             f"Cannot train on {dataset.path}: the recipe is for data {recipe.data}, this is {dataset.protocol}. "
@@ -73,7 +77,7 @@ def train(
         )
     fabric = distributed.start(device)
     if recipe.precision == "float16" and fabric.device.type == "cpu":
-        raise InputError("Cannot train in float16 on a processor. Choose --device cuda, or precision: bfloat16.")
+        raise InputError("Cannot train in float16: a processor has none. Choose --device cuda, or precision: bfloat16.")
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
     if recipe.precision in AUTOCAST and fabric.device.type == "cpu":
@@ -96,7 +100,7 @@ def train(
 class _Run:
     """One stage in training: the state that its steps change, and how its folder keeps it."""
 
-    def __init__(self, fabric, stage, whole_recipe, dataset, folder):
+    def __init__(self, fabric: Fabric, stage: Stage, whole_recipe: Recipe, dataset: Dataset, folder: Path):
         self.fabric, self.stage, self.recipe, self.dataset, self.folder = fabric, stage, stage.recipe, dataset, folder
         self.identity = {"recipe": whole_recipe.model_dump(), "data": dataset.digest}
         recipe, device = self.recipe, fabric.device
@@ -126,7 +130,13 @@ class _Run:
         self.sums = {}  # of the losses, clip by clip, float64 on the device
         self.first_bad = torch.full((), -1, device=self.fabric.device)  # the first step that was not finite
 
-    def train(self, on_epoch, on_progress, checkpoint_minutes, services):
+    def train(
+        self,
+        on_epoch: Callable[[dict], None] | None,
+        on_progress: Callable[[str, int, int], None] | None,
+        checkpoint_minutes: float,
+        services: Sequence[str],
+    ) -> bool:
         """Train until the recipe's last epoch; returns whether there was anything to train."""
         writes = self.fabric.is_global_zero
         state = checkpoint.read_state(self.folder / "last.ckpt", self.identity)
@@ -154,7 +164,7 @@ class _Run:
         return True
 
     @contextlib.contextmanager
-    def _tracking(self, services):
+    def _tracking(self, services: Sequence[str]) -> Iterator[Callable[[list[dict]], None]]:
         """`tracking`, once log.csv and the weights are those of the last epoch: a kill right after its checkpoint
         leaves them behind, and they may have been damaged or removed since."""
         logged = self._logged()
@@ -169,14 +179,14 @@ class _Run:
                 log(self.history[: rows + 1])
             yield log
 
-    def _logged(self):
+    def _logged(self) -> int:
         """How many epochs log.csv holds; 0 if it is not a beginning of the history and has to be written anew."""
         path = self.folder / "log.csv"
         found = path.read_bytes().splitlines() if path.exists() else []
         expected = pd.DataFrame(self.history).to_csv(index=False).encode().splitlines()
         return len(found) - 1 if found and found == expected[: len(found)] else 0
 
-    def _epoch(self, progress, checkpoint_minutes):
+    def _epoch(self, progress: Callable[[str, int, int], None], checkpoint_minutes: float):
         """The rest of an epoch, from `self.step` on, and its row of the history."""
         epoch, recipe, fabric = len(self.history), self.recipe, self.fabric
         title = f"{self.name}epoch {epoch + 1} of {recipe.epochs}"
@@ -212,10 +222,10 @@ class _Run:
         self.history.append(row)
         self._begin_epoch()
 
-    def _clips_of(self, step):
+    def _clips_of(self, step: int) -> np.ndarray:
         return self.order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
 
-    def _step(self, batches, shares, rate):
+    def _step(self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], shares: Sequence[float], rate: float):
         """One step of the optimiser; shares: one per part that `batches` yields, of the whole batch."""
         recipe, fabric, device = self.recipe, self.fabric, self.fabric.device
         draw = np.random.SeedSequence((recipe.seed, len(self.history), self.step + 1, fabric.global_rank))
@@ -268,12 +278,12 @@ class _Run:
             tensors = {"keypoints": keypoints, "targets": targets, "clips": torch.from_numpy(clips)}
             checkpoint.write_weights(path, tensors, {"epoch": len(self.history), "step": step})
         raise InputError(
-            f"The loss or its gradient is not finite in {self.name}epoch {len(self.history) + 1}, step {step + 1} (a "
-            f"loss above {EXPLODED:,.0f} counts as that); its batch is kept in {path}. Lower learning_rate in the "
+            f"Cannot go on: in {self.name}epoch {len(self.history) + 1}, step {step + 1}, the loss or its gradient is "
+            f"not finite, or the loss is above {EXPLODED:,.0f} ({path} keeps the batch). Lower learning_rate in the "
             "recipe, or set clip_gradient."
         )
 
-    def _is_due(self, minutes):
+    def _is_due(self, minutes: float) -> bool:
         return time.monotonic() - self.saved >= 60 * minutes
 
     def _save(self):
@@ -283,7 +293,7 @@ class _Run:
         checkpoint.write_state(self.folder / "last.ckpt", state)
         self.saved, self.kept = time.monotonic(), (len(self.history), self.step)
 
-    def _what_is_kept(self):
+    def _what_is_kept(self) -> str:
         if self.kept is None:
             before = (self.folder / "stage_1/last.ckpt").exists()
             return f"{self.folder} keeps stage 1; go on with --resume" if before else "nothing is kept yet; start again"
@@ -291,7 +301,7 @@ class _Run:
         within = f" and {steps} steps of the next one" if steps else ""
         return f"{self.folder} keeps {self.name}{epochs} of {self.recipe.epochs} epochs{within}; go on with --resume"
 
-    def _restore(self, state):
+    def _restore(self, state: dict[str, Any]):
         with checkpoint.named_damage(self.folder / "last.ckpt"):
             for name in _PLAIN:
                 setattr(self, name, state[name])
@@ -315,7 +325,7 @@ class _Run:
         checkpoint.write_weights(self.folder / "last.safetensors", weights, metadata | {"chosen_by": "last epoch"})
 
 
-def _silent(what, done, of):
+def _silent(what: str, done: int, of: int):
     pass
 
 
@@ -324,7 +334,7 @@ _PLAIN = ("step", "seconds", "waited", "sums", "history", "best")
 _STATEFUL = ("model", "averaged", "optimizer", "scaler")
 
 
-def _refuse_missing_precision(model, recipe):
+def _refuse_missing_precision(model: torch.nn.Module, recipe: Recipe) -> None:
     """Raise InputError where this processor cannot run the model in the recipe's precision; a short clip shows it."""
     clip = torch.zeros(1, recipe.frames, 17, entry(recipe.model).channels)
     try:
@@ -337,7 +347,7 @@ def _refuse_missing_precision(model, recipe):
 
 
 @contextlib.contextmanager
-def _named_disk_errors(folder):
+def _named_disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

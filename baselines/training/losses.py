@@ -4,8 +4,11 @@ Sources: the terms of MotionBERT (Zhu et al., ICCV 2023, section 4.2) and of the
 and MDTF; temporal consistency after P-STMO and MixSTE. `TERMS` names them for recipes.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from liftbench.baselines.skeleton import PARENTS
 
@@ -19,12 +22,12 @@ ANGLES = (
 JOINT_WEIGHTS = (1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4)
 
 
-def mpjpe(predicted, target):
+def mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean distance of joints."""
     return torch.linalg.vector_norm(predicted - target, dim=-1).mean()
 
 
-def relative_mpjpe(predicted, target):
+def relative_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean distance of joints over the person's size in the clip, so that small persons count as much as tall ones.
 
     Size: the root mean square distance of the target's joints from the root.
@@ -33,7 +36,7 @@ def relative_mpjpe(predicted, target):
     return (torch.linalg.vector_norm(predicted - target, dim=-1).mean((1, 2)) / size).mean()
 
 
-def relative_velocity(predicted, target):
+def relative_velocity(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean distance of the frame-to-frame motions over the person's size, as `relative_mpjpe`."""
     if predicted.shape[1] < 2:
         return predicted.new_zeros(())
@@ -42,50 +45,50 @@ def relative_velocity(predicted, target):
     return (moved.mean((1, 2)) / size).mean()
 
 
-def weighted_mpjpe(predicted, target):
+def weighted_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean distance of joints, each times its weight in JOINT_WEIGHTS (MixSTE, Zhang et al. 2022, equation 6)."""
     distances = torch.linalg.vector_norm(predicted - target, dim=-1)
     return (predicted.new_tensor(JOINT_WEIGHTS) * distances).mean()
 
 
-def n_mpjpe(predicted, target):
+def n_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
     """MPJPE after each frame's best scale (Rhodin et al. 2018)."""
     scale = (predicted * target).sum((-2, -1), keepdim=True) / (predicted**2).sum((-2, -1), keepdim=True)
     return mpjpe(scale * predicted, target)
 
 
-def velocity(predicted, target):
+def velocity(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean distance of the frame-to-frame motions; zero for clips of one frame."""
     if predicted.shape[1] < 2:
         return predicted.new_zeros(())
     return mpjpe(predicted.diff(dim=1), target.diff(dim=1))
 
 
-def temporal_consistency(predicted, target):
+def temporal_consistency(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean squared frame-to-frame motion of the prediction, weighted by JOINT_WEIGHTS; the target is not used."""
     if predicted.shape[1] < 2:
         return predicted.new_zeros(())
     return (predicted.new_tensor(JOINT_WEIGHTS)[:, None] * predicted.diff(dim=1) ** 2).mean()
 
 
-def limb_var(predicted, target):
+def limb_var(predicted: Tensor, target: Tensor) -> Tensor:
     """Variance over time of the predicted bone lengths; zero for clips of one frame; the target is not used."""
     if predicted.shape[1] < 2:
         return predicted.new_zeros(())
     return _bones(predicted).norm(dim=-1).var(dim=1).mean()
 
 
-def limb_gt(predicted, target):
+def limb_gt(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean absolute error of the bone lengths."""
     return F.l1_loss(_bones(predicted).norm(dim=-1), _bones(target).norm(dim=-1))
 
 
-def angle(predicted, target):
+def angle(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean absolute error of the angles between bones, radians."""
     return F.l1_loss(_angles(predicted), _angles(target))
 
 
-def angle_velocity(predicted, target):
+def angle_velocity(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean absolute error of the frame-to-frame change of the angles between bones, radians per frame."""
     if predicted.shape[1] < 2:
         return predicted.new_zeros(())
@@ -110,18 +113,18 @@ TERMS = {
 }
 
 
-def total(predicted, target, weights):
+def total(predicted: Tensor, target: Tensor, weights: Mapping[str, float]) -> Tensor:
     """The weighted sum of terms; weights: name of a term in TERMS -> weight, e.g. PoseMamba's
     {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 20, "temporal_consistency": 0.5}."""
     return sum(weight * TERMS[name](predicted, target) for name, weight in weights.items())
 
 
-def _bones(poses):
+def _bones(poses: Tensor) -> Tensor:
     ends = poses[:, :, _BONES]  # (B, T, 16, 2, 3)
     return ends[..., 0, :] - ends[..., 1, :]
 
 
-def _angles(poses):
+def _angles(poses: Tensor) -> Tensor:
     pairs = _bones(poses)[:, :, ANGLES]  # (B, T, 18, 2, 3)
     cosine = F.cosine_similarity(pairs[..., 0, :], pairs[..., 1, :], dim=-1)
     return torch.acos(cosine.clamp(-1 + 1e-7, 1 - 1e-7))

@@ -1,6 +1,7 @@
 """A training recipe: one validated YAML file, one published table row (or its toy twin)."""
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import Entry, entry, is_file, located
@@ -49,8 +51,7 @@ class Recipe(BaseModel):
     """What decides a training run, besides the data file.
 
     stride is between the first frames of consecutive clips (for centre-frame models: between centre frames).
-    batch_size counts the clips of one step of the optimiser, whatever the number of processes is and of the parts that
-    `accumulate` makes of it.
+    batch_size counts the clips of one step of the optimiser, over all processes and all parts that `accumulate` makes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -86,7 +87,7 @@ class Recipe(BaseModel):
 
     @field_validator("model")
     @classmethod
-    def _located_model(cls, name):
+    def _located_model(cls, name: str) -> str:
         if not is_file(name):
             entry(name)
         return located(name, ".")
@@ -98,58 +99,66 @@ class Recipe(BaseModel):
 
     @field_validator("loss")
     @classmethod
-    def _known_terms(cls, weights):
+    def _known_terms(cls, weights: dict[str, float]) -> dict[str, float]:
         if not weights:
-            raise ValueError(f"names no term; known are {', '.join(TERMS)}")
+            raise ValueError(f"names no term. Known are {', '.join(TERMS)}")
         for term in weights:
             if term not in TERMS:
-                raise ValueError(f"{term!r} is no loss term{_nearest(term, TERMS)}")
+                raise ValueError(f"{term!r} is no loss term. {_nearest(term, TERMS)}")
         return weights
 
     @model_validator(mode="after")
-    def _input_of_the_data(self):
+    def _input_of_the_data(self) -> "Recipe":
         if self.input not in INPUTS[self.data]:
             raise ValueError(
-                f"input {self.input} is no 2D input of the data {self.data}; choose {' or '.join(INPUTS[self.data])}"
+                f"input {self.input} is no 2D input of the data {self.data}. Choose {' or '.join(INPUTS[self.data])}"
             )
         return self
 
     @model_validator(mode="after")
-    def _variation_of_what(self):
+    def _variation_of_what(self) -> "Recipe":
         if self.total_variation and (self.frames == 1 or self.entry.output == "centre"):
             raise ValueError(
-                f"total_variation is of poses over time, but here {self.entry.name} answers a clip with a single one; "
-                "leave it out"
+                f"total_variation compares poses over time, but here {self.entry.name} answers a clip with one pose. "
+                "Leave it out"
             )
         return self
 
     @model_validator(mode="after")
-    def _stages(self):
+    def _stages(self) -> "Recipe":
         stages = len(self.entry.stages) or 1
         if (self.stage_1 is None) == (stages > 1):
-            found = "needs stage_1 beside the settings of its second" if stages > 1 else "has no stage_1; leave it out"
-            raise ValueError(f"{self.entry.name} is trained in {stages} stage{'s' * (stages > 1)} and {found}")
+            found = (
+                "2 stages. Write stage_1 beside the settings of the second"
+                if stages > 1
+                else "1 stage. Leave stage_1 out"
+            )
+            raise ValueError(f"{self.entry.name} is trained in {found}")
         return self
 
     @model_validator(mode="after")
-    def _schedules(self):
+    def _schedules(self) -> "Recipe":
         for prefix, stage in self._each_stage():
             if self.schedule == "exponential" and stage.learning_rate_decay is None:
-                raise ValueError(f"{prefix}learning_rate_decay is missing, the exponential schedule's factor per epoch")
+                raise ValueError(
+                    f"{prefix}learning_rate_decay is missing. Give the factor per epoch of the exponential schedule"
+                )
             if self.schedule == "cosine" and stage.learning_rate_decay is not None:
                 raise ValueError(
-                    f"{prefix}learning_rate_decay belongs to the exponential schedule; leave it out of a cosine"
+                    f"{prefix}learning_rate_decay belongs to the exponential schedule. Leave it out of a cosine"
                 )
             if self.warmup_epochs >= stage.epochs:
-                raise ValueError(f"warmup_epochs {self.warmup_epochs:g} leave none of {prefix}epochs {stage.epochs}")
+                raise ValueError(
+                    f"warmup_epochs {self.warmup_epochs:g} leave none of {prefix}epochs {stage.epochs}. Take fewer"
+                )
             if self.accumulate > stage.batch_size:
                 raise ValueError(
-                    f"accumulate asks for {self.accumulate} parts of a {prefix}batch_size of {stage.batch_size}; "
-                    "take fewer"
+                    f"accumulate asks for {self.accumulate} parts of a {prefix}batch_size of {stage.batch_size}. "
+                    "Take fewer"
                 )
         return self
 
-    def _each_stage(self):
+    def _each_stage(self) -> list[tuple[str, "Recipe | Stage1"]]:
         return [("", self)] + ([("stage_1.", self.stage_1)] if self.stage_1 else [])
 
     @property
@@ -173,22 +182,25 @@ def read_recipe(recipe: str | Path, **overrides) -> Recipe:
         return Recipe.model_validate(settings)
     except ValidationError as error:
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")  # the cause of a missing key
-        raise InputError(f"Cannot use the recipe {path}: {_explain(first)}") from error
+        problem, remedy = _explain(first)
+        raise InputError(f"Cannot use the recipe {path}: {problem}. {remedy}") from error
 
 
-def _explain(error):
-    """One of pydantic's errors, as the rest of a sentence and what to do."""
+def _explain(error: ErrorDetails) -> tuple[str, str]:
+    """(what is wrong, what to do) of one of pydantic's errors; of a validator here, "what is wrong. What to do"."""
     key = ".".join(str(part)[:40] for part in error["loc"])
     if error["type"] == "extra_forbidden":
         group = {"total_variation": TotalVariation, "stage_1": Stage1}.get(error["loc"][0], Recipe)
-        return f"there is no setting {key}{_nearest(str(error['loc'][-1]), group.model_fields)}"
+        return f"there is no setting {key}", _nearest(str(error["loc"][-1]), group.model_fields)
     message = error["msg"].removeprefix("Value error, ")
     if isinstance(error["input"], str) and error["type"] in ("float_type", "int_type"):
         message += f", not the text {error['input'][:40]!r}"
-        message += " (write 2.0e-4, which YAML takes for a number)" if "e" in error["input"].lower() else ""
-    return f"{key and f'key {key}: '}{message}{'' if message[-1] in '.?' else '.'}"
+        message += ". Write 2.0e-4, which YAML takes for a number" if "e" in error["input"].lower() else ""
+    problem, _, remedy = message.rstrip(".").partition(". ")
+    remedy = remedy or "Correct that setting"
+    return f"{key and f'key {key}: '}{problem}", remedy + "." * (remedy[-1] != "?")
 
 
-def _nearest(word, known):
+def _nearest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+    return f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."

@@ -1,9 +1,13 @@
 """The learning rate, as a function of how far training has come."""
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from liftbench.baselines.training.recipe import Recipe
 
 
-def learning_rate(recipe, epoch, step, steps):
+def learning_rate(recipe: "Recipe", epoch: int, step: int, steps: int) -> float:
     """The rate of one step of the optimiser; epoch and step count from 0, steps are those of one epoch.
 
     exponential: learning_rate times learning_rate_decay to the power of the epoch, constant within an epoch; cosine:

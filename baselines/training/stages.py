@@ -42,14 +42,14 @@ def pose_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> St
         getattr(model, name).requires_grad_(False)
     total_variation = load(REGULARIZERS["total_variation"]) if recipe.total_variation else None
 
-    def pose_losses(predicted, targets):
+    def pose_losses(predicted: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         loss = losses.total(predicted, targets, recipe.loss)
         if not total_variation:
             return {"loss": loss}
         variation = total_variation(predicted, recipe.total_variation.order)
         return {"loss": loss + recipe.total_variation.weight * variation, "total_variation": variation}
 
-    def scores(model, predict):
+    def scores(model: torch.nn.Module, predict: Callable) -> dict[str, float]:
         device = next(model.parameters()).device
         error = inference.quick_mpjpe(
             model, recipe.model, dataset, recipe.frames, device=device, predict=predict, stride=recipe.test_stride
@@ -71,7 +71,7 @@ def first_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> S
     name = row.stages[0]
     part = getattr(model, name)
 
-    def scores(model, predict):
+    def scores(model: torch.nn.Module, predict: Callable) -> dict[str, float]:
         clips = dataset.clips("test", recipe.frames)[:: recipe.test_stride]
         device = next(model.parameters()).device
         answer, _ = predict(model, dataset, clips, row.channels, 64, device, flip=False)

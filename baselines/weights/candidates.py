@@ -22,7 +22,7 @@ class Candidate:
     parameters: int
     fit: Fit
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.model}, stage {self.stage} only" if self.stage else self.model
 
 
@@ -53,7 +53,10 @@ def exact(state: dict[str, Tensor], where: str | Path) -> list[Candidate]:
     """The candidates that fit exactly; raises InputError where there are none."""
     nearest, *others = candidates(state)
     if not nearest.fit.exact:
-        raise InputError(f"{where} fits no registered model; the nearest is {nearest} - {nearest.fit}.")
+        raise InputError(
+            f"Cannot identify {where}: it fits no registered model; the nearest is {nearest} ({nearest.fit}). "
+            "Give weights of a model that `liftbench models` lists."
+        )
     return [nearest, *(candidate for candidate in others if candidate.fit.exact)]
 
 
@@ -63,8 +66,8 @@ def whole_models(state: dict[str, Tensor], where: str | Path) -> list[str]:
     names = [candidate.model for candidate in fitting]
     if fitting[0].stage:
         raise InputError(
-            f"{where} holds only the stage {fitting[0].stage} of {' and '.join(names)}; "
-            "give the files of both stages together to `liftbench weights convert`."
+            f"Cannot use {where}: it holds only the stage {fitting[0].stage} of {' and '.join(names)}. "
+            "Give the files of both stages together to `liftbench weights convert`."
         )
     return names
 

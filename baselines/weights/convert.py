@@ -15,7 +15,7 @@ from liftbench.baselines.files import replacing, sha256
 from liftbench.baselines.registry import entry
 from liftbench.baselines.weights.candidates import candidates, exact, trained_frames, whole_models
 from liftbench.baselines.weights.metadata import KINDS
-from liftbench.baselines.weights.read import read_checkpoint
+from liftbench.baselines.weights.read import Checkpoint, read_checkpoint
 
 FOLDER = Path("weights")  # of converted files, unless told otherwise
 _KEPT = ("numbers", "input", "epoch", "chosen_by", "joint_9")  # facts that evaluation and lifting ask for
@@ -44,12 +44,12 @@ def convert(
     where = " and ".join(map(str, paths))
     names = whole_models(state, where)
     if model not in (None, *names):
-        raise InputError(f"{where} is not of {model}: its tensors fit {', '.join(names)}.")
+        raise InputError(f"Cannot convert {where} as {model}: its tensors fit {', '.join(names)}. Choose that model.")
     wanted = model or facts.get("model")
     fitting = exact(state, where)
     chosen = next((candidate for candidate in fitting if candidate.model == wanted), fitting[0])
     if strange := next((key for key, value in state.items() if not value.isfinite().all()), None):
-        raise InputError(f"{where} holds values in {strange} that are not finite; get the file again.")
+        raise InputError(f"Cannot convert {where}: values of {strange} are not finite. Get the file again.")
 
     out = new_file(out, chosen.model)
     frames = trained_frames(chosen.model, state) or entry(chosen.model).frames
@@ -89,14 +89,16 @@ def new_file(out: str | Path | None, model: str) -> Path:
     """`out`, or weights/MODEL.safetensors; raises InputError where it exists or is not called .safetensors."""
     out = Path(out or FOLDER / f"{model}.safetensors")
     if out.suffix != ".safetensors":
-        raise InputError(f"{out} must end in .safetensors, the format that is written.")
+        raise InputError(f"Cannot write {out}: weights are written as safetensors. Let the name end in .safetensors.")
     for path in (out, out.with_suffix(".json")):
         if path.exists():
-            raise InputError(f"{path} is there already; remove it, or choose another file with --out.")
+            raise InputError(f"Cannot write {path}: it exists. Remove it, or choose another file with --out.")
     return out
 
 
-def _join(paths, checkpoints):
+def _join(
+    paths: Sequence[str | Path], checkpoints: Sequence[Checkpoint]
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The tensors, and the facts beside them, of one checkpoint or of one for each stage."""
     if len(checkpoints) == 1:
         return checkpoints[0].state, checkpoints[0].facts
@@ -104,8 +106,8 @@ def _join(paths, checkpoints):
     for path, checkpoint in zip(paths, checkpoints):
         stage = exact(checkpoint.state, path)[0].stage
         if stage is None or any(key.startswith(f"{stage}.") for key in state):
-            held = "is a whole model" if stage is None else f"holds the stage {stage}, as another one does"
-            raise InputError(f"{path} {held}; several files are taken only as the stages of one model, one file each.")
+            held = "is a whole model" if stage is None else f"holds the stage {stage}, as another does"
+            raise InputError(f"Cannot join {path} with the others: it {held}. Give one file for each stage.")
         state |= {f"{stage}.{key}": value for key, value in checkpoint.state.items()}
     return state, {}
 

@@ -6,8 +6,9 @@ The hosts are configuration: checkpoints.yaml, and the user's own file of the sa
 import contextlib
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -25,11 +26,12 @@ class HuggingFaceFile(BaseModel, extra="forbid"):
     file: str
 
     @property
-    def url(self):
+    def url(self) -> str:
+        """The page of the file."""
         return f"https://huggingface.co/{self.repo}/blob/main/{self.file}"
 
-    def download(self, path):
-        """Write the file to `path`; what an earlier, interrupted call has left beside it is used."""
+    def download(self, path: Path) -> None:
+        """Write the file to `path`, going on from what an interrupted call has left beside it."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
         from huggingface_hub.file_download import http_get  # hf_hub_download itself begins anew in every process
 
@@ -40,7 +42,7 @@ class HuggingFaceFile(BaseModel, extra="forbid"):
             http_get(url, stream, resume_size=stream.tell(), expected_size=published.size)
         if len(published.etag) == 64 and sha256(part) != published.etag:  # the etag of a large file is its SHA-256
             part.unlink()
-            raise InputError(f"{self.url} arrived damaged; run the same command again.")
+            raise InputError(f"Cannot use what {self.url} sent: it arrived damaged. Run the same command again.")
         part.replace(path)
 
 
@@ -52,11 +54,12 @@ class GoogleDriveFile(BaseModel, extra="forbid"):
     file: str
 
     @property
-    def url(self):
+    def url(self) -> str:
+        """The page of the file."""
         return f"https://drive.google.com/file/d/{self.id}"
 
-    def download(self, path):
-        """Write the file to `path`; what an earlier, interrupted call has left beside it is used."""
+    def download(self, path: Path) -> None:
+        """Write the file to `path`, going on from what an interrupted call has left beside it."""
         import gdown
 
         gdown.download(id=self.id, output=str(path), resume=True, use_cookies=False, quiet=not sys.stderr.isatty())
@@ -69,8 +72,8 @@ class Hosted(BaseModel, extra="forbid"):
     files: list[Annotated[HuggingFaceFile | GoogleDriveFile, Field(discriminator="host")]] = []
 
 
-def hosts(path=None):
-    """The known checkpoints by model name, those in the user's file `path` first -> dict of Hosted.
+def hosts(path: str | Path | None = None) -> dict[str, Hosted]:
+    """The known checkpoints by model name; an entry of the user's file `path` replaces ours.
 
     Raises InputError where a file is missing or not of the form of checkpoints.yaml.
     """
@@ -82,26 +85,33 @@ def hosts(path=None):
             first = error.errors()[0]
             place = ".".join(str(part)[:40] for part in first["loc"])
             raise InputError(
-                f"{source}: {place or 'the file'}: {first['msg']}; see baselines/weights/checkpoints.yaml."
+                f"Cannot use the list of checkpoints {source}: {place or 'the file'}: {first['msg']}. Write it as "
+                "baselines/weights/checkpoints.yaml is written."
             ) from None
     return found
 
 
-def fetch(name, out=None, hosts_file=None, report=lambda url: None):
+def fetch(
+    name: str,
+    out: str | Path | None = None,
+    hosts_file: str | Path | None = None,
+    report: Callable[[str], None] = lambda url: None,
+) -> tuple[Path, dict[str, Any]]:
     """Download the official checkpoint of a registered model, verify and convert it -> (path, provenance).
 
-    As `convert`; report(url) is called before each download. Interrupted downloads go on in the next call; nothing else
-    is left behind. Raises InputError where none is published, the download fails, or what arrives is not of `name`.
+    out: as in `convert`. report(url) is called before each download. Interrupted downloads go on in the next call;
+    nothing else is left behind. Raises InputError where none is published, the download fails, or what arrives is not
+    of `name`.
     """
     entry(name)
     known = hosts(hosts_file)
     hosted = known.get(name)
     if not (hosted and hosted.files):
         where = f" on {hosted.page}" if hosted else ""
+        others = ", ".join(key for key, value in known.items() if value.files)
         raise InputError(
-            f"No checkpoint of {name} is known to be published{where}, only of "
-            f"{', '.join(key for key, value in known.items() if value.files)}; "
-            "one that you have is taken by `liftbench weights convert FILE`."
+            f"Cannot fetch {name}: no checkpoint of it is known to be published{where}, only of {others}. Convert one "
+            "that you have with `liftbench weights convert FILE`."
         )
     out = new_file(out, name)
     folder = out.parent / f".{name}.download"
@@ -114,7 +124,9 @@ def fetch(name, out=None, hosts_file=None, report=lambda url: None):
     except InputError as error:
         if not arrived:
             raise
-        raise InputError(f"What {hosted.page} offers as {name} was not taken: {error}") from error
+        raise InputError(
+            f"Cannot take what {hosted.page} offers as {name}: {str(error).rstrip('.')}. Tell its authors."
+        ) from error
     finally:
         if arrived or not any(file.stat().st_size for file in folder.glob("*")):  # nothing to go on from
             shutil.rmtree(folder, ignore_errors=True)
@@ -123,7 +135,7 @@ def fetch(name, out=None, hosts_file=None, report=lambda url: None):
                 parent.rmdir()
 
 
-def _download(file, folder, page, report):
+def _download(file: HuggingFaceFile | GoogleDriveFile, folder: Path, page: str, report: Callable[[str], None]) -> Path:
     path = folder / Path(file.file).name
     if path.exists():  # an earlier call was interrupted after it
         return path
@@ -138,7 +150,7 @@ def _download(file, folder, page, report):
         while root.__context__:
             root = root.__context__
         raise InputError(
-            f"Cannot download {file.url} ({' '.join(str(root).split())[:160]}); check the network and run the same "
-            f"command again, or get the file from {page} and give it to `liftbench weights convert FILE`."
+            f"Cannot download {file.url}: {' '.join(str(root).split())[:160].rstrip('.')}. Check the network and run "
+            f"the same command again, or get the file from {page} and run `liftbench weights convert FILE`."
         ) from error
     return path

@@ -27,7 +27,7 @@ class Fit:
     def exact(self) -> bool:
         return not (self.missing or self.unexpected or self.misshapen)
 
-    def __str__(self):
+    def __str__(self) -> str:
         kinds = (("missing", self.missing), ("not in the model", self.unexpected), ("of another shape", self.misshapen))
         return "; ".join(
             f"{len(items)} {kind}: {', '.join(map(in_short, items[:5]))}"
@@ -67,7 +67,7 @@ def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     fit = compare(model, state)
     if not fit.exact:
         raise InputError(
-            f"The weights in {path} do not fit {type(model).__name__} - {fit}. "
+            f"Cannot load {path} into {type(model).__name__}: {fit}. "
             "Build the variant, clip length and settings that the file was made with."
         )
     left_out = sum(state.pop(key).numel() for key in fit.left_out)

@@ -26,13 +26,15 @@ def read_metadata(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a readable safetensors file ({in_short(error)}); copy it again.") from error
+        raise InputError(
+            f"Cannot read {path}: it is no sound safetensors file ({in_short(error)}). Copy it again."
+        ) from error
     found = {key: decoded(metadata[key]) for key in KINDS if key in metadata}
     if not isinstance(found.get("model"), str) or found["model"] == metadata["model"]:  # ours is JSON, with quotes
         return {}
     for key, value in found.items():
         if value is not None and (not isinstance(value, KINDS[key]) or isinstance(value, bool)):
-            raise InputError(f"{path} says that its {key} is {in_short(value)}, which cannot be; get the file again.")
+            raise InputError(f"Cannot use {path}: it gives its {key} as {in_short(value)}. Get the file again.")
     return {key: value for key, value in found.items() if value is not None}
 
 

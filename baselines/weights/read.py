@@ -48,7 +48,7 @@ def read_checkpoint(path: str | Path, own: Collection[str] = ()) -> Checkpoint:
     else:
         checkpoint = torch_checkpoint.load(content, path)
         if not isinstance(checkpoint, dict) or not checkpoint:
-            raise InputError(f"{path} holds no weights: expected a dict of tensors, or one under model_pos or model.")
+            raise InputError(f"Cannot use {path} as weights: it holds no dict of tensors. Give a checkpoint.")
         state, beside, way = innermost(checkpoint)
         facts = {str(key): value for key, value in beside.items() if isinstance(key, (str, int))}
     _check(state, path)
@@ -56,52 +56,56 @@ def read_checkpoint(path: str | Path, own: Collection[str] = ()) -> Checkpoint:
         state, stripped = unwrap(state, own)
     except ValueError as prefix:
         raise InputError(
-            f"{path} holds the same weights with and without the prefix {prefix}; keep one of them."
+            f"Cannot use {path}: it holds the same weights with and without the prefix {prefix}. Keep one of them."
         ) from None
     if not state:
-        raise InputError(f"{path} holds no weights: expected a dict of tensors under model_pos or model.")
+        raise InputError(f"Cannot use {path} as weights: its dict of tensors is empty. Give a checkpoint.")
     plain = {key[:80]: fact for key, value in facts.items() if (fact := _fact(value)) is not None}
     if isinstance(numbers := facts.get("numbers"), dict):  # of a model, in our own files
         plain["numbers"] = {key: _fact(value) for key, value in numbers.items() if isinstance(key, str)}
     return Checkpoint(state, plain, form, way + stripped)
 
 
-def _content(path):
+def _content(path: Path) -> tuple[bytes | None, str]:
     """(the bytes of a torch checkpoint, or None of a safetensors file; what it is, in words)."""
     if os.path.isdir(path):
         return torch_checkpoint.pack(path), "torch checkpoint, unpacked into a folder"
     if not os.path.isfile(path):
-        raise InputError(f"There is no weights file {path}; check the path.")
+        raise InputError(f"Cannot read {path}: there is no such weights file. Check the path.")
     if path.name == "data.pkl":
-        raise InputError(f"{path} is one part of an unpacked checkpoint; give its folder, {path.parent}.")
+        raise InputError(
+            f"Cannot read {path}: it is one part of an unpacked checkpoint. Give its folder, {path.parent}."
+        )
     if path.suffix == ".safetensors":
         return None, "safetensors"
     content = path.read_bytes()
     return content, "torch checkpoint" + ("" if content.startswith(b"PK\3\4") else " before PyTorch 1.6")
 
 
-def _read_safetensors(path):
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """(tensors, facts) of a file."""
     try:
         with safe_open(path, "pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
-        raise InputError(f"{path} is not a readable safetensors file ({in_short(error)}); copy it again.") from error
+        raise InputError(
+            f"Cannot read {path}: it is no sound safetensors file ({in_short(error)}). Copy it again."
+        ) from error
     return state, {key: decoded(value) for key, value in metadata.items() if key != "format"}
 
 
-def _check(state, path):
+def _check(state: dict[Any, Any], path: Path):
     """Raise InputError unless all keys are text, and all values dense tensors of ordinary numbers, wholly in memory."""
     for key, value in state.items():
         if not isinstance(key, str) or not _is_plain(value):
             shown = in_short(key) if isinstance(key, str) else f"a {type(key).__name__}"
             raise InputError(
-                f"{path} holds no weights: expected a dict of tensors, but entry {shown!r} is {_describe(value)}."
+                f"Cannot use {path} as weights: entry {shown!r} is {_describe(value)}. Give a dict of dense tensors."
             )
 
 
-def _is_plain(value):
+def _is_plain(value: Any) -> bool:
     return (
         isinstance(value, torch.Tensor)
         and (value.layout, value.device.type) == (torch.strided, "cpu")
@@ -110,7 +114,7 @@ def _is_plain(value):
     )
 
 
-def _describe(value):
+def _describe(value: Any) -> str:
     if not isinstance(value, torch.Tensor):
         return type(value).__name__
     if value.dtype not in _DTYPES:
@@ -119,7 +123,7 @@ def _describe(value):
     return f"a tensor of {value.dtype}, {tuple(value.shape)}, {whole}"
 
 
-def _fact(value):
+def _fact(value: Any) -> int | float | str | None:
     """`value` as a plain number or short text; None for anything else."""
     if isinstance(value, np.generic) or (isinstance(value, torch.Tensor) and value.dim() == 0 and _is_plain(value)):
         value = value.item()

@@ -23,7 +23,7 @@ class _Generator:
     def __init__(self, *_):
         pass
 
-    def __setstate__(self, _):
+    def __setstate__(self, _: Any):
         pass
 
 
@@ -41,6 +41,7 @@ _SAFE_GLOBALS = [
 ]  # fmt: skip
 _MOST_INSTRUCTIONS = 1_000_000  # in a pickle; Pose3DM-L with its optimizer has 320,000
 _LARGEST_KEY = 2**60  # whole numbers below are their own hashes
+_ONLY_WEIGHTS = "Save the weights alone, as a dict of tensors"
 # What a pickle may call. Others that torch knows, such as sets and bytearrays, cost more than they are long.
 _CALLS = re.compile(
     r"torch\._utils _rebuild_\w+|collections OrderedDict|_codecs encode|numpy dtype|torch (device|Size)|"
@@ -60,21 +61,19 @@ def pack(folder: Path) -> bytes:
     found = [folder] if (folder / "data.pkl").exists() else sorted(file.parent for file in folder.glob("*/data.pkl"))
     if len(found) != 1:
         raise InputError(
-            f"{folder} holds {len(found) or 'no'} unpacked checkpoint{'s' if found else ''} (data.pkl beside data/); "
-            "give a checkpoint file, or the folder into which one was unpacked."
+            f"Cannot read {folder}: it holds {len(found) or 'no'} unpacked checkpoint{'s' if found else ''} (data.pkl "
+            "beside data/). Give a checkpoint file, or the folder into which one was unpacked."
         )
     root = found[0]
     if not root.joinpath("data").is_dir() or root.joinpath("data").is_symlink():
-        raise InputError(f"{root} lacks the folder data/ beside data.pkl; unpack the checkpoint again.")
+        raise InputError(f"Cannot read {root}: it lacks the folder data/. Unpack the checkpoint again.")
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("archive/version", "3\n")
         storages = [file for file in root.joinpath("data").iterdir() if file.name.isdecimal()]
         for file in [root / "data.pkl", root / "byteorder", *sorted(storages)]:
             if file.is_symlink() or (file.exists() and not file.is_file()):
-                raise InputError(
-                    f"{root} was refused, because {file.name} is a link or no plain file; unpack it again."
-                )
+                raise InputError(f"Cannot read {root}: {file.name} is a link or no plain file. Unpack it again.")
             if file.exists():
                 archive.writestr(f"archive/{file.relative_to(root).as_posix()}", file.read_bytes())
     return content.getvalue()
@@ -101,35 +100,37 @@ def load(content: bytes, path: Path) -> Any:
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL (\S{1,80})", str(error))
         what = f"it asks to run {name[1]}" if name else "it holds more than tensors and plain containers"
-        raise InputError(f"{path} was refused, because {what}; only weights are read.") from error
+        raise InputError(f"Cannot read {path}: {what}. {_ONLY_WEIGHTS}.") from error
     except _DAMAGE as error:
         lost = re.search(r"locating file (data/\d+)", str(error))
-        what = f"lacks the file {lost[1]}" if lost else "is not a readable torch checkpoint"
-        raise InputError(f"{path} {what}; it may be cut short, copy it again.") from error
+        what = f"it lacks the file {lost[1]}" if lost else "it is no torch checkpoint, or it is damaged"
+        raise InputError(f"Cannot read {path}: {what}. Copy it again, it may be cut short.") from error
 
 
-def _check_zip(content, path):
+def _check_zip(content: bytes, path: Path) -> bytes:
     """The pickle in an archive; raises InputError for one that torch would not have written."""
     archive = zipfile.ZipFile(io.BytesIO(content))
     entries = archive.infolist()
     names = [entry.filename for entry in entries]
     pickled = next((name for name in names if PurePosixPath(name).name == "data.pkl"), None)
     if not pickled:
-        raise InputError(f"{path} is a zip archive but no checkpoint; unpack it and give the checkpoint inside.")
+        raise InputError(f"Cannot read {path}: it is a zip archive, but no checkpoint. Give the checkpoint inside.")
     root = names[0].split("/")[0]
     odd = [name for name in names if not name.startswith(f"{root}/") or ".." in name.split("/")]
     if odd or len(set(names)) < len(names):
-        raise InputError(f"{path} was refused, because no checkpoint has the entry {(odd or names)[0][:80]!r}.")
+        raise InputError(
+            f"Cannot read {path}: no checkpoint has the entry {(odd or names)[0][:80]!r}. {_ONLY_WEIGHTS}."
+        )
     size = sum(entry.file_size for entry in entries)
     if size > len(content):
         raise InputError(
-            f"{path} was refused, because it is compressed ({size:,} bytes in {len(content):,}), which a checkpoint "
-            "never is; if you compressed it, unpack it and give the folder."
+            f"Cannot read {path}: it is compressed ({size:,} bytes in {len(content):,}), which a checkpoint never is. "
+            "If you compressed it, unpack it and give the folder."
         )
     return archive.read(pickled)
 
 
-def _check_pickle(stream, path):
+def _check_pickle(stream: io.BytesIO, path: Path):
     """Walk through one pickle without building anything; raises InputError for calls and keys that could cost much.
 
     The stack holds a (kind, value) for each object: "text", "number", "global", "empty" for (), or "other".
@@ -137,7 +138,7 @@ def _check_pickle(stream, path):
     stack, memo = [], {}
     for done, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         if done > _MOST_INSTRUCTIONS:
-            raise InputError(f"{path} was refused, because it is larger than any checkpoint; only weights are read.")
+            raise InputError(f"Cannot read {path}: its pickle is longer than that of any checkpoint. {_ONLY_WEIGHTS}.")
         name, before = opcode.name, opcode.stack_before
         if name == "MARK":
             stack.append(None)
@@ -163,7 +164,7 @@ def _check_pickle(stream, path):
             stack += [made] * len(opcode.stack_after)
 
 
-def _made(name, argument, stack):
+def _made(name: str, argument: Any, stack: list[tuple[str, Any] | None]) -> tuple[str, Any]:
     if "UNICODE" in name or "STRING" in name:
         return "text", argument
     if name in ("BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4", "NEWTRUE", "NEWFALSE"):
@@ -175,16 +176,14 @@ def _made(name, argument, stack):
     return ("empty" if name == "EMPTY_TUPLE" else "other"), None
 
 
-def _check_key(key, path):
+def _check_key(key: tuple[str, Any], path: Path):
     kind, value = key
     if kind != "text" and not (kind == "number" and abs(value or 0) < _LARGEST_KEY):
-        raise InputError(f"{path} was refused, because a key in it is no text or number; only weights are read.")
+        raise InputError(f"Cannot read {path}: a key in it is neither text nor a number. {_ONLY_WEIGHTS}.")
 
 
-def _check_call(function, arguments, path):
+def _check_call(function: tuple[str, Any], arguments: tuple[str, Any], path: Path):
     kind, name = function
     called = name if kind == "global" else "an object"
     if not _CALLS.fullmatch(called) or (called == "collections OrderedDict" and arguments[0] != "empty"):
-        raise InputError(
-            f"{path} was refused, because it asks to run {called[:80].replace(' ', '.', 1)}; only weights are read."
-        )
+        raise InputError(f"Cannot read {path}: it asks to run {called[:80].replace(' ', '.', 1)}. {_ONLY_WEIGHTS}.")

@@ -1,8 +1,10 @@
 """A trained model: built, with its weights, and what is known about them."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,29 +33,39 @@ class Weights:
     also_fits: tuple[str, ...] = ()  # other models that the same tensors fit, which the file cannot tell apart
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The model's name as records and tables show it."""
         return entry(self.model_name, self.frames).name
 
 
-def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
-    """Build and load the model of a run folder or a weights file -> Weights.
+def open_weights(
+    path: str | Path,
+    model_name: str | None = None,
+    frames: int | None = None,
+    input_2d: str | None = None,
+    best: bool = False,
+) -> Weights:
+    """Build the model of a run folder or a weights file, and load its weights. best: those of the best epoch.
 
-    Our own files say what they are; the tensors of others do, and where they fit several models the first counts unless
-    `model_name` chooses. Raises InputError where something is missing, contradicts the file or fits no model.
+    Our own files say what they are. In others the tensors tell; where they fit several models, the first counts
+    unless `model_name` chooses. Raises InputError where something is missing, contradicts the file or fits no model.
     """
     path = Path(path)
     if os.path.isdir(path):
         path = path / ("best.safetensors" if best else "last.safetensors")
         if not os.path.isfile(path):
-            raise InputError(f"{path.parent} holds no finished epoch ({path.name} is missing); train it first.")
+            raise InputError(
+                f"Cannot use {path.parent}: it has no {path.name}, so no epoch is finished. Train it first."
+            )
     elif not os.path.isfile(path):
-        raise InputError(f"There is no run folder or weights file {path}; check the path.")
+        raise InputError(f"Cannot read {path}: there is no such run folder or weights file. Check the path.")
     model_name = model_name and located(model_name, ".")
     known = read_metadata(path) or _identified(path, model_name)
     for key, value in (("model", model_name), ("frames", frames), ("input", input_2d)):
         if None not in (value, known.get(key)) and known[key] != value and not _is_moved(key, known[key], value):
-            raise InputError(f"{path} was made with {key} {known[key]}, not {value}; leave that option away.")
+            raise InputError(
+                f"Cannot use {path}: it was made with {key} {known[key]}, not {value}. Leave that option out."
+            )
     model_name = model_name or known["model"]
     frames = known.get("frames") or frames or entry(model_name).frames
     numbers = of_forward_pass(known.get("numbers", {}))
@@ -64,7 +76,7 @@ def open_weights(path, model_name=None, frames=None, input_2d=None, best=False):
     )  # fmt: skip
 
 
-def _identified(path, model_name):
+def _identified(path: Path, model_name: str | None) -> dict[str, Any]:
     """What the tensors of a file say that says nothing of itself."""
     state = read_checkpoint(path).state
     if model_name:
@@ -73,11 +85,11 @@ def _identified(path, model_name):
     return {"model": model, "frames": trained_frames(model, state), "also_fits": tuple(others)}
 
 
-def _is_moved(key, known, given):
+def _is_moved(key: str, known: Any, given: Any) -> bool:
     """Whether both are the same function of a user's file, which may stand elsewhere by now."""
     return key == "model" and is_file(known) and os.path.basename(known) == os.path.basename(given)
 
 
-def of_forward_pass(numbers):
+def of_forward_pass(numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Without the settings that change the training or the speed of a model, but not what it computes."""
     return {key: value for key, value in numbers.items() if key != "limb_gradient"}

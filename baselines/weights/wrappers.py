@@ -42,5 +42,5 @@ def unwrap(state: dict[str, Any], own: Collection[str] = ()) -> tuple[dict[str, 
     return state, ([f"the prefix {prefix}"] if prefix else []) + stripped
 
 
-def _is_wrapped(state, prefix, own):
+def _is_wrapped(state: dict[str, Any], prefix: str, own: Collection[str]) -> bool:
     return any(key.startswith(prefix) for key in state) and not any(key.startswith(prefix) for key in own)

@@ -3,8 +3,9 @@
 import contextlib
 import importlib.metadata
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,17 +19,17 @@ from liftbench.bench.cli.common import choose_device, out, table
 class _Interruptible(TyperGroup):
     """Says in one line what is kept when a command is interrupted; Typer itself would say nothing."""
 
-    def make_context(self, *arguments, **options):
+    def make_context(self, *arguments, **options) -> typer.Context:
         with _what_is_kept():
             return super().make_context(*arguments, **options)
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: typer.Context) -> Any:
         with _what_is_kept():
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
-def _what_is_kept():
+def _what_is_kept() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -61,7 +62,7 @@ def main():
         sys.exit(_explain(error))
 
 
-def _explain(error):
+def _explain(error: Exception) -> int:
     """Print an error that is the user's or the machine's and return its exit code; raise any other again."""
     from liftbench.baselines.errors import InputError
     from liftbench.bench.measure.timing import TooBusy
@@ -72,12 +73,12 @@ def _explain(error):
         console.print(f"[bold red]error:[/] {escape(str(error))}")
         return 2
     if isinstance(error, TooBusy):
-        console.print(f"{escape(str(error))} Measure again when it is idle.")
+        console.print(escape(str(error)))
         return 3
     raise error
 
 
-def _print_version(wanted):
+def _print_version(wanted: bool):
     if wanted:
         out.print(f"liftbench {importlib.metadata.version('liftbench')}")
         raise typer.Exit

@@ -4,14 +4,18 @@ import contextlib
 import math
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
+
+if TYPE_CHECKING:  # PyTorch is imported when a command runs
+    from liftbench.baselines.data.dataset import Dataset
 
 # What is printed comes from files and paths too: brackets and colons in it are text.
 PLAIN = {"markup": False, "emoji": False, "highlight": False}
@@ -34,17 +38,17 @@ RECORDS, SYNTHETIC = Path("results/records"), Path("data/synthetic.pkl")
 class _Rate(ProgressColumn):
     """How many are done in a second."""
 
-    def render(self, task):
+    def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.1f}/s" if task.speed else "")
 
 
-def progress(**options):
+def progress(**options) -> Progress:
     """A progress bar on stderr that shows nothing where stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True, **PLAIN), disable=not sys.stderr.isatty(), **options)
 
 
-def choose_device(name):
+def choose_device(name: str) -> str:
     """The torch device type of --device."""
     import torch
 
@@ -53,13 +57,13 @@ def choose_device(name):
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):
-        raise InputError(f"Unknown device {name!r}; choose auto, cpu or cuda.")
+        raise InputError(f"Cannot run on {name!r}: there is no such device. Choose auto, cpu or cuda.")
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("There is no CUDA device that PyTorch can use here; choose --device cpu.")
+        raise InputError("Cannot run on cuda: PyTorch finds no usable CUDA device here. Choose --device cpu.")
     return name
 
 
-def choose_scan(name, device):
+def choose_scan(name: str, device: str) -> str:
     """Force a scan implementation for this process, and return the name of the one that will run."""
     from liftbench import kernels
 
@@ -70,7 +74,7 @@ def choose_scan(name, device):
     return chosen
 
 
-def open_data(path, input_2d=None):
+def open_data(path: str | Path, input_2d: str | None = None) -> "Dataset":
     """The data set of a file or folder, with a line that says what it is, and one for everything left out of it."""
     from liftbench.baselines.data.dataset import open_dataset
 
@@ -94,14 +98,14 @@ def numbers(text: str, separator: str, option: str, example: str, count: int | N
     except ValueError:
         found = []
     if not found or len(found) != (count or len(found)) or not all(map(math.isfinite, found)):
-        raise InputError(f"Cannot use {option} {text[:40]}. Write it as {option} {example}.")
+        raise InputError(f"Cannot read {option} {text[:40]}: it is not as expected. Write {option} {example}.")
     return found
 
 
 LOUD_SHARE = 0.1  # of stretched clips, above which it is a warning
 
 
-def say_stretched(dataset, frames, strides):
+def say_stretched(dataset: "Dataset", frames: int, strides: Mapping[str, int | None]):
     """Print which share of the clips of each split was stretched: resampled from a take shorter than a clip.
 
     strides: {split: frames from one clip to the next, or None for the protocol's}.
@@ -119,7 +123,7 @@ def say_stretched(dataset, frames, strides):
         )
 
 
-def describe_origin(origin):
+def describe_origin(origin: Mapping[str, Any] | None) -> str:
     """One phrase about where a data file comes from."""
     if not origin:
         return "origin not stated (as in the real files)"
@@ -127,7 +131,7 @@ def describe_origin(origin):
 
 
 @contextlib.contextmanager
-def loading():
+def loading() -> Iterator[None]:
     """A moving bar while PyTorch is imported, which takes seconds."""
     with progress(transient=True) as bar:
         bar.add_task("loading PyTorch", total=None)

@@ -1,13 +1,13 @@
 """`liftbench data`: make, check and look at data files."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
-from liftbench.bench.cli.common import SYNTHETIC, Input2D, open_data, out, say_stretched
+from liftbench.bench.cli.common import SYNTHETIC, Input2D, open_data, out, say_stretched, table
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and look at data files.")
 
@@ -85,11 +85,11 @@ def info(
     Example: `liftbench data info data/synthetic.pkl --plot data/synthetic.png`
     """
     dataset = open_data(path, input_2d)
-    table = Table("", "train", "test")
+    rows = table("", "train", "test")
     train, test = (_flat(part) for part in dataset.summary().values())
     for key in train | test:
-        table.add_row(key, train.get(key, "-"), test.get(key, "-"))
-    out.print(table)
+        rows.add_row(key, train.get(key, "-"), test.get(key, "-"))
+    out.print(rows)
     say_stretched(dataset, CLIP_FRAMES, {"train": None, "test": None})
     if plot:
         from liftbench.baselines.data.picture import draw_dataset
@@ -97,7 +97,7 @@ def info(
         out.print(f"wrote {draw_dataset(dataset, plot)}")
 
 
-def _flat(summary):
+def _flat(summary: Mapping[str, Any]) -> dict[str, str]:
     rows = {}
     for key, value in summary.items():
         if isinstance(value, dict):

@@ -2,11 +2,14 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from liftbench.bench.cli.common import numbers, out, progress
+
+if TYPE_CHECKING:
+    from liftbench.lift.keypoints.detections import Detections
 
 Detector = Annotated[str, typer.Option(metavar="blazepose|rtmpose", help="What finds the keypoints in a video.")]
 DetectorWeights = Annotated[
@@ -44,7 +47,15 @@ def detect(
     out.print(f"wrote {file}")
 
 
-def watch(path, detector, detector_weights, start, end, crop, tiles):
+def watch(
+    path: Path,
+    detector: str,
+    detector_weights: list[Path] | None,
+    start: float | None,
+    end: float | None,
+    crop: str | None,
+    tiles: bool,
+) -> "Detections":
     """The people in a video, with a progress bar; prints how many frames show somebody, the speed, and a warning where
     the person is small."""
     from liftbench.lift.video.detect import SMALL, frames_with_people, share_of_height

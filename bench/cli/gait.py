@@ -1,11 +1,14 @@
 """`liftbench gait`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from liftbench.bench.cli.common import loading, out, table
+
+if TYPE_CHECKING:
+    from liftbench.lift.lifted import Lifted
 
 
 def gait(
@@ -22,7 +25,7 @@ def gait(
     say(load(path), folder or path.parent)
 
 
-def say(lifted, folder):
+def say(lifted: "Lifted", folder: Path):
     """Write the report of a recording into a folder, and print its parameters, warnings and paths."""
     from liftbench.lift.gait.analysis import analyse
     from liftbench.lift.gait.picture import spread

@@ -85,7 +85,7 @@ def lift(
     opened = open_weights(shipped(weights), model)
     if is_video(path):
         if size or names or layout != "auto":
-            raise InputError(f"Cannot use --size, --format or --names with {path}: a video says these itself.")
+            raise InputError(f"Cannot use --size, --format or --names with {path}: a video says these. Leave them out.")
         detections = watch(path, detector, detector_weights, start, end, crop, tiles)
         video = video or path
     else:

@@ -1,8 +1,9 @@
 """`liftbench measure`: costs, speed, the loader and lifting; every result is appended as a record."""
 
 import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +22,9 @@ from liftbench.bench.cli.common import (
     progress,
     table,
 )
+
+if TYPE_CHECKING:
+    from liftbench.bench.records import CompareRecord, CostRecord, Record
 
 app = typer.Typer(
     no_args_is_help=True, help="Measure costs, speed, the loader and lifting; every result is appended as a record."
@@ -67,7 +71,9 @@ def cost(
     )
     layouts = {name: entry(name, frames).official if official else {} for name in names}
     if official and (same := [name for name in names if not layouts[name]]):
-        raise InputError(f"The official layout of {same[0]} is the one built here; leave --official-layout out.")
+        raise InputError(
+            f"Cannot count another layout of {same[0]}: the official one is built here. Leave --official-layout out."
+        )
     path, recorded = records_folder / "cost.jsonl", []
     with _saying_what_is_kept(path, recorded), progress() as bar:
         for name in bar.track(names, description="counting"):
@@ -89,7 +95,7 @@ def cost(
         _print_costs(record)
 
 
-def _print_costs(record):
+def _print_costs(record: "CostRecord"):
     """Where the MACs of one model are, what its elementwise operations are, and what others do not count."""
     from liftbench.bench.report.tables.cost import by_group
 
@@ -202,7 +208,7 @@ def compare(
     device = choose_device(device)
     call = "training step" if training_step else "forward"
 
-    def measure(progress):
+    def measure(progress: Callable[[str, int, int], None]) -> "CompareRecord":
         return compares.measure(
             first, second, device, batch, call, seconds, lambda done, of: progress("rounds", done, of)
         )
@@ -221,6 +227,10 @@ def compare(
 
 @app.command()
 def scaling(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL...]", help="Names or path/to/file.py:build; default: five models of ours."),
+    ] = None,
     device: Device = "auto",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer points and rounds: about a minute.")] = False,
     seconds: Annotated[
@@ -230,7 +240,11 @@ def scaling(
 ):
     """Show how cost and time grow with frames, batch and depth: Mamba models against attention.
 
+    The models that you name are measured beside `transformer`, whose attention spans frames.
+
     Example: `liftbench measure scaling --quick`
+
+    Example: `liftbench measure scaling posemamba_b path/to/file.py:build --quick`
     """
     with loading():
         from liftbench.bench.measure import scaling as scalings
@@ -238,12 +252,13 @@ def scaling(
 
     device = choose_device(device)
     record = _recorded(
-        records_folder / "scaling.jsonl", lambda progress: scalings.measure(device, seconds, quick, progress)
+        records_folder / "scaling.jsonl",
+        lambda progress: scalings.measure(names or (), device, seconds, quick, progress),
     )
     rows = table("model", numbers=("MACs ~\nframes^", "time ~\nframes^", "time ~\nbatch^", "time ~\ndepth^"))
     panels = [readings.series(record, "frames", "macs")]
     panels += [readings.series(record, axis, "median_ms") for axis in ("frames", "batch", "depth")]
-    for name in scalings.SIZES:
+    for name in record.parameters:
         exponents = [readings.exponent(panel.get(name, [])) for panel in panels]
         rows.add_row(name, *("-" if one is None else f"{one:.2f}" for one in exponents))
     out.print(rows)
@@ -286,7 +301,7 @@ def scan(
     if refused := sum(
         (timing.missing or "").startswith("too busy") for one in record.comparisons for timing in one.timings
     ):
-        out.print(f"{refused} times were refused because the machine was too busy; measure again when it is idle.")
+        out.print(f"{refused} times were refused because the machine was too busy. Measure again when it is idle.")
 
 
 @app.command()
@@ -386,7 +401,7 @@ def loader(
 
 
 @contextlib.contextmanager
-def _saying_what_is_kept(path, recorded):
+def _saying_what_is_kept(path: Path, recorded: list[str]) -> Iterator[None]:
     """Let an interruption say what stands in the file already. recorded: what does, so far."""
     try:
         yield
@@ -396,7 +411,7 @@ def _saying_what_is_kept(path, recorded):
         raise KeyboardInterrupt(f"{kept}; {others} again") from None
 
 
-def _recorded(path, measure):
+def _recorded(path: Path, measure: Callable[[Callable[[str, int, int], None]], "Record"]) -> "Record":
     """The record that measure(progress) makes, appended to a file; progress(text, done, of) moves a bar."""
     from liftbench.bench import records
 

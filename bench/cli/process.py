@@ -12,7 +12,7 @@ def prepare(measuring: bool) -> None:
     _keep_freed_memory()
 
 
-def _let_idle_threads_spin(measuring):
+def _let_idle_threads_spin(measuring: bool):
     """Set how often idle OpenMP threads look for work before they sleep, unless the user has set it.
 
     libgomp's default, 300,000, bridges the gap between any two operators. But where another program uses one of the

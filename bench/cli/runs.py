@@ -1,12 +1,10 @@
 """`liftbench runs` and `liftbench sweep`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from liftbench.bench.cli.common import (
@@ -20,13 +18,14 @@ from liftbench.bench.cli.common import (
     choose_device,
     out,
     progress,
+    table,
 )
 
 
 class _ListsByDefault(TyperGroup):
     """`liftbench runs FOLDER` is `liftbench runs list FOLDER`."""
 
-    def parse_args(self, ctx, args):
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         known = args and args[0] in {*self.commands, "--help"}
         return super().parse_args(ctx, args if known else ["list", *args])
 
@@ -42,34 +41,31 @@ def list_runs(folder: Annotated[Path, typer.Argument(help="Where runs are looked
     """
     from liftbench.bench.runs import folders
 
-    titles = ("run", "model", "data", "epochs", "state", "last mm", "best mm", "official mm", "clips/s", "when")
-    table = Table(*(Column(title, no_wrap=True) for title in titles), box=SIMPLE_HEAD)
+    rows = table("run\nmodel, data", "state", "official\nMPJPE, mm", numbers=("last\nmm", "best\nmm", "clips\n/s"))
     reasons = []
     for run in folders.find(folder):
         recipe, official = run.recipe, [f"{found.mpjpe_mm:.1f} {found.data.name}" for found in run.accuracies]
         last, best, rate = (
             "-" if number is None else f"{number:.1f}" for number in (run.last_mm, run.best_mm, run.clips_per_s)
         )
-        table.add_row(
-            _name(run.folder, folder),
-            recipe.model if recipe else "-",
-            f"{recipe.data} {recipe.input}" if recipe else "-",
-            f"{run.epochs}/{run.of_epochs}" if recipe else "-",
-            run.state,
+        what = f"\n{recipe.entry.name}, {recipe.data} {recipe.input}" if recipe else ""
+        epochs = f" {run.epochs}/{run.of_epochs}" if recipe else ""
+        rows.add_row(
+            _name(run.folder, folder) + what,
+            f"{run.state}{epochs}\n{run.when:%Y-%m-%d %H:%M}",
+            "\n".join(official) or "-",
             last,
             best,
-            "\n".join(official) or "-",
             rate,
-            f"{run.when:%Y-%m-%d %H:%M}",
         )
         if run.reason:
             reasons.append(f"{_name(run.folder, folder)} {run.state}: {run.reason}")
-    (out if out.is_terminal else Console(width=160, **PLAIN)).print(table)  # whole words for a pipe
+    (out if out.is_terminal else Console(width=160, **PLAIN)).print(rows)  # whole words for a pipe
     for reason in reasons:
         out.print(reason, soft_wrap=True)
 
 
-def _name(folder, top):
+def _name(folder: Path, top: Path) -> str:
     return str(folder.relative_to(top)) if folder != top else str(folder)
 
 
@@ -89,15 +85,17 @@ def compare(
     pair = [folders.open_run(path) for path in (first, second)]
     for run in pair:
         if run.log is None:
-            raise InputError(f"{run.folder} cannot be compared: {run.reason}")
+            raise InputError(
+                f"Cannot compare {run.folder}: {(run.reason or 'it has no epoch').rstrip('.')}. Choose another run."
+            )
     for title, rows in (("differences", folders.differences(*pair)), ("errors", folders.errors(*pair))):
         if not rows:
             out.print(f"no {title}")
             continue
-        table = Table("", str(first), str(second), title=title)
+        sides = table("", str(first), str(second), title=title)
         for quantity, *values in rows:
-            table.add_row(quantity, *(_text(value) for value in values))
-        out.print(table)
+            sides.add_row(quantity, *(_text(value) for value in values))
+        out.print(sides)
     labels = [str(path) for path in (first, second)]
     curves = [
         curve for run, label in zip(pair, labels) for curve in folders.curves_of(run.folder, run.recipe.model, label)
@@ -106,7 +104,7 @@ def compare(
     out.print(f"wrote {plot.with_suffix('.png')}")
 
 
-def _text(value):
+def _text(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -150,7 +148,7 @@ def sweep(
 
     pairs = [text.partition("=") for text in slurm]
     if wrong := [text for text, (key, equals, _) in zip(slurm, pairs) if not (key and equals)]:
-        raise InputError(f"--slurm {wrong[0]} is not KEY=VALUE; write for example --slurm account=lab.")
+        raise InputError(f"Cannot read --slurm {wrong[0]}: it is not KEY=VALUE. Write for example --slurm account=lab.")
     if gpus is None:
         gpus = int(device != "cpu" if executor == "slurm" else choose_device(device) == "cuda")
     if gpus and device == "auto":
@@ -166,15 +164,15 @@ def sweep(
             rows, folder, executor, resources, jobs, options, train_options,
             lambda text: bar.console.print(text, soft_wrap=True),
         )  # fmt: skip
-    table = Table("row", "outcome", "epochs", "test MPJPE, mm", "official MPJPE, mm")
+    ended = table("row", "outcome", numbers=("epochs", "test\nMPJPE, mm", "official\nMPJPE, mm"))
     for outcome in outcomes:
         run = folders.open_run(outcome.row.folder)
         official = next((found.mpjpe_mm for found in run.accuracies if found.data.sha256 == outcome.row.digest), None)
         errors = run.last_mm, official
         numbers = ("-" if error is None else f"{error:.1f}" for error in errors)
         epochs_done = f"{run.epochs}/{run.of_epochs}" if run.recipe else "-"
-        table.add_row(outcome.row.name, outcome.state, epochs_done, *numbers)
-    out.print(table)
+        ended.add_row(outcome.row.name, outcome.state, epochs_done, *numbers)
+    out.print(ended)
     for outcome in outcomes:
         if outcome.reason:
             out.print(f"{outcome.row.name} {outcome.state}: {outcome.reason}", soft_wrap=True)

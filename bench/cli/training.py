@@ -5,10 +5,9 @@ import os
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from liftbench.bench.cli.common import (
     RECORDS,
@@ -27,7 +26,11 @@ from liftbench.bench.cli.common import (
     out,
     progress,
     say_stretched,
+    table,
 )
+
+if TYPE_CHECKING:
+    from liftbench.baselines.training.recipe import Recipe
 
 
 def train(
@@ -87,13 +90,13 @@ def train(
     with bar, watch if first else contextlib.nullcontext():
         task = bar.add_task("starting", total=None)
 
-        def on_progress(what, done, of):
+        def on_progress(what: str, done: int, of: int):
             watch.begin()
             if bar.tasks[task].description != what:
                 bar.reset(task, total=of, description=what)
             bar.update(task, completed=done)
 
-        def on_epoch(row):
+        def on_epoch(row: dict):
             line = f"{_epoch_line(row, recipe)}, {timedelta(seconds=round(time.monotonic() - started))} elapsed"
             bar.console.print(line, soft_wrap=True)
             watch.epoch(line)
@@ -106,7 +109,7 @@ def train(
     out.print(f"finished: {len(history)} epochs in {folder}", soft_wrap=True)
 
 
-def _epoch_line(row, recipe):
+def _epoch_line(row: dict, recipe: "Recipe") -> str:
     """An epoch's losses, its scores on the test subjects, and its time, in words."""
     pose_stage = "test_mpjpe_mm" in row
     words = [f"{key.replace('_', ' ')} {row[key]:.4f}" for key in ("loss", "total_variation") if key in row]
@@ -162,10 +165,10 @@ def evaluate(
     records.append(records_folder / "accuracy.jsonl", record)
     if weights.is_dir():
         folders.write_accuracy(weights, record, best)
-    columns = ("MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "acceleration", "PCK, %", "AUC, %")
+    columns = ("MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "acceleration", "PCK,\n%", "AUC,\n%")
     columns = columns[: len(record.variants["official"])]  # the last two are of MPI-INF-3DHP
-    table = Table("protocol", *columns, title=f"{what.name}, mm")
+    rows = table("protocol", numbers=columns, title=f"{what.name}, mm")
     for name, row in record.variants.items():
-        table.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))
-    out.print(table)
+        rows.add_row(name, *("-" if value is None else f"{value:.2f}" for value in row.values()))
+    out.print(rows)
     out.print(f"always answering the mean training pose: {record.mean_pose_mpjpe_mm:.2f} mm")

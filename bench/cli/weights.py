@@ -1,12 +1,12 @@
 """`liftbench weights`: fetch, convert and look at official checkpoints."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from liftbench.bench.cli.common import out, progress
+from liftbench.bench.cli.common import out, progress, table
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, convert and look at official checkpoints.")
 
@@ -30,7 +30,7 @@ def fetch(
     wheel: Annotated[
         Path | None, typer.Option("--from", metavar="WHEEL", help="For blazepose: a wheel of mediapipe that you have.")
     ] = None,
-):
+) -> None:
     """Download an official checkpoint from where its authors host it, verify it, and convert it to safetensors.
 
     `blazepose`, the detector of `liftbench detect`, comes out of a wheel of mediapipe that pip downloads.
@@ -43,15 +43,15 @@ def fetch(
     if name == "blazepose" and path is None:
         return fetch_blazepose(wheel)
     if name == "blazepose" or wheel:
-        raise InputError("Cannot use --out with blazepose, or --from with a model. Leave it out.")
+        raise InputError("Cannot use that option: --out is for models, --from for blazepose. Leave it out.")
 
-    def report(url):
+    def report(url: str):
         out.print(f"downloading {url}", soft_wrap=True)
 
     print_converted(*fetching.fetch(name, path, hosts, report))
 
 
-def fetch_blazepose(wheel):
+def fetch_blazepose(wheel: Path | None):
     """Put the networks of BlazePose into the user's cache."""
     from liftbench.lift.video import blazepose_files
 
@@ -104,13 +104,13 @@ def inspect(
     """
     from liftbench.baselines.weights import convert as converter
 
-    table = Table("item", "content", title=str(path))
+    rows = table("item", "content", title=str(path))
     for item, text in converter.inspect(path):
-        table.add_row(item, text)
-    out.print(table)
+        rows.add_row(item, text)
+    out.print(rows)
 
 
-def print_converted(path, provenance):
+def print_converted(path: Path, provenance: Mapping[str, Any]):
     """What a converted file holds, and what was left out or could not be told."""
     out.print(
         f"wrote {path}: {provenance['model']}, {provenance['frames']} frames, {provenance['parameters']:,} parameters "

@@ -10,15 +10,18 @@ float32 against the plain one on a whole clip; outputs, and for a training step 
 """
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from liftbench import kernels
+from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation.inference import predict
-from liftbench.baselines.registry import create_model, entry
+from liftbench.baselines.registry import Number, create_model, entry
 from liftbench.baselines.training import losses
 from liftbench.bench.measure import cost
 
@@ -26,8 +29,9 @@ FORWARD, TRAINING_STEP = CALLS = ("forward", "training step")
 DTYPES = ("float32", "bfloat16")
 MODES = ("eager", "compile", "cuda-graph")
 _PARITY_FRAMES = 5
-# Of the largest output, and of the largest of all gradients. float32: rounding reaches 2e-6 over 40 mixers, A wrong by
-# a tenth gives 5e-4. bfloat16: its rounding of 4e-3 reaches 1.3e-2 in outputs and 5.3e-2 in gradients.
+# The largest allowed difference, as a share of the largest output or the largest of all gradients. float32: rounding
+# reaches 2e-6 over 40 mixers, and A wrong by a tenth gives 5e-4. bfloat16: its rounding of 4e-3 reaches 1.3e-2 in
+# outputs and 5.3e-2 in gradients.
 PARITY = {"float32": 2e-5, "bfloat16": 1e-1}
 
 
@@ -46,9 +50,17 @@ class Timed:
     """
 
     def __init__(
-        self, name, frames=None, device="cpu", call=FORWARD, dtype="float32", mode="eager", dataset=None, scan=None,
-        **numbers,
-    ):  # fmt: skip
+        self,
+        name: str,
+        frames: int | None = None,
+        device: str | torch.device = "cpu",
+        call: str = FORWARD,
+        dtype: str = "float32",
+        mode: str = "eager",
+        dataset: Dataset | None = None,
+        scan: str | None = None,
+        **numbers: Number,
+    ):
         self.registered, self.numbers = entry(name, frames), numbers
         self.name = self.registered.name
         self.frames = self.registered.frames if frames is None else frames
@@ -60,30 +72,30 @@ class Timed:
             self.model = create_model(name, frames=self.frames, **numbers).to(self.device).eval()
         self._named_scan = kernels.current() if scan is None else scan
         if scan is not None and not kernels.scans(self.model):
-            raise InputError(f"Model {self.name} has no scan, so it cannot run by {scan!r}; leave that out.")
+            raise InputError(f"Cannot run {self.name} by the scan {scan!r}: the model has no scan. Leave {scan} out.")
         with kernels.using(self._named_scan):
             self.scan, scan_difference = self._check_scan()
             differences = [scan_difference, self._check_precision_and_mode()]
         self.difference = max((one for one in differences if one is not None), default=None)
 
     @property
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         """What records say of it."""
         names = ("frames", "numbers", "call", "dtype", "mode", "difference")
         return {"model": self.name} | {name: getattr(self, name) for name in names}
 
-    def on(self, batch):
+    def on(self, batch: int) -> Callable[[], object]:
         """A call without arguments on a batch of clips."""
         with kernels.using(self._named_scan):
             call = self._call(batch)
 
-        def by_its_scan():
+        def by_its_scan() -> object:
             with kernels.using(self._named_scan):
                 return call()
 
         return by_its_scan
 
-    def _call(self, batch):
+    def _call(self, batch: int) -> Callable[[], object]:
         if self.mode == "compile":
             torch.compiler.reset()  # one shape at a time, or the limit of recompilations ends the sweep
             torch._inductor.config.compile_threads = 1  # workers that go on would count as other processes
@@ -95,36 +107,42 @@ class Timed:
 
     def _check_settings(self):
         if self.mode == "cuda-graph" and self.device.type != "cuda":
-            raise InputError("The mode cuda-graph needs a CUDA device; choose eager or compile on a CPU.")
+            raise InputError(
+                "Cannot capture a CUDA graph: the device is a CPU. Choose eager or compile, or --device cuda."
+            )
         if self.call == TRAINING_STEP and self.registered.stages:
             raise InputError(
-                f"{self.name} is trained in {len(self.registered.stages)} stages, so it has no single training step."
+                f"Cannot time a training step of {self.name}: it is trained in {len(self.registered.stages)} stages, "
+                "each with its own step. Time the forward pass."
             )
         if self.dataset and (self.call, self.dtype, self.mode) != (FORWARD, "float32", "eager"):
-            raise InputError("End to end, only the forward pass in float32 and mode eager is timed.")
+            raise InputError(
+                "Cannot time end to end with these settings: only the forward pass in float32, eager, runs from file "
+                "to mm. Leave the others out."
+            )
 
-    def _clips(self, batch, frames):
+    def _clips(self, batch: int, frames: int) -> torch.Tensor:
         draw = torch.Generator().manual_seed(0)
         return (torch.rand(batch, frames, 17, self.registered.channels, generator=draw) * 2 - 1).to(self.device)
 
-    def _network(self):
+    def _network(self) -> nn.Module:
         return torch.compile(self.model, dynamic=False) if self.mode == "compile" else self.model
 
-    def _autocast(self):
+    def _autocast(self) -> contextlib.AbstractContextManager:
         if self.dtype == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, getattr(torch, self.dtype))
 
-    def _forward(self, clips):
+    def _forward(self, clips: torch.Tensor) -> Callable[[], torch.Tensor]:
         network = self._network()
 
-        def forward():
+        def forward() -> torch.Tensor:
             with torch.inference_mode(), self._autocast():
                 return network(clips)
 
         return forward
 
-    def _training_step(self, clips):
+    def _training_step(self, clips: torch.Tensor) -> Callable[[], None]:
         network, parameters = self._network(), self.model.train().parameters()
         optimizer = torch.optim.AdamW(parameters, lr=0.0, capturable=self.mode == "cuda-graph")
         frames = 1 if self.registered.output == "centre" else self.frames
@@ -139,20 +157,20 @@ class Timed:
 
         return step
 
-    def _end_to_end(self, batch):
+    def _end_to_end(self, batch: int) -> Callable[[], np.ndarray]:
         index = answered = np.resize(self.dataset.clips("test", self.frames), (batch, self.frames))
         if self.registered.output == "centre":
             answered = index[:, :1]
             index = self.dataset.windows("test", self.frames, centres=answered[:, 0])
 
-        def from_file_to_mm():
+        def from_file_to_mm() -> np.ndarray:
             _, poses = predict(self.model, self.dataset, index, self.registered.channels, batch, self.device)
             poses[..., 0, :] = 0
             return self.dataset.millimetres("test", answered, poses)
 
         return from_file_to_mm
 
-    def _check_scan(self):
+    def _check_scan(self) -> tuple[str | None, float | None]:
         """(the scan implementation that runs, its difference from the reference), or (None, None)."""
         if not kernels.scans(self.model):
             return None, None
@@ -162,10 +180,10 @@ class Timed:
         with kernels.using("reference"):
             expected = self._outcome(self.model, clip)
         difference = _difference(found, expected)
-        self._refuse(f"scan implementation {chosen!r}", "the reference", difference, PARITY["float32"])
+        self._refuse(f"the scan {chosen!r}", "the reference", difference, PARITY["float32"])
         return chosen, difference
 
-    def _check_precision_and_mode(self):
+    def _check_precision_and_mode(self) -> float | None:
         if (self.dtype, self.mode) == ("float32", "eager"):
             return None
         clip = self._clips(1, self.frames)
@@ -179,10 +197,10 @@ class Timed:
             except NotImplementedError as error:
                 raise InputError(str(error)) from error
         difference = _difference(found, expected)
-        self._refuse(f"{self.dtype}, {self.mode}", "float32, eager,", difference, PARITY[self.dtype])
+        self._refuse(f"{self.dtype}, {self.mode}", "float32, eager", difference, PARITY[self.dtype])
         return difference
 
-    def _outcome(self, network, clip):
+    def _outcome(self, network: nn.Module, clip: torch.Tensor) -> list[torch.Tensor]:
         """Its output in eval mode, and for a training step the gradients of all parameters."""
         if self.call == FORWARD:
             with torch.inference_mode():
@@ -194,11 +212,11 @@ class Timed:
         flat = [gradient.flatten().float() for gradient in gradients if gradient is not None]
         return [output.detach(), torch.cat(flat)]
 
-    def _refuse(self, what, other, difference, allowed):
+    def _refuse(self, what: str, other: str, difference: float, allowed: float) -> None:
         if not difference <= allowed:
             raise kernels.ScanUnavailable(
-                f"{what} is not timed: on {self.name} it differs from {other} by {difference:.1e} of the largest "
-                f"value, {allowed:.0e} is allowed"
+                f"Cannot time {what}: on {self.name} it differs from {other} by {difference:.1e} of the largest value, "
+                f"and {allowed:.0e} is allowed. Choose another one."
             )
 
 
@@ -207,12 +225,12 @@ def macs_per_clip(model: nn.Module, clip: torch.Tensor, device: str = "meta") ->
     return cost.count(model, clip, device).macs_by_module.total()
 
 
-def _difference(found, expected):
+def _difference(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
     """The largest one, relative to the largest value of the tensor."""
     return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(found, expected, strict=True))
 
 
-def _captured(call, device):
+def _captured(call: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], torch.Tensor]:
     """The call as a CUDA graph."""
     aside = torch.cuda.Stream(device)
     aside.wait_stream(torch.cuda.current_stream(device))
@@ -224,7 +242,7 @@ def _captured(call, device):
     with torch.cuda.graph(graph):
         output = call()
 
-    def replay():
+    def replay() -> torch.Tensor:
         graph.replay()
         return output
 

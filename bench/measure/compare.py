@@ -62,7 +62,9 @@ def measure(
     share = share.so_far()
     medians = [timing.medians(samples[i]) for i in calls]
     if reason := timing.why_refused(device, share, *medians):
-        raise timing.TooBusy(f"{first} and {second} are not compared, the machine was too busy: {reason}.")
+        raise timing.TooBusy(
+            f"Cannot compare {first} with {second}: the machine was too busy, {reason}. Measure again when it is idle."
+        )
     ratio, low, high = ratio_of_medians(*medians)
     return CompareRecord(
         **environment.stamp(device),
@@ -83,20 +85,25 @@ def parse(text: str) -> tuple[str, dict[str, int | str]]:
     """(name, settings of `Timed`) of a contender; raises InputError for one that cannot be read."""
     if not (found := _FORM.fullmatch(text)):
         raise InputError(
-            f"{text!r} is no contender; write NAME[@SETTING[+SETTING...]][:FRAMES], as posemamba_s@cpu:81."
+            f"Cannot read the contender {text!r}: it does not follow NAME[@SETTING[+SETTING...]][:FRAMES]. Write for "
+            "example posemamba_s@cpu:81."
         )
     settings = {"frames": int(found["frames"])} if found["frames"] else {}
     for word in (found["settings"] or "").split("+"):
         for key, known in (("scan", kernels.IMPLEMENTATIONS), ("dtype", DTYPES), ("mode", MODES)):
             if word in known:
                 if key in settings:
-                    raise InputError(f"{text!r} has both {settings[key]} and {word}; leave one of them out.")
+                    raise InputError(
+                        f"Cannot use the contender {text!r}: it has both {settings[key]} and {word}. Leave one out."
+                    )
                 settings[key] = word
                 break
         else:
             if word:
                 everything = ", ".join([*kernels.IMPLEMENTATIONS, *DTYPES, *MODES])
-                raise InputError(f"{word!r} in {text!r} is not a setting; known are {everything}.")
+                raise InputError(
+                    f"Cannot use the contender {text!r}: {word!r} is not a setting. Known are {everything}."
+                )
     return found["name"], settings
 
 
@@ -109,6 +116,6 @@ def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> tuple[f
     return float(np.median(ratios)), float(low), float(high)
 
 
-def _contender(timed, samples_ms):
+def _contender(timed: Timed, samples_ms: list[list[float]]) -> Contender:
     times = timing.percentiles(timing.medians(samples_ms))
     return Contender(**timed.facts, scan_implementation=timed.scan, samples_ms=samples_ms, **times)

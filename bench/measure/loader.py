@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +44,7 @@ def measure(
     processes had a share of the processors.
     """
     if frames is not None and frames < FEWEST_FRAMES:
-        raise InputError(f"Cannot measure the loader on {frames} frames. Choose {FEWEST_FRAMES} or more.")
+        raise InputError(f"Cannot time the loader: {frames} frames are too few. Choose {FEWEST_FRAMES} or more.")
     test = RELEASE_FRAMES["test"] if frames is None else frames // 4
     train = RELEASE_FRAMES["train"] if frames is None else frames - test
     say = progress or (lambda *_: None)
@@ -62,7 +64,9 @@ def measure(
             f"Cannot write to {where}: {error.strerror}. Choose another folder, or free the disk."
         ) from error
     if reason := timing.why_refused(torch.device("cpu"), share):
-        raise timing.TooBusy(f"The loader's times are not reported, the machine was too busy: {reason}.")
+        raise timing.TooBusy(
+            f"Cannot time the loader: the machine was too busy, {reason}. Measure again when it is idle."
+        )
     return LoaderRecord(
         **environment.stamp(),
         numpy=np.__version__,
@@ -81,14 +85,14 @@ def measure(
 class _Lazy:
     """Pickles as the array that make() gives, which is made only while it is written."""
 
-    def __init__(self, make):
+    def __init__(self, make: Callable[[], Any]):
         self.make = make
 
-    def __reduce__(self):
+    def __reduce__(self) -> str | tuple:
         return self.make().__reduce__()
 
 
-def _random(frames, key):
+def _random(frames: int, key: str) -> np.ndarray:
     """One key of a split, (frames, *shape) float32."""
     if key == "joints_2.5d_image":  # mm, as the other two say
         values = _random(frames, "joint3d_image")
@@ -101,7 +105,7 @@ def _random(frames, key):
     return values
 
 
-def _write_file(path, train_frames, test_frames):
+def _write_file(path: Path, train_frames: int, test_frames: int):
     """Write a random file of MotionBERT's schema, with one array at a time in memory."""
     content = {}
     for split, frames, subjects in (("train", train_frames, (1, 5, 6, 7, 8)), ("test", test_frames, (9, 11))):
@@ -122,7 +126,7 @@ def _write_file(path, train_frames, test_frames):
         pickler.dump(content)
 
 
-def _in_fresh_process(step, path):
+def _in_fresh_process(step: str, path: Path) -> dict[str, Any]:
     """A step's own figures and the peak of its memory in MiB: all, private, and shared pages of files."""
     command = [sys.executable, "-m", "liftbench.bench.measure.loader_steps", step, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -136,7 +140,7 @@ def _in_fresh_process(step, path):
         return json.loads(process.stdout.read()) | peak
 
 
-def _memory_mib(pid):
+def _memory_mib(pid: int) -> dict[str, int]:
     fields = {"VmHWM": "peak_rss_mib", "RssAnon": "peak_private_mib", "RssFile": "peak_file_mib"}
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()

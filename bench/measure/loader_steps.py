@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def official_way(path: Path) -> dict[str, float]:
     return {"start_s": start_s, "read_s": read_s, "clips_written": written}
 
 
-def _official_clips(part, stride):
+def _official_clips(part: dict[str, Any], stride: int) -> tuple[np.ndarray, np.ndarray]:
     """Inputs (clips, T, 17, 3) and labels (clips, T, 17, 3) of a split."""
     inputs = _normalized_frame_by_frame(part["joint_2d"], part["camera_name"], 2)
     inputs = np.concatenate([inputs, part["confidence"][..., None]], axis=2)
@@ -75,7 +76,7 @@ def _official_clips(part, stride):
     return inputs[clips], labels[clips]
 
 
-def _normalized_frame_by_frame(pose, camera_names, channels):
+def _normalized_frame_by_frame(pose: np.ndarray, camera_names: list[str], channels: int) -> np.ndarray:
     pose = pose[..., :channels].astype(np.float32)
     for frame, camera in enumerate(camera_names):
         width, height = CAMERA_RESOLUTION[camera]

@@ -15,14 +15,14 @@ from liftbench.baselines.errors import InputError
 def usable_device(device: str | torch.device) -> torch.device:
     """The torch.device of "cpu" or "cuda". Raises InputError for any other and for a GPU that is not there."""
     if str(device).partition(":")[0] not in ("cpu", "cuda"):
-        raise InputError(f"Cannot measure speed on {device}. Choose cpu or cuda.")
+        raise InputError(f"Cannot measure on {device}: there is no such device. Choose cpu or cuda.")
     device = torch.device(device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("Cannot measure speed on cuda: there is no usable CUDA device. Choose cpu.")
+        raise InputError("Cannot measure on cuda: PyTorch finds no usable CUDA device here. Choose cpu.")
     return device
 
 
-def meter(device: torch.device) -> "_CudaMeter | _CpuMeter":
+def meter(device: torch.device) -> "Meter":
     """The meter of a device.
 
     seconds(call) times a call and synchronises; peak_mib(call) is its peak of memory, None where that cannot be
@@ -42,13 +42,13 @@ class _CudaMeter:
     method = "torch.cuda.max_memory_allocated of a warm call, weights included"
     clock = "CUDA events"
 
-    def __init__(self, device):
+    def __init__(self, device: torch.device):
         self.device = device
 
     def synchronize(self):
         torch.cuda.synchronize(self.device)
 
-    def seconds(self, call):
+    def seconds(self, call: Callable[[], object]) -> float:
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         self.synchronize()
         began.record()
@@ -57,15 +57,15 @@ class _CudaMeter:
         self.synchronize()
         return began.elapsed_time(ended) / 1e3
 
-    def peak_mib(self, call):
+    def peak_mib(self, call: Callable[[], object]) -> float:
         torch.cuda.reset_peak_memory_stats(self.device)
         call()
         return torch.cuda.max_memory_allocated(self.device) / 2**20
 
-    def held_mib(self):
+    def held_mib(self) -> float:
         return torch.cuda.memory_allocated(self.device) / 2**20
 
-    def free_mib(self):
+    def free_mib(self) -> float:
         return torch.cuda.mem_get_info(self.device)[0] / 2**20
 
 
@@ -75,55 +75,60 @@ class _CpuMeter:
     def synchronize(self):
         """A CPU call is over when it returns."""
 
-    def held_mib(self):
+    def held_mib(self) -> float:
         return 0.0
 
-    def seconds(self, call):
+    def seconds(self, call: Callable[[], object]) -> float:
         began = time.perf_counter()
         call()
         return time.perf_counter() - began
 
 
 class _NoMeter(_CpuMeter):
-    def __init__(self, error):
+    def __init__(self, error: Exception):
         self.method = f"not measured: the peak of resident memory cannot be reset here ({error!r})"
 
-    def peak_mib(self, call):
+    def peak_mib(self, call: Callable[[], object]):
         call()
 
 
 class _ResidentMeter(_CpuMeter):
     method = "rise of the peak of resident memory (VmHWM of Linux) in a warm call, weights not included"
 
-    def peak_mib(self, call):
+    def peak_mib(self, call: Callable[[], object]) -> float:
         ctypes.CDLL(None).malloc_trim(0)  # give freed memory back to the system, so that using it again shows
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from the present value
         before = _kib("/proc/self/status", "VmHWM")
         call()
         return (_kib("/proc/self/status", "VmHWM") - before) / 1024
 
-    def free_mib(self):
+    def free_mib(self) -> float:
         return _kib("/proc/meminfo", "MemAvailable") / 1024
 
 
-def _kib(file, key):
+def _kib(file: str, key: str) -> int:
     lines = Path(file).read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
-def times(call: Callable[[], object], calls: int, meter) -> list[float]:
+Meter = _CudaMeter | _CpuMeter
+
+
+def times(call: Callable[[], object], calls: int, meter: Meter) -> list[float]:
     """Seconds of each of some calls."""
     return [meter.seconds(call) for _ in range(calls)]
 
 
-def bandwidth_gb_per_s(meter, device: torch.device) -> float:
+def bandwidth_gb_per_s(meter: Meter, device: torch.device) -> float:
     """Bytes read and written per second by a copy of 256 MiB."""
     source = torch.ones(2**26, device=device)
     target = torch.zeros_like(source)
     return 2 * 2**28 / min(times(lambda: target.copy_(source), 10, meter)) / 1e9
 
 
-def product_gflop_per_s(meter, device: torch.device, size: int = 2048, dtype: torch.dtype = torch.float32) -> float:
+def product_gflop_per_s(
+    meter: Meter, device: torch.device, size: int = 2048, dtype: torch.dtype = torch.float32
+) -> float:
     """Operations per second of a matrix product, by the faster of torch.mm and a channels-last 1 x 1 convolution."""
     left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
     image = left.view(1, 64, -1, size).permute(0, 3, 1, 2)  # channels last

@@ -11,9 +11,11 @@ contractions and scans; what share of the product's rate they reach at the best 
 """
 
 import time
+from collections.abc import Callable
 
 import torch
 
+from liftbench.baselines.data.dataset import Dataset
 from liftbench.bench.measure import meters, timing
 from liftbench.bench.measure.calls import FORWARD, Timed, macs_per_clip
 from liftbench.bench.records import Ceilings, SpeedRecord, TimedData, Timing, environment
@@ -39,14 +41,14 @@ def measure(
     timed = Timed(name, frames, device, **settings)
     meter, share = meters.meter(device), timing.Share()
 
-    def sample(batch, budget_s):
+    def sample(batch: int, budget_s: float) -> Timing:
         return _time(timed.on(batch), batch, budget_s, meter)
 
     latency = sample(1, seconds / 2)
     sweep, ended_by = _sweep(sample, latency, seconds / 2, meter)
     best, share = max(sweep, key=_clips_per_s), share.so_far()
     if reason := timing.why_refused(device, share, latency.samples_ms, best.samples_ms):
-        raise timing.TooBusy(f"The speed of {name} is not reported, the machine was too busy: {reason}.")
+        raise timing.TooBusy(f"Cannot time {name}: the machine was too busy, {reason}. Measure again when it is idle.")
     output_frames = 1 if timed.registered.output == "centre" else timed.frames
     return SpeedRecord(
         **environment.stamp(device, timed.scan),
@@ -67,11 +69,11 @@ def measure(
     )
 
 
-def _data(dataset):
+def _data(dataset: Dataset | None) -> TimedData | None:
     return TimedData(name=dataset.path.name, sha256=dataset.digest, origin=dataset.origin) if dataset else None
 
 
-def _ceilings(timed, best):
+def _ceilings(timed: Timed, best: Timing) -> Ceilings:
     ceilings = meters.ceilings(timed.device, getattr(torch, timed.dtype))
     if timed.call != FORWARD or timed.dataset:
         return Ceilings(**ceilings)
@@ -81,7 +83,7 @@ def _ceilings(timed, best):
     return Ceilings(**ceilings, macs_per_clip=macs, product_share=share)
 
 
-def _time(call, batch, budget_s, meter):
+def _time(call: Callable[[], object], batch: int, budget_s: float, meter: meters.Meter) -> Timing:
     """Warm up twice (the second time watching the memory), then sample for `budget_s` seconds -> Timing."""
     call()  # compiles, where something is to be compiled
     began = time.perf_counter()
@@ -93,7 +95,9 @@ def _time(call, batch, budget_s, meter):
     return Timing(batch=batch, samples_ms=samples, **timing.percentiles(samples), peak_memory_mib=peak)
 
 
-def _sweep(sample, latency, budget_s, meter):
+def _sweep(
+    sample: Callable[[int, float], Timing], latency: Timing, budget_s: float, meter: meters.Meter
+) -> tuple[list[Timing], str]:
     """Timings of growing batches, the latency's first, and why it ended there."""
     sweep = [latency]
     for batch in BATCHES[1:]:
@@ -115,5 +119,5 @@ def _sweep(sample, latency, budget_s, meter):
     return sweep, "largest batch"
 
 
-def _clips_per_s(timing):
+def _clips_per_s(timing: Timing) -> float:
     return timing.batch / timing.median_ms * 1e3

@@ -27,8 +27,8 @@ SPREAD = 0.5  # (p80 - p20) / median, above which times are refused
 OTHERS_SHARE = 0.1  # of the processors taken by other processes, above which times on a CPU are refused
 MEMORY_SHARE = 0.5  # of what is free, that a call may be expected to take
 SLEEPING = (
-    "PyTorch's idle threads sleep in this process, which slows small operators down up to threefold, but not those in "
-    "C++, so ratios would mislead. Run again with GOMP_SPINCOUNT=300000, libgomp's own default, in the environment."
+    "Cannot time on this CPU: PyTorch's idle threads sleep, which slows small operators down up to threefold, but not "
+    "those in C++, so ratios would mislead. Run again with GOMP_SPINCOUNT=300000, libgomp's own default."
 )
 
 Call = Callable[[], object]
@@ -36,13 +36,15 @@ Progress = Callable[[str, int, int], None]  # (what is measured, how many are do
 
 
 class TooBusy(RuntimeError):
-    """Times are not reported because the machine was too busy; the message says how that shows."""
+    """The machine was too busy for times to be reported; the message says how that shows."""
 
 
 def check_seconds(seconds: float, what: str) -> None:
-    """Raise InputError for a time that is not positive and finite; what: what it is the time of."""
+    """Raise InputError for a time that is not positive and finite. what: what takes that time."""
     if not 0 < seconds < math.inf:
-        raise InputError(f"Cannot measure with {seconds:g} seconds: {what} must take more than 0 seconds.")
+        raise InputError(
+            f"Cannot measure with {seconds:g} seconds: {what} must take more than 0 seconds. Give a positive number."
+        )
 
 
 def ready_device(device: str | torch.device) -> torch.device:
@@ -78,7 +80,7 @@ class Share:
         return max(0.0, self._others_s() - self.others_s) / elapsed
 
     @staticmethod
-    def _others_s():
+    def _others_s() -> float | None:
         try:
             lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
         except OSError:
@@ -115,9 +117,13 @@ def medians(rounds_ms: Iterable[Sequence[float]]) -> list[float]:
 
 
 def in_turn(
-    calls: Mapping[Any, tuple[Call, float]], rounds: int, round_s: float, meter, most_calls: int | None = None,
+    calls: Mapping[Any, tuple[Call, float]],
+    rounds: int,
+    round_s: float,
+    meter: meters.Meter,
+    most_calls: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[Any, list[list[float]]]:  # fmt: skip
+) -> dict[Any, list[list[float]]]:
     """Time calls that take turns -> {name: its rounds, each a list of ms}.
 
     calls: {name: (call, seconds that it takes)}. round_s: how long each runs in a round. most_calls: of one name in a
@@ -199,6 +205,8 @@ class Contest:
                 call = make()
                 seconds, peaks[name] = self._first_call(call)
                 calls[name] = call, seconds
+            except InputError as error:
+                missing[name] = f"it failed: {error}"
             except (RuntimeError, MemoryError) as error:
                 missing[name] = f"it failed with {in_short(error)}"
         share = Share()
@@ -226,7 +234,7 @@ class Contest:
                 return f"too large: a call would take about {mib / 1024:.2g} GiB, {free / 1024:.2g} GiB are free"
         return None
 
-    def _first_call(self, call):
+    def _first_call(self, call: Call) -> tuple[float, float | None]:
         """(seconds, rise of the peak of memory in MiB or None)."""
         held = self.meter.held_mib()
         self.meter.synchronize()
@@ -235,14 +243,14 @@ class Contest:
         self.meter.synchronize()
         return time.perf_counter() - began, None if peak is None else max(peak - held, 0.0)
 
-    def _rounds(self, calls):
+    def _rounds(self, calls: Mapping[str, tuple[Call, float]]) -> int:
         """How many, if one takes as long as all calls together."""
         fewest, most = self.rounds
         seconds = max(sum(seconds for _, seconds in calls.values()), 1e-9)
         return min(max(int(2 * self.longest_call_s / seconds), fewest), most)
 
 
-def _expected(points, size):
+def _expected(points: Sequence[tuple[Size, float]], size: Size) -> float:
     """What a larger size takes: in proportion to the work, times a power between 0 and 1 of the length, which is the
     one found between the last point and the last shorter one."""
     (last, value), growth = points[-1], 0.0

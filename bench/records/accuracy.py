@@ -54,15 +54,15 @@ class AccuracyRecord(ModelRecord):
     mean_pose_mpjpe_mm: NonNegativeFloat | None
 
     @model_validator(mode="after")
-    def _official_is_the_mean_over_actions(self):
-        """Of VideoPose3D's files too, where it was the mean over frames once, and "action-wise" stood beside it."""
+    def _official_is_the_mean_over_actions(self) -> "AccuracyRecord":
+        """Refuse old records of VideoPose3D's files: the official row was the mean over frames beside "action-wise"."""
         if self.data.protocol == "h36m_videopose3d" and "action-wise" in self.variants:
             raise ValueError("its official row is a mean over frames; it is one over actions now, so evaluate again")
         return self
 
 
 class TrainingRecord(ModelRecord):
-    """One finished training run, one list entry an epoch."""
+    """One finished training run, one list entry per epoch."""
 
     kind: Literal["training"] = "training"
     data: Data
@@ -78,7 +78,7 @@ class TrainingRecord(ModelRecord):
     processes: PositiveInt  # that trained together
 
     @model_validator(mode="after")
-    def _one_entry_an_epoch(self):
+    def _one_entry_an_epoch(self) -> "TrainingRecord":
         for key in ("loss", "total_variation", "test_mpjpe_mm", "learning_rate", "epoch_s", "data_wait_share"):
             values = getattr(self, key)
             if values is not None and len(values) != len(self.epochs):

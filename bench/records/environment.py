@@ -34,7 +34,7 @@ class Environment(BaseModel):
 
     @property
     def machine(self) -> str:
-        """What to call it: the GPU, or the CPU and its threads."""
+        """The machine's name: the GPU, or the CPU and its threads."""
         return self.gpu or f"{self.cpu}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
@@ -66,7 +66,7 @@ def describe(device: "str | torch.device" = "cpu", scan_implementation: str | No
     )
 
 
-def _cpu():
+def _cpu() -> str:
     """The processor's name, with the numbers that tell generations apart where one name covers several."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -77,8 +77,8 @@ def _cpu():
     return f"{name} (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else name
 
 
-def _git(folder):
-    """(commit, dirty) of the checkout whose top is `folder`; (None, None) when it is none or has no commit yet."""
+def _git(folder: Path) -> tuple[str | None, bool | None]:
+    """(commit, dirty) of the checkout whose top is `folder`; (None, None) outside of one, or before a first commit."""
     top = _output("git", "-C", str(folder), "rev-parse", "--show-toplevel")
     commit = _output("git", "-C", str(folder), "rev-parse", "--verify", "HEAD")
     if top is None or commit is None or Path(top) != folder:
@@ -87,7 +87,7 @@ def _git(folder):
     return commit, changes != ""
 
 
-def _output(*command):
+def _output(*command) -> str | None:
     """The first line that a command prints ("" if none), None if it fails or does not exist."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)

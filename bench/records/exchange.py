@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing
-from liftbench.bench.records.store import read
+from liftbench.bench.records.store import Record, read
 
 
 class Comparison(NamedTuple):
@@ -67,7 +67,7 @@ def machines(folder: Path) -> str:
     return "; ".join(sorted(found)) or "no machine"
 
 
-def _newest(folder):
+def _newest(folder: Path) -> dict[tuple, Record]:
     """(kind, model, frames, settings, ...) -> record, for the kinds that have quantities."""
     newest = {}
     for record in sorted(read(folder), key=lambda one: one.created_utc):
@@ -81,7 +81,7 @@ def _newest(folder):
     return newest
 
 
-def _quantities(record):
+def _quantities(record: Record) -> dict[str, float | None]:
     if record.kind == "cost":
         return {
             "parameters": record.parameters, "MACs per clip": record.macs_per_clip,
@@ -92,5 +92,5 @@ def _quantities(record):
     return {"MPJPE, mm": record.mpjpe_mm, "P-MPJPE, mm": record.p_mpjpe_mm}
 
 
-def _paired(first, second):
+def _paired(first: dict[str, float | None], second: dict[str, float | None]) -> list[tuple[str, float, float]]:
     return [(name, first[name], second[name]) for name in first if None not in (first[name], second[name])]

@@ -12,7 +12,7 @@ class ScanTiming(Strict):
 
     name: str
     public: bool = False  # another project's implementation
-    samples_ms: list[list[PositiveFloat]] = []  # one list a round
+    samples_ms: list[list[PositiveFloat]] = []  # one list per round
     p20_ms: PositiveFloat | None = None  # percentiles of the rounds' medians
     median_ms: PositiveFloat | None = None
     p80_ms: PositiveFloat | None = None
@@ -41,7 +41,7 @@ class ScanComparison(Strict):
 
 
 class ScanRecord(BaseRecord):
-    """One run of `liftbench measure scan`; how is said in `bench.measure.scan`."""
+    """One run of `liftbench measure scan`; see `bench.measure.scan`."""
 
     kind: Literal["scan"] = "scan"
     device: Literal["cpu", "cuda"]

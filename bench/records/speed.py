@@ -44,7 +44,7 @@ class Settings(Strict):
 
 
 class SpeedRecord(ModelRecord, Settings):
-    """Latency (one clip) and throughput (the best batch), measured separately; how is said in `bench.measure.speed`."""
+    """Latency (one clip) and throughput (the best batch), measured separately; see `bench.measure.speed`."""
 
     kind: Literal["speed"] = "speed"
     device: Literal["cpu", "cuda"]
@@ -63,7 +63,7 @@ class SpeedRecord(ModelRecord, Settings):
     ceilings: Ceilings
 
     @property
-    def setting(self):
+    def setting(self) -> str:
         """What differs from a forward pass in float32 and mode eager, lifting only; "" if nothing does."""
         usual = {"forward", "float32", "eager"}
         words = [word for word in (self.call, self.dtype, self.mode) if word not in usual]
@@ -71,7 +71,7 @@ class SpeedRecord(ModelRecord, Settings):
 
 
 class Contender(Settings):
-    """One of two that were compared: which model, how it ran, and its samples, one list a round."""
+    """One of two that were compared: which model, how it ran, and its samples, one list per round."""
 
     model: str
     frames: PositiveInt
@@ -85,7 +85,7 @@ class Contender(Settings):
 
 
 class CompareRecord(BaseRecord):
-    """Two that took turns; how is said in `bench.measure.compare`."""
+    """Two that took turns; see `bench.measure.compare`."""
 
     kind: Literal["compare"] = "compare"
     device: Literal["cpu", "cuda"]
@@ -107,9 +107,9 @@ class ScalingPoint(Strict):
     model: str
     frames: PositiveInt
     batch: PositiveInt
-    depth: PositiveInt
-    macs: PositiveInt  # of the whole batch
-    samples_ms: list[list[PositiveFloat]] = []  # one list a round
+    depth: PositiveInt | None  # None: the model's registry row names none
+    macs: PositiveInt | None  # of the whole batch; None: a user's own model that cannot be counted
+    samples_ms: list[list[PositiveFloat]] = []  # one list per round
     p20_ms: PositiveFloat | None = None  # percentiles of the rounds' medians
     median_ms: PositiveFloat | None = None
     p80_ms: PositiveFloat | None = None
@@ -117,7 +117,7 @@ class ScalingPoint(Strict):
 
 
 class ScalingRecord(BaseRecord):
-    """How MACs and time grow with frames, batch and depth; how is said in `bench.measure.scaling`."""
+    """How MACs and time grow with frames, batch and depth; see `bench.measure.scaling`."""
 
     kind: Literal["scaling"] = "scaling"
     device: Literal["cpu", "cuda"]

@@ -77,7 +77,7 @@ def read(folder: str | Path) -> list[Record]:
     ]
 
 
-def _parse(line, where):
+def _parse(line: bytes, where: str) -> Record:
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -248,9 +248,9 @@ def _read_published(path):
     try:
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read the published numbers {path} ({error.__class__.__name__}).") from error
+        raise InputError(f"Cannot read the published numbers {path}: {_first_line(error)}. Give a CSV file.") from error
     if absent := sorted({*_PUBLISHED_TEXTS, *_PUBLISHED_NUMBERS} - set(table.columns)):
-        raise InputError(f"The published numbers {path} have no column {absent[0]}.")
+        raise InputError(f"Cannot read the published numbers {path}: there is no column {absent[0]}. Add it.")
     return table.fillna({"variant": ""})
 
 
@@ -258,4 +258,8 @@ def _numbers(table, path):
     try:
         return table.assign(**{column: pd.to_numeric(table[column]) for column in _PUBLISHED_NUMBERS})
     except ValueError as error:
-        raise InputError(f"The published numbers {path} hold something else than a number: {error}.") from error
+        raise InputError(f"Cannot read the published numbers {path}: {_first_line(error)}. Write a number.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -3,29 +3,39 @@
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from liftbench import kernels
+from liftbench.baselines.data.dataset import Dataset
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import inference
 from liftbench.baselines.files import sha256
 from liftbench.baselines.registry import create_model
-from liftbench.baselines.weights.trained import of_forward_pass
+from liftbench.baselines.training.recipe import Recipe
+from liftbench.baselines.weights.trained import Weights, of_forward_pass
 from liftbench.bench import records
 from liftbench.bench.records import environment
 
 
-def evaluate(weights, dataset, device, scan_implementation, progress=None):
+def evaluate(
+    weights: Weights,
+    dataset: Dataset,
+    device: str,
+    scan_implementation: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> records.AccuracyRecord:
     """Evaluate on the test split -> AccuracyRecord. progress(done, of) counts poses or clips.
 
     Raises InputError for weights trained on another kind of data, whose answers have other units.
     """
     if weights.data not in (None, dataset.protocol):
         raise InputError(
-            f"{weights.path} was trained on {weights.data}, but {dataset.path} is {dataset.protocol}, where answers "
-            "have other units; choose other data."
+            f"Cannot evaluate {weights.path} on {dataset.path}: it was trained on {weights.data}, this is "
+            f"{dataset.protocol}, and their answers have different units. Choose other data."
         )
     model = weights.model.to(device)
     result = inference.evaluate(model, weights.model_name, dataset, weights.frames, device=device, progress=progress)
@@ -45,7 +55,9 @@ def evaluate(weights, dataset, device, scan_implementation, progress=None):
     )
 
 
-def record_training(folder, recipe, dataset, history, device, scan_implementation):
+def record_training(
+    folder: str | Path, recipe: Recipe, dataset: Dataset, history: list[dict], device: str, scan_implementation: str
+):
     """Append the TrainingRecord of a finished run, unless it is there: a run may be killed before its record is."""
     clips = inference.official_clips(recipe.model, dataset, recipe.frames)
     columns = {key: [row[key] for row in history] for key in history[0]}
@@ -72,7 +84,7 @@ def record_training(folder, recipe, dataset, history, device, scan_implementatio
         records.append(path, record)
 
 
-def _is_recorded(path, record):
+def _is_recorded(path: Path, record: records.TrainingRecord) -> bool:
     """Whether the file holds this run. Its epochs' seconds tell it from any other, to their last digit."""
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError, AttributeError):  # a line cut short by a kill, or no record
@@ -81,12 +93,12 @@ def _is_recorded(path, record):
     return False
 
 
-def _scan_of(model, implementation):
+def _scan_of(model: nn.Module, implementation: str) -> str | None:
     """The scan that ran, None for a model without one."""
     return implementation if kernels.scans(model) else None
 
 
-def _data(dataset, test_frames, test_clips):
+def _data(dataset: Dataset, test_frames: int, test_clips: int) -> records.Data:
     """The data of a record. What does not say how it was made counts as the public data set only if it is as long."""
     released = dataset.RELEASE_FRAMES and all(
         dataset.frames(split) == frames for split, frames in dataset.RELEASE_FRAMES.items()

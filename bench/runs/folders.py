@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from liftbench.baselines.errors import InputError
@@ -47,15 +49,15 @@ class Watch:
     """Writes beside a training what the trainer does not know: the environment, train.log and the curves.
 
     A context that holds the run's lock and says in train.log how the training ended. Nothing is written before the
-    first begin(), so that a start that is refused leaves a run as it was. Of several processes only the first may use
+    first begin(), so that a start that is refused leaves a run as it was. Only the first of several processes may use
     it. Raises InputError where another process is training the run, or the folder cannot be written.
     """
 
-    def __init__(self, folder, model, environment):
+    def __init__(self, folder: str | Path, model: str, environment: Environment):
         self.folder, self.model, self.environment = Path(folder), model, environment
         self._began, self._drawn = False, time.monotonic()
 
-    def __enter__(self):
+    def __enter__(self) -> "Watch":
         self._log = _locked(self.folder / "train.log")
         return self
 
@@ -70,17 +72,17 @@ class Watch:
         changes = " with changes" if self.environment.git_dirty else ""
         self._say(f"started on {self.environment.machine}, commit {commit}{changes}")
 
-    def epoch(self, text):
+    def epoch(self, text: str):
         """Note an epoch in train.log, and draw the curves unless that was done within the last minute."""
         self.begin()
         self._say(text)
         if time.monotonic() - self._drawn > _DRAW_EVERY:
             self._draw()
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         with self._log:
             if self._began:
-                with contextlib.suppress(*[InputError] if kind else []):  # not to hide the error that is under way
+                with contextlib.suppress(*[InputError] if kind else []):  # the first error counts
                     self._say(_ending(kind, error))
                     self._draw()
             elif not self._log.tell():  # refused before it began: as if nothing had been
@@ -88,12 +90,12 @@ class Watch:
                 with contextlib.suppress(OSError):  # there is something else in it
                     self.folder.rmdir()
 
-    def _say(self, text):
+    def _say(self, text: str):
         try:
             self._log.write(f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} {text}\n")
             self._log.flush()
         except OSError as error:
-            raise InputError(f"Cannot write to {self._log.name}: {error.strerror}; free the disk.") from error
+            raise InputError(f"Cannot write to {self._log.name}: {error.strerror}. Free the disk.") from error
 
     def _draw(self):
         curves = curves_of(self.folder, self.model, self.model)
@@ -102,7 +104,7 @@ class Watch:
         self._drawn = time.monotonic()
 
 
-def _ending(kind, error):
+def _ending(kind: type[BaseException] | None, error: BaseException | None) -> str:
     if kind is None:
         return "finished"
     if not issubclass(kind, Exception):
@@ -110,13 +112,13 @@ def _ending(kind, error):
     return _FAILED + " ".join(f"{'' if kind is InputError else kind.__name__ + ': '}{error}".split())
 
 
-def _locked(path):
+def _locked(path: Path) -> TextIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a", encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"Cannot write to {path}: {error.strerror}; choose another folder or free the disk."
+            f"Cannot write to {path}: {error.strerror}. Choose another folder or free the disk."
         ) from error
     for _ in range(5):  # `_is_locked` of another process holds the lock for an instant
         with contextlib.suppress(BlockingIOError):
@@ -125,7 +127,8 @@ def _locked(path):
         time.sleep(0.1)
     file.close()
     raise InputError(
-        f"{path.parent} is being trained by another process; wait for it or choose another folder with --run."
+        f"Cannot train in {path.parent}: another process is training it. Wait for it, or choose another folder with "
+        "--run."
     )
 
 
@@ -147,48 +150,48 @@ class Run:
     accuracies: tuple[AccuracyRecord, ...] = ()
 
     @property
-    def of_epochs(self):
+    def of_epochs(self) -> int:
         """Epochs of all stages that the recipe asks for."""
         stages = self.recipe, self.recipe.stage_1
         return sum(stage.epochs for stage in stages if stage)
 
     @property
-    def last_mm(self):
+    def last_mm(self) -> float | None:
         """Test MPJPE of the last epoch that has one."""
         errors = self._errors()
         return float(errors.iloc[-1]) if len(errors) else None
 
     @property
-    def best_mm(self):
+    def best_mm(self) -> float | None:
         errors = self._errors()
         return float(errors.min()) if len(errors) else None
 
     @property
-    def clips_per_s(self):
+    def clips_per_s(self) -> float | None:
         known = self.log is not None and "clips_per_s" in self.log and len(self.log)
         return float(self.log["clips_per_s"].median()) if known else None
 
     @property
-    def when(self):
+    def when(self) -> datetime:
         """Local time of the last change."""
         times = [path.stat().st_mtime for path in self.folder.glob("*.*")]
         return datetime.fromtimestamp(max(times, default=self.folder.stat().st_mtime))
 
-    def _errors(self):
+    def _errors(self) -> pd.Series:
         known = self.log is not None and "test_mpjpe_mm" in self.log
         return self.log["test_mpjpe_mm"].dropna() if known else pd.Series(dtype=float)
 
 
-def find(top):
+def find(top: str | Path) -> list[Run]:
     """All runs below a folder, or that folder itself, sorted by path. Raises InputError if there is no such folder."""
     top = Path(top)
     if not os.path.isdir(top):
-        raise InputError(f"There is no folder {top}; train something first or check the path.")
+        raise InputError(f"Cannot list {top}: there is no such folder. Train something first or check the path.")
     folders = {path.parent for name in ("recipe.yaml", "last.ckpt", "train.log") for path in top.rglob(name)}
     return [open_run(folder) for folder in sorted(folders) if not (folder.name == STAGE_1 and folder.parent in folders)]
 
 
-def open_run(folder):
+def open_run(folder: str | Path) -> Run:
     """The Run of a folder; one that cannot be read has the state "damaged", and a reason."""
     folder = Path(folder)
     running = _is_locked(folder / "train.log")
@@ -213,8 +216,8 @@ def open_run(folder):
     return replace(run, state="failed" if failure else "interrupted", reason=failure)
 
 
-def read_log(folder):
-    """log.csv as a DataFrame, one row an epoch, none where there is no such file yet."""
+def read_log(folder: str | Path) -> pd.DataFrame:
+    """log.csv as a DataFrame, one row per epoch, none where there is no such file yet."""
     path = Path(folder) / "log.csv"
     if not path.exists():
         return pd.DataFrame()
@@ -223,7 +226,9 @@ def read_log(folder):
         if log["loss"].astype(float).isna().any():
             raise ValueError("an epoch without a loss")
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a table of epochs; resume the run to have it written again.") from error
+        raise InputError(
+            f"Cannot read {path}: it is no table of epochs. Resume the run to have it written again."
+        ) from error
     return log
 
 
@@ -235,40 +240,40 @@ def write_accuracy(folder: Path, record: AccuracyRecord, best: bool) -> None:
         temporary.write_text(record.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
 
 
-def _accuracies(folder):
+def _accuracies(folder: Path) -> tuple[AccuracyRecord, ...]:
     paths = [path for path in (folder / "accuracy").glob("*.json") if not path.name.endswith(".best.json")]
     return tuple(sorted((_read(path, AccuracyRecord) for path in paths), key=lambda found: found.created_utc)[::-1])
 
 
-def _read(path, kind):
+def _read(path: Path, kind: type[BaseModel]) -> Any:
     if not path.exists():
         return None
     try:
         return kind.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise InputError(f"{path} is damaged; remove it.") from error
+        raise InputError(f"Cannot read {path}: it is damaged. Remove it.") from error
 
 
-def _check_weights(path, epochs):
+def _check_weights(path: Path, epochs: int):
     if not epochs:
         return
     try:
         with safe_open(path, "numpy"):
             pass
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is missing or damaged; remove it and resume the run.") from error
+        raise InputError(f"Cannot read {path}: it is missing or damaged. Remove it and resume the run.") from error
 
 
-def _failure(path):
+def _failure(path: Path) -> str | None:
     """What train.log says in its last line if that tells of a failure."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is damaged; remove it.") from error
+        raise InputError(f"Cannot read {path}: it is damaged. Remove it.") from error
     return lines[-1].partition(_FAILED)[2] or None if lines else None
 
 
-def _is_locked(path):
+def _is_locked(path: Path) -> bool:
     try:
         with open(path, encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -279,7 +284,7 @@ def _is_locked(path):
     return False
 
 
-def differences(first, second):
+def differences(first: Run, second: Run) -> list[tuple[str, Any, Any]]:
     """(key, value of the first, value of the second) of all that differs in recipe and environment, dotted keys."""
     facts = [
         _flat(run.recipe.model_dump(), "") | _flat(run.environment.model_dump() if run.environment else {}, "on ")
@@ -293,7 +298,7 @@ def differences(first, second):
     ]  # fmt: skip
 
 
-def _flat(content, prefix):
+def _flat(content: dict[str, Any], prefix: str) -> dict[str, Any]:
     rows = {}
     for key, value in content.items():
         rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -320,8 +325,8 @@ def errors(first: Run, second: Run) -> list[tuple[str, float | None, float | Non
     return [*rows, ("clips/s in training", first.clips_per_s, second.clips_per_s)]
 
 
-def curves_of(folder, model, label):
-    """(label, model, log)s of a run folder for draw_curves, one each stage that has begun."""
+def curves_of(folder: str | Path, model: str, label: str) -> list[tuple[str, str, pd.DataFrame]]:
+    """(label, model, log)s of a run folder for draw_curves, one for each stage that has begun."""
     logs = [(f"{label}, stage 1", read_log(Path(folder) / STAGE_1)), (label, read_log(folder))]
     return [(label, model, log) for label, log in logs if len(log)]
 

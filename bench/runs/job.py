@@ -1,8 +1,9 @@
-"""What a job of a sweep runs, in a module of its own that is imported in no time wherever the job starts."""
+"""What a job of a sweep runs, in a module of its own that imports fast wherever the job starts."""
 
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from submitit import helpers
@@ -19,8 +20,8 @@ class Job:
     evaluate: tuple
     gpus: int
 
-    def __call__(self):
-        place = helpers.TorchDistributedEnvironment()  # one task a node
+    def __call__(self) -> str | None:
+        place = helpers.TorchDistributedEnvironment()  # one task per node
         launcher = []
         if self.gpus > 1 or place.world_size > 1:
             launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={max(self.gpus, 1)}"]
@@ -34,12 +35,12 @@ class Job:
             return trouble
         return run_python(["-m", "liftbench", *self.evaluate])
 
-    def checkpoint(self):
+    def checkpoint(self) -> helpers.DelayedSubmission:
         """Slurm is about to end the job and queues it again: the run folder is the checkpoint."""
         return helpers.DelayedSubmission(self)
 
 
-def run_python(arguments):
+def run_python(arguments: Sequence[str]) -> str | None:
     """Run Python with these arguments; if it fails, the line of its stderr that says why."""
     with subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, errors="replace") as process:
         try:

@@ -9,6 +9,7 @@ resumes.
 import os
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class Outcome:
     reason: str | None = None
 
 
-def plan(recipes, data, top="runs", **overrides):
+def plan(recipes: Sequence[str | Path], data: Sequence[str | Path], top: str | Path = "runs", **overrides) -> list[Row]:
     """The Rows of recipes, by path or by name; each takes the first of the data files whose protocol it is for.
 
     overrides: values instead of the recipes'. Raises InputError for a recipe that is not valid or has no data, or two
@@ -75,18 +76,22 @@ def plan(recipes, data, top="runs", **overrides):
     for path, recipe in zip(paths, read):
         dataset = opened.get(recipe.data)
         if dataset is None:
-            raise InputError(f"{path} is for data {recipe.data}; name a file or folder of them with --data.")
+            raise InputError(
+                f"Cannot train {path}: it is for data {recipe.data}. Name a file or folder of them with --data."
+            )
         if dataset.input != recipe.input:
             dataset = open_dataset(dataset.path, recipe.input)  # its digest may be of other files
         folder = folders.default_folder(path, top)
         if folder in rows:
-            raise InputError(f"{rows[folder].path} and {path} share the run folder {folder}; rename one of them.")
+            raise InputError(
+                f"Cannot sweep {rows[folder].path} and {path}: they share the run folder {folder}. Rename one of them."
+            )
         name = "-".join(folder.relative_to(top).parts)
         rows[folder] = Row(name, path, recipe, folder, dataset.path, dataset.digest)
     return list(rows.values())
 
 
-def finished(row):
+def finished(row: Row) -> bool:
     """Whether the row was trained by this recipe on these data, and its last weights evaluated."""
     run = folders.open_run(row.folder)
     evaluated = [found.checkpoint.sha256 for found in run.accuracies if found.data.sha256 == row.digest]
@@ -95,8 +100,17 @@ def finished(row):
     )
 
 
-def sweep(rows, top, executor="local", resources=Resources(), jobs=1, options=(), train_options=(), tell=print):
-    """Run the rows that are not finished -> one Outcome a row, in order.
+def sweep(
+    rows: Sequence[Row],
+    top: str | Path,
+    executor: str = "local",
+    resources: Resources = Resources(),
+    jobs: int = 1,
+    options: Sequence[str] = (),
+    train_options: Sequence[str] = (),
+    tell: Callable[[str], None] = print,
+) -> list[Outcome]:
+    """Run the rows that are not finished -> one Outcome per row, in order.
 
     executor: "local" runs `jobs` of them at a time, "slurm" queues all; options and train_options: passed on to
     `liftbench train` and `evaluate`, and to `train` alone; tell(sentence) reports progress. Raises InputError where
@@ -106,7 +120,7 @@ def sweep(rows, top, executor="local", resources=Resources(), jobs=1, options=()
     try:
         engine = _executor(executor, logs, resources)
     except OSError as error:
-        raise InputError(f"Cannot write to {logs}: {error.strerror}; choose another folder with --runs.") from error
+        raise InputError(f"Cannot write to {logs}: {error.strerror}. Choose another folder with --runs.") from error
     outcomes, waiting, active = {}, [], {}
     for row in rows:
         run = folders.open_run(row.folder)
@@ -147,15 +161,17 @@ def sweep(rows, top, executor="local", resources=Resources(), jobs=1, options=()
     return [outcomes[row.folder] for row in rows]
 
 
-def _executor(name, folder, resources):
+def _executor(name: str, folder: Path, resources: Resources) -> submitit.Executor:
     if name == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
-        raise InputError("There is no Slurm here (sbatch and srun are not on PATH); choose --executor local.")
+        raise InputError("Cannot use Slurm: sbatch and srun are not on PATH. Choose --executor local.")
     if name == "local" and resources.nodes > 1:
-        raise InputError("The local executor has one node; choose --executor slurm for more.")
+        raise InputError("Cannot use several nodes: the local executor has one. Choose --executor slurm.")
     if name not in ("local", "slurm"):
-        raise InputError(f"There is no executor {name!r}; choose local or slurm.")
+        raise InputError(f"Cannot use the executor {name!r}: there is no such one. Choose local or slurm.")
     if name == "slurm" and resources.hours is None:
-        raise InputError("Slurm has to know how many hours a job may take at a time; say it with --time.")
+        raise InputError(
+            "Cannot use Slurm: it has to know how many hours a job may take at a time. Say it with --time."
+        )
     minutes = _UNLIMITED if resources.hours is None else max(1, round(60 * resources.hours))
     if name == "local":
         engine = submitit.LocalExecutor(folder, max_num_timeout=_REQUEUES)
@@ -169,21 +185,23 @@ def _executor(name, folder, resources):
     return engine
 
 
-def _gpus(place, number):
+def _gpus(place: int, number: int) -> list[int]:
     """The GPUs of a place among the local jobs, out of those that this process may use."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = [int(name) for name in allowed.split(",") if name.isdigit()] or list(range(64))
     return names[place * number : (place + 1) * number]
 
 
-def _arguments(row, options, train_options):
+def _arguments(
+    row: Row, options: Sequence[str], train_options: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Arguments of `liftbench` to train and to evaluate a row."""
     both = ["--data", str(row.data), *options]
     recipe = ["train", str(row.path), "--run", str(row.folder), "--resume"]
     return (*recipe, *both, *train_options), ("evaluate", str(row.folder), *both)
 
 
-def _queued(executor, logs, row):
+def _queued(executor: str, logs: Path, row: Row) -> submitit.Job | None:
     """The Slurm job of an earlier sweep that still works on the row, or None."""
     path = logs / f"{row.name}.job"
     if executor != "slurm" or not path.exists():
@@ -192,7 +210,7 @@ def _queued(executor, logs, row):
     return None if job.done(force_check=True) else job
 
 
-def _outcome(row, job):
+def _outcome(row: Row, job: submitit.Job) -> Outcome:
     try:
         troubles = [trouble for trouble in job.results() if trouble]
     except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError):

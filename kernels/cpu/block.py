@@ -41,12 +41,14 @@ def conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torc
 
 
 @conv_silu.register_fake
-def _conv_silu_fake(x, weight, bias):
+def _conv_silu_fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     _checked_conv(x, weight, bias)
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def _checked_conv(x, weight, bias):
+def _checked_conv(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     channels = _channels(x)
     parameters = {"weight": (weight, (channels, 1, 3, 3)), "bias": (bias, (channels,))}
     return checked({"x": (x, x.shape)}, layout=_cells), checked(parameters)
@@ -68,30 +70,34 @@ def norm_gate(
 
 
 @norm_gate.register_fake
-def _norm_gate_fake(x, gate, weight, bias, epsilon):
+def _norm_gate_fake(
+    x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
+) -> torch.Tensor:
     _checked_norm(x, gate, weight, bias)
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def _checked_norm(x, gate, weight, bias):
+def _checked_norm(
+    x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     channels = _channels(x)
     dense = {"x": (x, x.shape), "weight": (weight, (channels,)), "bias": (bias, (channels,))}
     return checked(dense), checked({"gate": (gate, x.shape)}, layout=_cells)
 
 
-def _channels(x):
+def _channels(x: torch.Tensor) -> int:
     if x.dim() != 4:
         raise ValueError(f"x must be (B, T, J, C), got {tuple(x.shape)}")
     return x.shape[3]
 
 
-def _cells(x):
+def _cells(x: torch.Tensor) -> torch.Tensor:
     """Return x: (B, T, J, C) if one stride leads from cell to cell, as in a slice of channels, or else a copy."""
     _, frames, joints, _ = x.shape
     stride = x.stride(2)
     return x if x.stride() == (frames * joints * stride, joints * stride, stride, 1) else x.contiguous()
 
 
-def _cell_stride(x):
+def _cell_stride(x: torch.Tensor) -> int:
     """Return the distance between two cells of `_cells`; strides of axes of length 1 mean nothing."""
     return x.shape[3] if x.is_contiguous() else x.stride(2)

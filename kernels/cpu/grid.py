@@ -1,8 +1,10 @@
 """PoseMamba's scan over the (T, J) grid as a torch operator, projections included; see src/grid.h."""
 
 import ctypes
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from liftbench.kernels.cpu.block import linear
 from liftbench.kernels.cpu.library import addresses, call, checked, single, structure
@@ -24,7 +26,17 @@ _GridGradients = structure(
 )
 
 
-def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient="exact"):
+def grid_scan(
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    orders: Tensor,
+    limb: Sequence[bool],
+    limb_gradient: str = "exact",
+) -> Tensor:
     """Do what `kernels.grid_scan` does, in float32: one product for all projections, one kernel for the rest.
 
     Raises ValueError for tensors off the CPU, for float64, for shapes that do not fit, and for wrong order tables.
@@ -36,7 +48,16 @@ def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gra
     return y.to(x.dtype)
 
 
-def _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
+def _checked(
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    orders: Tensor,
+    limb: Sequence[bool],
+) -> list[Tensor]:
     """Return all seven tensors, checked and contiguous."""
     if x.dim() != 4 or dt_weight.dim() != 3 or A.dim() != 2:
         raise ValueError("x must be (B, T, J, channels), dt_weight (K, channels, R) and A (K * channels, N)")
@@ -59,7 +80,7 @@ def _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb):
     return tensors
 
 
-def _tables(orders, limb, frames, joints):
+def _tables(orders: Tensor, limb: Sequence[bool], frames: int, joints: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the order table in int32, the cell that the limb term adds to each cell, and the direction flags.
 
     Raises ValueError for orders that do not fit int32.
@@ -72,18 +93,20 @@ def _tables(orders, limb, frames, joints):
     return narrow, neighbours.flatten().to(torch.int32), torch.tensor(limb, dtype=torch.uint8)
 
 
-def _wrong_orders():
+def _wrong_orders() -> ValueError:
     return ValueError("orders must be permutations of the grid cells, one per direction")
 
 
-def _outputs(x, x_proj_weight, dt_weight, A, keep):
+def _outputs(
+    x: Tensor, x_proj_weight: Tensor, dt_weight: Tensor, A: Tensor, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Allocate y, and with `keep` what a backward pass needs: projected and checkpoints."""
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     projected, checkpoints = _kept_shapes(x, x_proj_weight, dt_weight, A) if keep else (0, 0)
     return y, x.new_empty(projected), x.new_empty(checkpoints)
 
 
-def _kept_shapes(x, x_proj_weight, dt_weight, A):
+def _kept_shapes(x: Tensor, x_proj_weight: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[tuple[int, int], tuple[int]]:
     batch, frames, joints, channels = x.shape
     directions, cells, states = len(dt_weight), frames * joints, A.shape[-1]
     intervals, blocks = -(-cells // CHECKPOINT_STEPS), -(-channels // 16)
@@ -91,7 +114,7 @@ def _kept_shapes(x, x_proj_weight, dt_weight, A):
     return projected, (batch * directions * intervals * blocks * 16 * states,)
 
 
-def _grid(tensors, checkpoints):
+def _grid(tensors: Sequence[Tensor], checkpoints: Tensor) -> _Grid:
     """The argument of the C functions; y, last of the tensors, is the output, or its gradient."""
     x, _, dt_weight, _, A = tensors[:5]
     batch, frames, joints, channels = x.shape
@@ -125,7 +148,18 @@ def _grid_scan_cpu(
 
 
 @_grid_scan_cpu.register_fake
-def _grid_scan_cpu_fake(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, published, keep):
+def _grid_scan_cpu_fake(
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    orders: Tensor,
+    limb: Sequence[bool],
+    published: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
     _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     return _outputs(x, x_proj_weight, dt_weight, A, keep)
 
@@ -173,8 +207,19 @@ def _grid_scan_cpu_backward(
 
 @_grid_scan_cpu_backward.register_fake
 def _grid_scan_cpu_backward_fake(
-    dy, x, x_proj_weight, dt_weight, dt_bias, A, D, orders, projected, checkpoints, limb, published
-):
+    dy: Tensor,
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    orders: Tensor,
+    projected: Tensor,
+    checkpoints: Tensor,
+    limb: Sequence[bool],
+    published: bool,
+) -> list[Tensor]:
     tensors = (x, x_proj_weight, dt_weight, dt_bias, A, D)
     return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
 

@@ -11,6 +11,7 @@ package checks what the kernels read and write.
 import ctypes
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -71,7 +72,7 @@ def call(function: str, arguments: ctypes.Structure) -> int:
     return getattr(_usable_library(), f"liftbench_{function}")(ctypes.byref(arguments), torch.get_num_threads())
 
 
-def _usable_library():
+def _usable_library() -> ctypes.CDLL:
     library = load_library()
     if isinstance(library, str):
         raise RuntimeError(library)
@@ -79,7 +80,9 @@ def _usable_library():
 
 
 def checked(
-    expected: dict[str, tuple[torch.Tensor, tuple]], dtype: torch.dtype = torch.float32, layout=torch.Tensor.contiguous
+    expected: dict[str, tuple[torch.Tensor, tuple]],
+    dtype: torch.dtype = torch.float32,
+    layout: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.contiguous,
 ) -> list[torch.Tensor]:
     """Check the tensors of {name: (tensor, shape)} and return them in a layout that the kernels read.
 

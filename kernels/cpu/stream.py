@@ -1,8 +1,10 @@
 """The scan of (B, channels, L) tensors as a torch operator, for one stream or the sum of two; see src/stream.h."""
 
 import ctypes
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from liftbench.kernels.cpu.library import addresses, call, checked, single, structure
 from liftbench.kernels.operators import register_scan
@@ -32,7 +34,9 @@ _StreamGradients = structure(
 _ScanGradients = structure("ScanGradients", ("scan", _Scan), ("stream", _StreamGradients * 2))
 
 
-def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
+def selective_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, delta_bias: Tensor | None = None
+) -> Tensor:
     """Do what `kernels.reference.selective_scan` does, in float32, without copying channels-last inputs.
 
     Raises ValueError for tensors off the CPU, for float64, and for shapes that do not fit.
@@ -40,7 +44,7 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
     return _scan_streams([(u, delta, A, B, C, D, delta_bias)])
 
 
-def bidirectional_scan(forward_stream, reversed_stream):
+def bidirectional_scan(forward_stream: Sequence[Tensor | None], reversed_stream: Sequence[Tensor | None]) -> Tensor:
     """Do what `kernels.bidirectional_scan` does, in float32 and without a flipped copy.
 
     Raises what `selective_scan` raises.
@@ -48,20 +52,22 @@ def bidirectional_scan(forward_stream, reversed_stream):
     return _scan_streams([forward_stream, reversed_stream])
 
 
-def _scan_streams(streams):
+def _scan_streams(streams: Sequence[Sequence[Tensor | None]]) -> Tensor:
     tensors = [tensor for stream in streams for tensor in _in_single(*stream)]
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     return torch.ops.liftbench.scan_cpu(tensors, keep)[0].to(streams[0][0].dtype)
 
 
-def _in_single(u, delta, A, B, C, D=None, delta_bias=None):
+def _in_single(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, delta_bias: Tensor | None = None
+) -> list[Tensor]:
     """Return the seven tensors in float32, with zeros for absent ones."""
     zeros = torch.zeros(A.shape[:1])
     tensors = u, delta, A, B, C, zeros if D is None else D, zeros if delta_bias is None else delta_bias
     return [single(tensor) for tensor in tensors]
 
 
-def _checked_streams(tensors):
+def _checked_streams(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     """Split the flat list of an operator's tensors into streams of seven, checked and readable."""
     u, _, A, B = tensors[:4]
     if u.dim() != 3 or A.dim() != 2 or B.dim() != 4 or 0 in B.shape or u.shape[1] % B.shape[1]:
@@ -77,14 +83,14 @@ def _checked_streams(tensors):
     ]
 
 
-def _readable(tensor):
+def _readable(tensor: Tensor) -> Tensor:
     """Return the tensor if one of its last two axes is contiguous, which the kernel reads, or else a copy."""
     if tensor.dim() > 2 and (1 in tensor.stride()[-2:] or tensor.shape[-1] == 1):
         return tensor
     return tensor.contiguous()
 
 
-def _scan(streams, checkpoints, y):
+def _scan(streams: Sequence[Sequence[Tensor]], checkpoints: Tensor, y: Tensor) -> _Scan:
     """Build the argument of the C functions; y is the output or its gradient."""
     u, _, A, B = streams[0][:4]
     batch, channels, length = u.shape
@@ -96,16 +102,16 @@ def _scan(streams, checkpoints, y):
     return _Scan(batch, groups, channels // groups, states, length, len(streams), stream, _view(_Rows, y))
 
 
-def _views(u, delta, A, B, C, D, delta_bias):
+def _views(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> tuple:
     """Order the tensors of one stream as the C structures do."""
     return _view(_Rows, u), _view(_Rows, delta), _view(_States, B), _view(_States, C), *addresses(A, D, delta_bias)
 
 
-def _view(structure, tensor):
+def _view(structure: type[ctypes.Structure], tensor: Tensor) -> ctypes.Structure:
     return structure(tensor.data_ptr(), *tensor.stride())
 
 
-def _checkpoints_shape(tensors):
+def _checkpoints_shape(tensors: Sequence[Tensor]) -> tuple[int, int]:
     """Return the shape that holds the state before every 32nd step: a row per stream, channels padded to 16."""
     u, B = tensors[0], tensors[3]
     batch, channels, length = u.shape
@@ -124,12 +130,12 @@ def _scan_cpu(tensors: list[torch.Tensor], keep: bool) -> tuple[torch.Tensor, to
 
 
 @_scan_cpu.register_fake
-def _scan_cpu_fake(tensors, keep):
+def _scan_cpu_fake(tensors: Sequence[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
     _checked_streams(tensors)
     return _outputs(tensors, keep)
 
 
-def _outputs(tensors, keep):
+def _outputs(tensors: Sequence[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
     u = tensors[0]
     return _readable(torch.empty_like(u)), u.new_empty(_checkpoints_shape(tensors) if keep else 0)
 
@@ -148,7 +154,7 @@ def _scan_cpu_backward(dy: torch.Tensor, tensors: list[torch.Tensor], checkpoint
 
 
 @_scan_cpu_backward.register_fake
-def _scan_cpu_backward_fake(dy, tensors, checkpoints):
+def _scan_cpu_backward_fake(dy: Tensor, tensors: Sequence[Tensor], checkpoints: Tensor) -> list[Tensor]:
     return [_readable(torch.empty_like(tensor)) for tensor in tensors]
 
 

@@ -10,8 +10,12 @@ import functools
 import math
 import os
 import threading
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from liftbench.kernels.grid import without_autocast
@@ -27,18 +31,18 @@ FUSED = {"enable_fp_fusion": True}  # a product and a sum in one instruction, of
 
 
 @functools.cache
-def _programs():
+def _programs() -> ModuleType:
     from liftbench.kernels.gpu import programs
 
     return programs
 
 
-def _interpreted():
+def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @functools.cache
-def _has_triton():
+def _has_triton() -> bool:
     try:
         import triton  # noqa: F401
     except ImportError:
@@ -46,7 +50,7 @@ def _has_triton():
     return True
 
 
-def unusable(device_type="cpu"):
+def unusable(device_type: str = "cpu") -> str | None:
     """Return why this implementation cannot run on a device type, or None if it can.
 
     On a GPU this checks the values first, once per process and device (`selfcheck`).
@@ -63,14 +67,14 @@ _one_check_at_a_time = threading.Lock()
 
 
 @functools.cache
-def _found_by_selfcheck(device):
+def _found_by_selfcheck(device: torch.device) -> str | None:
     from liftbench.kernels.gpu.selfcheck import difference
 
     return difference(device)
 
 
 @constant_when_traced
-def _missing(device_type):
+def _missing(device_type: str) -> str | None:
     if not _has_triton():
         return "triton is not installed; install it, or a torch for CUDA or ROCm, which brings it along"
     if _interpreted():
@@ -84,7 +88,9 @@ def _missing(device_type):
     return None
 
 
-def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
+def selective_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, delta_bias: Tensor | None = None
+) -> Tensor:
     """Do what `kernels.reference.selective_scan` does, in float32; channels-last u and delta without a copy.
 
     Raises ValueError for float64 tensors and for devices without Triton.
@@ -92,7 +98,7 @@ def selective_scan(u, delta, A, B, C, D=None, delta_bias=None):
     return _scan_streams([_prepare(u, delta, A, B, C, D, delta_bias)])
 
 
-def bidirectional_scan(forward_stream, reversed_stream):
+def bidirectional_scan(forward_stream: Sequence[Tensor | None], reversed_stream: Sequence[Tensor | None]) -> Tensor:
     """Do what `kernels.bidirectional_scan` does, in float32 and without a flipped copy.
 
     Raises what `selective_scan` raises.
@@ -100,7 +106,17 @@ def bidirectional_scan(forward_stream, reversed_stream):
     return _scan_streams([_prepare(*stream) for stream in (forward_stream, reversed_stream)])
 
 
-def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gradient="exact"):
+def grid_scan(
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    orders: Tensor,
+    limb: Sequence[bool],
+    limb_gradient: str = "exact",
+) -> Tensor:
     """Do what `kernels.grid_scan` does, in float32: one product for all projections, then one scan of all orders.
 
     Raises ValueError for float64 tensors, for devices without Triton, and for tables that do not fit.
@@ -121,14 +137,14 @@ def grid_scan(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb, limb_gra
         return torch.ops.liftbench.grid_scan_gpu(x, rows, *parameters, orders, mask, published, keep)[0]
 
 
-def _project(x, weight, limb, published):
+def _project(x: Tensor, weight: Tensor, limb: Sequence[bool], published: bool) -> Tensor:
     """Project every cell to low-rank delta, B and C of every direction, (B, T, J, K, R + 2N), with the limb term.
 
     The limb term is linear, so the projections of the joint that it adds are added to those of each joint.
     """
     directions, columns = weight.shape[:2]
 
-    def product(x):
+    def product(x: Tensor) -> Tensor:
         return (x @ weight.flatten(0, 1).T).unflatten(-1, (directions, columns))
 
     rows = product(x)
@@ -139,21 +155,23 @@ def _project(x, weight, limb, published):
     return rows
 
 
-def _neighbours(x):
+def _neighbours(x: Tensor) -> Tensor:
     """Return the limb term as a matrix (J, J) of 0 and 1; the gradient of a gather would need atomics."""
     return torch.eye(len(LIMB_ORDER), dtype=x.dtype, device=x.device)[list(LIMB_ORDER)]
 
 
-def _needs_gradient(tensors):
+def _needs_gradient(tensors: Sequence[Tensor]) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-def _scan_streams(streams):
+def _scan_streams(streams: Sequence[Sequence[Tensor]]) -> Tensor:
     tensors = [tensor for stream in streams for tensor in stream]
     return torch.ops.liftbench.scan_gpu(tensors, _needs_gradient(tensors))[0]
 
 
-def _prepare(u, delta, A, B, C, D=None, delta_bias=None):
+def _prepare(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, delta_bias: Tensor | None = None
+) -> list[Tensor]:
     """Return the seven tensors, with parameters in float32 and zeros for absent ones."""
     zeros = torch.zeros(u.shape[1], device=u.device)
     named = {"u": u, "delta": delta, "A": A, "B": B, "C": C}
@@ -163,7 +181,7 @@ def _prepare(u, delta, A, B, C, D=None, delta_bias=None):
     return [tensor.float() if name in ("A", "D", "delta_bias") else tensor for name, tensor in named.items()]
 
 
-def _check(name, tensor):
+def _check(name: str, tensor: Tensor):
     if reason := _missing(tensor.device.type):
         raise ValueError(f"{name} is on {tensor.device}: {reason}")
     if tensor.dtype == torch.float64:
@@ -173,7 +191,20 @@ def _check(name, tensor):
 class _Sequences:
     """The arguments of one scan, as views (B, K, L, channels or columns), and its launches; see `programs`."""
 
-    def __init__(self, u, delta, A, B, C, D, bias, weight=None, limb=0, tables=(None, None), order="natural"):
+    def __init__(
+        self,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor,
+        bias: Tensor,
+        weight: Tensor | None = None,
+        limb: int = 0,
+        tables: tuple[Tensor | None, Tensor | None] = (None, None),
+        order: str = "natural",
+    ):
         self.clips, self.directions, self.length, self.channels = u.shape
         self.states = A.shape[1]
         _refuse_too_large(self.length * self.directions * max(self.channels, self.states))
@@ -185,7 +216,7 @@ class _Sequences:
         self.intervals = -(-self.length // KEPT_STEPS)
         self.interval = -(-self.length // self.intervals)  # the shortest that suffices: 17 steps are 9 + 8, not 16 + 1
 
-    def chunk(self):
+    def chunk(self) -> int:
         """Return the steps per chunk: all if the sequences fill the device, else a multiple of the interval."""
         quarters = self.clips * self.directions * self.channels * self.states / 4
         warps = quarters / 32 / _multiprocessors(self.u.device)
@@ -194,11 +225,11 @@ class _Sequences:
         chunks = min(self.intervals, math.ceil(CHUNKED_WARPS / warps), MOST_CHUNKS)
         return -(-self.intervals // chunks) * self.interval
 
-    def kept(self, streams=1):
+    def kept(self, streams: int = 1) -> Tensor:
         """Allocate the states before every interval, for one or more such streams."""
         return self._new(streams, self.clips * self.directions, self.intervals, self.states, self.channels)
 
-    def forward(self, y, kept=None, add=False):
+    def forward(self, y: Tensor, kept: Tensor | None = None, add: bool = False):
         """Write y, (B, L, K, channels), or add to it; `kept` receives the states that `backward` starts from."""
         chunk = self.chunk()
         starts = self._starts(chunk)
@@ -210,7 +241,7 @@ class _Sequences:
                 CHUNKED=starts is not None, KEEP=kept is not None, ADD=add, INTERVAL=self.interval, **self._options(),
             )  # fmt: skip
 
-    def backward(self, dy, kept):
+    def backward(self, dy: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         """Return gradients of u and delta before softplus (B, L, K, channels), A, B and C (B, L, K, N), D and bias."""
         chunk = self.chunk()
         chunks = -(-self.length // chunk)
@@ -231,7 +262,7 @@ class _Sequences:
         dA = dA.sum((0, 2)).mT.flatten(0, 1).contiguous()
         return du, ddelta, dA, dB.sum(0), dC.sum(0), dD.sum((0, 2)).flatten(), dbias.sum((0, 2)).flatten()
 
-    def _starts(self, chunk, dy=None):
+    def _starts(self, chunk: int, dy: Tensor | None = None) -> Tensor | None:
         """Return the states that enter the chunks, or with `dy` the adjoints that enter from the end; None for one."""
         chunks = -(-self.length // chunk)
         if chunks == 1:
@@ -253,33 +284,33 @@ class _Sequences:
             )  # fmt: skip
         return starts
 
-    def _new(self, *shape):
+    def _new(self, *shape) -> Tensor:
         return self.u.new_empty(shape, dtype=torch.float32)
 
-    def _grid(self, chunk):
+    def _grid(self, chunk: int) -> Callable[[dict[str, int]], tuple[int, int, int]]:
         sequences, chunks = self.clips * self.directions, -(-self.length // chunk)
         return lambda meta: (sequences, -(-self.channels // (meta["Q"] * meta["LANES"])), chunks)
 
-    def _sizes(self, chunk):
+    def _sizes(self, chunk: int) -> tuple[int, ...]:
         return self.directions, self.channels, self.length, chunk, 1
 
-    def _options(self):
+    def _options(self) -> dict[str, Any]:
         rank = 0 if self.weight is None else self.weight.shape[1]
         return {"ORDER": self.order, "LIMB": self.limb, "RANK": rank, "N": self.states, **FUSED}
 
 
 @functools.cache
-def _multiprocessors(device):
+def _multiprocessors(device: torch.device) -> int:
     return 1 if device.type == "cpu" else torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def _unit_stride(tensor):
+def _unit_stride(tensor: Tensor) -> Tensor:
     tensor = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
     _refuse_too_large(tensor.stride(2) * tensor.shape[2])
     return tensor
 
 
-def _refuse_too_large(elements):
+def _refuse_too_large(elements: int):
     if elements >= MOST_ELEMENTS:
         raise ValueError(
             f"Cannot scan a clip of {elements} elements: the Triton scan takes fewer than {MOST_ELEMENTS}. "
@@ -287,12 +318,12 @@ def _refuse_too_large(elements):
         )
 
 
-def _strides(tensors):
+def _strides(tensors: Sequence[Tensor]) -> list[int]:
     """List the strides of clip, direction and cell, tensor by tensor."""
     return [stride for tensor in tensors for stride in tensor.stride()[:3]]
 
 
-def _sequences(tensors):
+def _sequences(tensors: Sequence[Tensor]) -> list["_Sequences"]:
     """Split the flat list of an operator's tensors into streams; the second one runs from the end."""
     streams = []
     for i in range(0, len(tensors), 7):
@@ -316,7 +347,7 @@ def _scan_gpu(tensors: list[torch.Tensor], keep: bool) -> tuple[torch.Tensor, to
 
 
 @_scan_gpu.register_fake
-def _scan_gpu_fake(tensors, keep):
+def _scan_gpu_fake(tensors: Sequence[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
     streams = _sequences(tensors)
     y = tensors[0].new_empty(tensors[0].mT.shape).mT
     return y, streams[0].kept(len(streams)) if keep else y.new_empty(0)
@@ -333,7 +364,7 @@ def _scan_gpu_backward(dy: torch.Tensor, tensors: list[torch.Tensor], kept: torc
 
 
 @_scan_gpu_backward.register_fake
-def _scan_gpu_backward_fake(dy, tensors, kept):
+def _scan_gpu_backward_fake(dy: Tensor, tensors: Sequence[Tensor], kept: Tensor) -> list[Tensor]:
     """Channels last, as above: memory holds (B, channels, L) as (B, L, channels), (B, G, N, L) as (B, L, G, N)."""
     return [
         t.new_empty(t.movedim(-1, 1).shape).movedim(1, -1) if t.dim() > 2 else torch.empty_like(t).contiguous()
@@ -345,7 +376,7 @@ def _scan_gpu_backward_fake(dy, tensors, kept):
 _copies = WeakIdKeyDictionary()
 
 
-def _tables(orders, x, limb):
+def _tables(orders: Tensor, x: Tensor, limb: int) -> tuple[Tensor, Tensor]:
     """Return the order table and every cell's neighbour, int32 on the device of x.
 
     Tables are checked and copied once, because both wait for the device.
@@ -360,7 +391,16 @@ def _tables(orders, x, limb):
     return copies[key]
 
 
-def _grid_sequences(x, rows, dt_weight, dt_bias, A, D, limb, tables):
+def _grid_sequences(
+    x: Tensor,
+    rows: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    limb: int,
+    tables: tuple[Tensor, Tensor],
+) -> _Sequences:
     u = x.flatten(1, 2)[:, None].expand(-1, len(dt_weight), -1, -1)
     low, B, C = rows.flatten(1, 2).transpose(1, 2).split([dt_weight.shape[-1], A.shape[1], A.shape[1]], dim=-1)
     return _Sequences(u, low, A, B, C, D, dt_bias, dt_weight, limb, tables, "table")
@@ -388,7 +428,18 @@ def _grid_scan_gpu(
 
 
 @_grid_scan_gpu.register_fake
-def _grid_scan_gpu_fake(x, rows, dt_weight, dt_bias, A, D, orders, limb, published, keep):
+def _grid_scan_gpu_fake(
+    x: Tensor,
+    rows: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    orders: Tensor,
+    limb: int,
+    published: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
     sequences = _grid_sequences(x, rows, dt_weight, dt_bias, A, D, limb, tables=(orders, orders))
     return x.new_empty(x.shape), sequences.kept() if keep else rows.new_empty(0)
 
@@ -424,7 +475,19 @@ def _grid_scan_gpu_backward(
 
 
 @_grid_scan_gpu_backward.register_fake
-def _grid_scan_gpu_backward_fake(dy, x, rows, dt_weight, dt_bias, A, D, orders, kept, limb, published):
+def _grid_scan_gpu_backward_fake(
+    dy: Tensor,
+    x: Tensor,
+    rows: Tensor,
+    dt_weight: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    orders: Tensor,
+    kept: Tensor,
+    limb: int,
+    published: bool,
+) -> list[Tensor]:
     return [tensor.new_empty(tensor.shape) for tensor in (x, rows, dt_weight, dt_bias, A, D)]
 
 

@@ -7,6 +7,7 @@ over the configurations. The first run compiles the programs; later runs find th
 
 import contextlib
 import itertools
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
@@ -25,14 +26,14 @@ LENGTH = 34  # intervals of 12, 12 and 10 steps, each a chunk where the route is
 STREAM = ("u", "delta", "A", "B", "C", "D", "delta_bias")
 
 
-def difference(device):
+def difference(device: torch.device) -> str | None:
     """Describe the first case that fails or differs from the oracle on `device`; return None if all agree."""
     # Use a new thread: the caller may be tracing, without gradients, or under autocast.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(_difference, device).result()
 
 
-def _difference(device):
+def _difference(device: torch.device) -> str | None:
     with torch.cuda.device(device if device.type == "cuda" else -1):
         name = torch.cuda.get_device_name() if device.type == "cuda" else "the cpu"
         for i, (route, function) in enumerate(itertools.product(ROUTES, _FUNCTIONS)):
@@ -53,7 +54,7 @@ def _difference(device):
 
 
 @contextlib.contextmanager
-def _configuration(i):
+def _configuration(i: int) -> Iterator[None]:
     """Leave every tuner only its configuration i, modulo their number."""
     programs = gpu._programs()
     with contextlib.ExitStack() as stack:
@@ -63,19 +64,19 @@ def _configuration(i):
         yield
 
 
-def _selective_scan(device):
+def _selective_scan(device: torch.device) -> dict[str, float]:
     return _differences(gpu.selective_scan, reference.selective_scan, _stream(device))
 
 
-def _bidirectional_scan(device):
-    def on_both(scan):
+def _bidirectional_scan(device: torch.device) -> dict[str, float]:
+    def on_both(scan: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         return lambda **t: scan(list(t.values())[: len(STREAM)], list(t.values())[len(STREAM) :])
 
     tensors = _stream(device) | {f"reversed {name}": tensor for name, tensor in _stream(device, seed=1).items()}
     return _differences(on_both(gpu.bidirectional_scan), on_both(reference.bidirectional_scan), tensors)
 
 
-def _grid_scan(device):
+def _grid_scan(device: torch.device) -> dict[str, float]:
     orders, limb = scan_orders("posemamba", FRAMES)
     table = {"orders": orders[:DIRECTIONS], "limb": limb[:DIRECTIONS], "limb_gradient": "exact"}
     total = DIRECTIONS * CHANNELS
@@ -91,7 +92,7 @@ def _grid_scan(device):
     tensors["x_proj_weight"] *= 0.3
     tensors["dt_weight"] *= 0.3
 
-    def oracle(**tensors):
+    def oracle(**tensors) -> torch.Tensor:
         return grid.grid_scan(reference.selective_scan, **tensors, **table)
 
     return _differences(lambda **tensors: gpu.grid_scan(**tensors, **table), oracle, tensors)
@@ -100,7 +101,7 @@ def _grid_scan(device):
 _FUNCTIONS = {"selective_scan": _selective_scan, "bidirectional_scan": _bidirectional_scan, "grid_scan": _grid_scan}
 
 
-def _stream(device, seed=0):
+def _stream(device: torch.device, seed: int = 0) -> dict[str, torch.Tensor]:
     total, rows = DIRECTIONS * CHANNELS, (1, DIRECTIONS, STATES, LENGTH)
     return _normal(
         device, seed, u=(1, total, LENGTH), delta=(1, total, LENGTH), A=(total, STATES), B=rows, C=rows, D=(total,),
@@ -108,7 +109,7 @@ def _stream(device, seed=0):
     )  # fmt: skip
 
 
-def _normal(device, seed=0, **shapes):
+def _normal(device: torch.device, seed: int = 0, **shapes) -> dict[str, torch.Tensor]:
     """{name: random tensor}, the bias of delta around -2 and A negative."""
     draw = torch.Generator().manual_seed(seed)
     tensors = {name: torch.randn(shape, generator=draw, dtype=torch.float32) for name, shape in shapes.items()}
@@ -117,14 +118,16 @@ def _normal(device, seed=0, **shapes):
     return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
-def _differences(own, oracle, tensors):
+def _differences(
+    own: Callable[..., torch.Tensor], oracle: Callable[..., torch.Tensor], tensors: dict[str, torch.Tensor]
+) -> dict[str, float]:
     """{"y" or "the gradient of ...": largest difference over largest value}, infinite for NaN."""
     values, expected = _run(own, tensors), _run(oracle, {name: tensor.double() for name, tensor in tensors.items()})
     relative = {name: (values[name].double() - e).abs().max() / e.abs().max() for name, e in expected.items()}
     return {name: float(value.nan_to_num(float("inf"))) for name, value in relative.items()}
 
 
-def _run(scan, tensors):
+def _run(scan: Callable[..., torch.Tensor], tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     tensors = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
     y = scan(**tensors)
     weights = torch.linspace(-1, 1.5, y.numel(), dtype=torch.float64, device=y.device).view_as(y)

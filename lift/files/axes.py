@@ -14,7 +14,7 @@ def y_up(world: np.ndarray) -> np.ndarray:
 def check_known(lifted, kind: str) -> None:
     """Raise InputError where no joint has a place in the world, so that a file would be empty."""
     if not np.isfinite(lifted.poses_world).any():
-        raise InputError(f"Cannot write {kind}: the pelvis was never seen, so no joint has a place in the world.")
+        raise InputError(f"Cannot write {kind}: the pelvis was never seen, so no joint has a place. Leave {kind} out.")
 
 
 def without_gaps(positions: np.ndarray) -> np.ndarray:

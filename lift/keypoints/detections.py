@@ -143,7 +143,9 @@ def choose_layout(path, count: int, wanted: str, candidates: tuple[str, ...] = t
     """
     if wanted != "auto":
         if wanted not in layouts.LAYOUTS:
-            raise InputError(f"There is no format {wanted!r}. Choose auto, {', '.join(layouts.LAYOUTS)}.")
+            raise InputError(
+                f"Cannot read {wanted!r} files: there is no such format. Choose auto, {', '.join(layouts.LAYOUTS)}."
+            )
         if len(layouts.LAYOUTS[wanted]) != count:
             raise InputError(
                 f"Cannot read {path}: it has {count} points a person, but {wanted} has "
@@ -154,7 +156,9 @@ def choose_layout(path, count: int, wanted: str, candidates: tuple[str, ...] = t
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise InputError(f"Cannot tell which {count} points {path} has. Choose --format {' or '.join(fitting)}.")
+        raise InputError(
+            f"Cannot read {path}: its {count} points fit several formats. Choose --format {' or '.join(fitting)}."
+        )
     known = ", ".join(f"{name} ({len(layouts.LAYOUTS[name])})" for name in candidates)
     raise InputError(f"Cannot read {path}: it has {count} points a person. Give one of {known}.")
 

@@ -83,8 +83,8 @@ def _download(into):
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1].removeprefix("ERROR: ")
         raise InputError(
-            f"Cannot download {PACKAGE} {VERSION} by pip ({reason[:160]}). Check the network, or give a wheel of it, "
-            "for any system, by --from FILE.whl."
+            f"Cannot download {PACKAGE} {VERSION} by pip: {reason[:160].rstrip('.')}. Check the network, or give a "
+            "wheel of it, for any system, by --from FILE.whl."
         )
     return wheels[0]
 

@@ -80,7 +80,7 @@ def save(detections: Detections, person: str | int, path: str | Path) -> None:
     """
     chosen = choose(find_people(detections, detections.fps), person)
     if len(chosen) != 1:
-        raise InputError(f"Cannot write {len(chosen)} people to {path}. Choose largest or a number.")
+        raise InputError(f"Cannot write {len(chosen)} people to {path}: it holds one. Choose largest or a number.")
     keypoints = np.zeros((detections.frames, *detections.points.shape[1:]), np.float32)
     rows = find_people(detections, detections.fps)[chosen[0]]
     keypoints[detections.frame[rows]] = detections.points[rows]
@@ -101,7 +101,7 @@ def _open(detector, weights, tiles):
         from liftbench.lift.video.blazepose import BlazePose
 
         if len(weights) > 1:
-            raise InputError("Cannot use more than one file with blazepose. Give a landmark network, .tflite.")
+            raise InputError("Cannot use several files with blazepose: it takes one. Give a landmark network, .tflite.")
         person, landmarks = blazepose_files.paths()
         return BlazePose(person, weights[0] if weights else landmarks, tiles)
     if detector == "rtmpose":
@@ -110,7 +110,7 @@ def _open(detector, weights, tiles):
         if tiles:
             raise InputError("Cannot use --tiles with rtmpose: it looks for small people itself. Leave it out.")
         return RTMPose(weights)
-    raise InputError(f"There is no detector {detector!r}. Choose {' or '.join(DETECTORS)}.")
+    raise InputError(f"Cannot use the detector {detector!r}: there is no such one. Choose {' or '.join(DETECTORS)}.")
 
 
 def _check_crop(crop, size):

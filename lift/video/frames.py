@@ -72,7 +72,7 @@ def open_video(path: str | Path, start: float | None = None, end: float | None =
     path = Path(path)
     for option, seconds in (("--start", start), ("--end", end)):
         if seconds is not None and not 0 <= seconds < 1e7:
-            raise InputError(f"Cannot use {option} {seconds:g}. Give seconds from the beginning of the video.")
+            raise InputError(f"Cannot use {option} {seconds:g}: no video has it. Give seconds from its beginning.")
     if end is not None and end <= (start or 0):
         raise InputError(f"Cannot use --end {end:g}: it is not after --start {start or 0:g}. Give a later time.")
     with _opened(path) as (container, stream):

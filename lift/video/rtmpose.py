@@ -36,7 +36,9 @@ class RTMPose:
                 "Cannot run RTMPose: rtmlib is not installed. Install it with `pip install liftbench[rtmpose]`."
             ) from None
         if len(files) > 2:
-            raise InputError("Cannot use more than two ONNX files. Give a person detector and RTMPose.")
+            raise InputError(
+                "Cannot use more than two ONNX files: RTMPose has two. Give a person detector and RTMPose."
+            )
         for path in files:
             if not path.is_file():  # rtmlib would take it for an address
                 raise InputError(f"Cannot read {path}: there is no such file. Check the path.")
@@ -47,12 +49,12 @@ class RTMPose:
                 places, _ = self._pose(np.zeros((64, 64, 3), np.uint8))
         except OSError as error:
             raise InputError(
-                f"Cannot download the networks of RTMPose ({str(error)[:160]}). Check the network, or give ONNX files "
-                "by --detector-weights."
+                f"Cannot download the networks of RTMPose: {str(error)[:160].rstrip('.')}. Check the network, or "
+                "give ONNX files by --detector-weights."
             ) from None
         except Exception as error:  # each version of ONNX Runtime has errors of its own
             said = " ".join(str(error).split())[:160]
-            raise InputError(f"Cannot use {what} as RTMPose ({said}). Give YOLOX first, RTMPose last.") from None
+            raise InputError(f"Cannot use {what} as RTMPose: {said}. Give YOLOX first, RTMPose last.") from None
         if places.shape[1] not in _LAYOUTS:
             raise InputError(f"Cannot use {what}: it has {places.shape[1]} points. Give RTMPose of 17, 26 or 133.")
         self.layout = _LAYOUTS[places.shape[1]]

@@ -41,21 +41,27 @@ def test_plain_yaml_is_read(tmp_path):
         ("a: " + "[" * 500, "it is nested too deeply"),
         ("a: " + "[" * 60_000, "it is nested too deeply"),
         ("a: &x [1]\nb: *x", "line 2: an alias is not allowed"),
-        ('a: !!int "1.0"', "invalid literal for int"),
-        ('a: !!float ""', "string index out of range"),
-        ("a: !!bool maybe", "'maybe'"),
+        ('a: !!int "1.0"', "line 1: '1.0' is not a whole number"),
+        ('a: !!float ""', "line 1: '' is not a number"),
+        ("a: !!bool maybe", "line 1: 'maybe' is not true or false"),
         ("a: !!int [1]", "line 1: expected a scalar node, but found sequence"),
         ("a: !!map [1]", "line 1: expected a mapping node, but found sequence"),
-        ("a: !!omap [1]", "line 1: could not determine a constructor for the tag"),
-        ("a: !!pairs {b: 1}", "line 1: could not determine a constructor for the tag"),
-        ("a: !!python/object:os.system {}", "line 1: could not determine a constructor for the tag"),
-        ("a: !" + "x" * 1000, "line 1: could not determine a constructor for the tag"),
-        ("a: " + "9" * 5000, "Exceeds the limit"),
+        ("a: !!omap [1]", "line 1: the tag tag:yaml.org,2002:omap is not allowed"),
+        ("a: !!pairs {b: 1}", "line 1: the tag tag:yaml.org,2002:pairs is not allowed"),
+        ("a: !!python/object:os.system {}", "line 1: the tag tag:yaml.org,2002:python/object:os.syste"),
+        ("a: !" + "x" * 1000, "line 1: the tag !xxx"),
+        (
+            "a: " + "9" * 5000,
+            "line 1: '9999999999999999999999999999999999999999' is not a whole number of at most 64 bits",
+        ),
         ("a: 0x" + "f" * 5000, "line 1: a number has more than 64 bits"),
         ("a: 1" + ":1" * 20_000, "line 1: a number has more than 64 bits"),
-        ("a: 1" + ":1" * 2000 + ":1.5", "int too large to convert to float"),
+        ("a: 1" + ":1" * 2000 + ":1.5", "line 1: '1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:' is not a number"),
         ("".join(f"k{number}: 1\n" for number in range(30_000)), "it is larger than 64 kB"),
-        ("a: \x07", "unacceptable character"),
+        ("b: 1\na: \x07", "line 2: the character U+0007 is not allowed"),
+        ('b: 1\na: "\\UFFFFFFFF"', "line 2: a number is out of range"),
+        ("%YAML 1." + "9" * 5000 + "\n--- a", "line 1: a number is out of range"),
+        ("a: 1\n--- b", "line 2: expected a single document in the stream, but found another"),
     ],
 )
 def test_hostile_yaml_is_refused_in_one_short_sentence(tmp_path, text, problem):
@@ -67,7 +73,7 @@ def test_hostile_yaml_is_refused_in_one_short_sentence(tmp_path, text, problem):
     assert time.process_time() - start < 5, "bounded by the size of the file"
     message = str(caught.value)
     assert message.startswith(f"Cannot read the list {path}: {problem}"), message
-    assert message.endswith(" file.") or message.endswith(" flat."), message
+    assert message.endswith((" file.", " flat.", ". Remove it.")), message
     assert "\n" not in message and len(message) < len(str(path)) + 250
 
 
@@ -76,8 +82,8 @@ def test_unreadable_yaml(tmp_path):
         read_yaml(tmp_path / "none.yaml", "the list")
     with pytest.raises(InputError, match="Is a directory"):
         read_yaml(tmp_path, "the list")
-    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="codec can't decode"):
+    (tmp_path / "binary.yaml").write_bytes(b"a: 1\nb: \xff\xfe\x00")
+    with pytest.raises(InputError, match="line 2: it is not UTF-8 text. Save it as UTF-8"):
         read_yaml(tmp_path / "binary.yaml", "the list")
 
 

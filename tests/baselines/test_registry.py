@@ -105,7 +105,7 @@ def test_a_registered_model_is_built_by_its_name(pair):
     assert model(torch.zeros(2, 9, 17, 3)).shape == (2, 9, 17, 3)
     assert model.layers[0].out_features == 8
     assert liftbench.create_model(pair, width=5).layers[0].out_features == 5
-    with pytest.raises(InputError, match="Model pair has no setting 'depth'; it has width"):
+    with pytest.raises(InputError, match="Cannot build pair: it has no setting 'depth'. Use width"):
         liftbench.create_model(pair, depth=5)
     liftbench.register(pair, Pair, frames=9, channels=3, width=6)
     assert liftbench.create_model(pair).layers[0].out_features == 6, "the last one counts"
@@ -115,8 +115,8 @@ def test_a_registered_model_is_built_by_its_name(pair):
     ("arguments", "message"),
     [
         (("posemamba_s", Pair), "Cannot register posemamba_s: the name is taken"),
-        (("my model", Pair), "a name has letters, digits and _ only"),
-        (("net.py", Pair), "a name has letters"),
+        (("my model", Pair), "a name has only letters, digits and _. Choose"),
+        (("net.py", Pair), "a name has only letters"),
         (("pair", None), "it needs a function"),
         (("pair", Pair, 0), "a positive number of frames"),
         (("pair", Pair, 9, 4), "2 or 3 channels"),
@@ -173,7 +173,7 @@ def test_a_file_is_a_model(file):
     assert entry(f"{file}:fixed").frames == 5
     joints = entry(f"{file}:joints", 9)
     assert (joints.channels, joints.output) == (3, "sequence")
-    with pytest.raises(InputError, match=r"net.py:fixed fails on a clip of shape \(1, 9, 17, 2\): RuntimeError"):
+    with pytest.raises(InputError, match=r"net.py:fixed: it fails on a clip of shape \(1, 9, 17, 2\): RuntimeError"):
         liftbench.create_model(f"{file}:fixed", 9)
     state = torch.get_rng_state()
     entry(f"{file}:build", 8)
@@ -216,7 +216,10 @@ def test_confidence_is_not_scaled():
 
 @pytest.mark.parametrize(
     ("name", "problem"),
-    [("mdtf_tiny", "with normalization 'person'. Choose image, since"), ("mlp", "'box'. Choose image or person")],
+    [
+        ("mdtf_tiny", "with normalization 'person': it is trained in stages. Choose image"),
+        ("mlp", "'box': there is no such one. Choose image or person"),
+    ],
 )
 def test_a_normalization_that_there_is_not(name, problem):
     with pytest.raises(InputError, match=problem):

@@ -76,7 +76,7 @@ def test_a_file_is_compared_with_a_registered_model(run, synthetic_file, tmp_pat
     for name in ("net.py", "width.py"):
         (tmp_path / name).rename(tmp_path / "elsewhere" / name)
     code, _, err = run("evaluate", "runs/mine", *data)
-    assert code == 2 and "There is no file" in err
+    assert code == 2 and "there is no such file" in err
     code, _, err = run("evaluate", "runs/mine", "--model", "elsewhere/net.py:build", *data)
     assert code == 0, err
 

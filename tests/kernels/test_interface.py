@@ -188,7 +188,7 @@ def test_named_implementation_is_never_replaced(monkeypatch):
     with kernels.using("chunked"):
         assert kernels.choose("cpu") == "chunked", "a context goes before the environment"
     monkeypatch.setenv("LIFTBENCH_SCAN", "nonsense")
-    with pytest.raises(kernels.ScanUnavailable, match="Cannot find a scan named 'nonsense'"):
+    with pytest.raises(kernels.ScanUnavailable, match="Cannot use the scan 'nonsense'"):
         kernels.choose("cpu")
 
 
@@ -203,7 +203,7 @@ def test_contexts_nest_and_end(monkeypatch):
             raise KeyError
         assert kernels.current() == "chunked"
     assert kernels.current() == "auto"
-    with pytest.raises(kernels.ScanUnavailable, match="Cannot find a scan named 'nonsense'"):
+    with pytest.raises(kernels.ScanUnavailable, match="Cannot use the scan 'nonsense'"):
         with kernels.using("nonsense"):
             pass
 
@@ -376,7 +376,9 @@ def test_an_implementation_that_cannot_run_is_an_error():
         kernels.ScanUnavailable, "Cannot run the scan 'cpu' here: the C.. scan runs on the cpu, not on meta"
     ):
         kernels.selective_scan(*[tensor.float().to("meta") for tensor in inputs], implementation="cpu")
-    with one_sentence(kernels.ScanUnavailable, "Cannot find a scan named 'nonsense'. Use auto, cpu, gpu, chun"):
+    with one_sentence(
+        kernels.ScanUnavailable, "Cannot use the scan 'nonsense': no scan has that name. Use auto, cpu, gpu, chun"
+    ):
         kernels.selective_scan(*inputs, implementation="nonsense")
     assert kernels.selective_scan(*[tensor.to("meta") for tensor in inputs]).device.type == "meta", "chunked runs"
 

@@ -162,7 +162,7 @@ def test_all_files_or_none(lifted, tmp_path):
         lifted.save(tmp_path, ["trc"])
     (tmp_path / "poses.trc").rmdir()
     with pytest.raises(
-        InputError, match=r"There is no format 'fbx' to write\. Choose npz, html, contact, gif, mp4, csv"
+        InputError, match=r"Cannot write 'fbx': there is no such format\. Choose npz, html, contact, gif, mp4, csv"
     ):
         lifted.save(tmp_path, ["fbx"])
     nowhere = Lifted(**{**vars(lifted), "poses_world": np.full((T, 17, 3), np.nan)})

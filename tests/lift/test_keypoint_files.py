@@ -71,7 +71,9 @@ def test_openpose_folders(tmp_path, count, layout, wanted):
 
 def test_openpose_tells_not_which_25_points_it_has(tmp_path):
     folder = openpose(tmp_path / "json", [[person] for person in people(25)])
-    with pytest.raises(InputError, match=r"^Cannot tell which 25 points .* has\. Choose --format body25 or body25b\.$"):
+    with pytest.raises(
+        InputError, match=r"^Cannot read .*: its 25 points fit several formats\. Choose --format body25 or body25b\.$"
+    ):
         read_keypoints(folder)
 
 
@@ -323,6 +325,6 @@ def test_missing_files_and_folders(tmp_path):
         read_keypoints(tmp_path / "nothing.json")
     with pytest.raises(InputError, match="it holds no JSON files"):
         read_keypoints(tmp_path)
-    with pytest.raises(InputError, match="There is no format 'body26'"):
+    with pytest.raises(InputError, match="Cannot read 'body26' files: there is no such format"):
         np.save(tmp_path / "k.npy", people(26))
         read_keypoints(tmp_path / "k.npy", "body26")

@@ -138,10 +138,10 @@ def test_one_euro_calms_what_comes(weights, pixels, camera):
 def test_bad_input_is_one_sentence(weights, pixels, camera):
     path = weights()
     for options, message in (
-        ({"delay": 5}, "Cannot lift with a delay of 5 frames. Give 0 to 4."),
+        ({"delay": 5}, "Cannot lift with a delay of 5 frames: the clips are too short. Give 0 to 4."),
         ({"delay": -1}, "Cannot lift with a delay of -1 frames"),
-        ({"layout": "h37"}, "There is no format 'h37'"),
-        ({"smooth": "6"}, "Cannot smooth by 6 while frames come. Give one-euro."),
+        ({"layout": "h37"}, "Cannot read 'h37' keypoints: there is no such format"),
+        ({"smooth": "6"}, "Cannot smooth by 6 while frames come: it looks ahead. Give one-euro."),
     ):
         with pytest.raises(InputError, match=message):
             Lifter(path, size=camera.size, fps=FPS, **options)

@@ -125,8 +125,8 @@ def test_a_truncated_video(tmp_path):
     [
         ({"start": 3}, "it lasts 1.00 s and has no frame from 3 to inf s"),
         ({"start": 0.5, "end": 0.5}, "Cannot use --end 0.5: it is not after --start 0.5"),
-        ({"start": -1}, "Cannot use --start -1. Give seconds"),
-        ({"end": float("nan")}, "Cannot use --end nan. Give seconds"),
+        ({"start": -1}, "Cannot use --start -1: no video has it. Give seconds"),
+        ({"end": float("nan")}, "Cannot use --end nan: no video has it. Give seconds"),
     ],
 )
 def test_times_outside_of_the_video(even, options, message):

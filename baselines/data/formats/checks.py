@@ -2,6 +2,9 @@
 
 import itertools
 import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,41 +17,41 @@ _SMALLEST_PERSON = 0.01  # of the image; normalised poses reach over 2 pixels at
 _LARGEST_ORIGIN = 100_000  # characters and values
 
 
-def kind(value):
+def kind(value: Any) -> str:
     """What a value is, for a message."""
     if isinstance(value, np.ndarray):
         return f"numpy array of shape {value.shape}"
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
 
 
-def short(value):
+def short(value: Any) -> str:
     """A value as it would be written, cut short, for a message; what is neither text nor a number, by its kind."""
     if isinstance(value, str):
         return repr(value[:_LONGEST_WORD]) + "..." * (len(value) > _LONGEST_WORD)
     return repr(value) if isinstance(value, (int, float)) and not abs(value) > 1e100 else kind(value)
 
 
-def is_name(value):
+def is_name(value: Any) -> bool:
     """Whether a value is a word or a few that can stand in a table and in a message."""
     return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable() and bool(value.strip())
 
 
-def listed(keys):
+def listed(keys: Iterable[Any]) -> str:
     """The first keys of a dict, for a message."""
     return ", ".join(map(short, itertools.islice(keys, 20))) or "nothing"
 
 
-def is_float(array):
+def is_float(array: np.ndarray) -> bool:
     """Whether an array is float16, float32 or float64."""
     return array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8)
 
 
-def first_frame(bad):
+def first_frame(bad: np.ndarray) -> int:
     """The first frame of which anything is bad; bad: (n, ...) bool."""
     return int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
 
 
-def finite(block, place, start=0):
+def finite(block: np.ndarray, place: str, start: int = 0) -> np.ndarray:
     """block: (n, ...), the frames from `start` on; returned as float32 where all of its numbers are finite as such."""
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite
         block = np.asarray(block, np.float32)
@@ -60,7 +63,7 @@ def finite(block, place, start=0):
     return block
 
 
-def pixels(block, place, size, start=0):
+def pixels(block: np.ndarray, place: str, size: float, start: int = 0) -> np.ndarray:
     """block: (n, J, 2 or more), x and y in an image of `size` pixels, returned as float32.
 
     Refuses poses far outside of the image, and a stretch of poses that would mostly be a dot in it: normalised ones.
@@ -76,7 +79,7 @@ def pixels(block, place, size, start=0):
     return block
 
 
-def check_origin(origin, path):
+def check_origin(origin: Any, path: str | Path) -> dict[str, Any]:
     """Return an account of how data were made, a dict; refuse one that a record could not carry.
 
     It is walked with a budget first: a file of some kB can name one list so often that it would be gigabytes in JSON.

@@ -3,6 +3,9 @@
 See `baselines.data.dataset` for what all data sets share.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from liftbench.baselines.data.cache import Content, Format
@@ -42,7 +45,7 @@ class Human36M(Dataset):
     INPUTS = {"sh": "detections", "gt": "ground truth"}
     RELEASE_FRAMES = RELEASE_FRAMES
 
-    def inputs(self, split, index):
+    def inputs(self, split: str, index: np.ndarray) -> np.ndarray:
         """Network input, index.shape + (17, 3) float32: x, y normalised to [-1, 1], confidence in [0, 1]."""
         part = self._split(split)
         pose = part.arrays["joint_2d"][index] if self.input == "sh" else part.arrays["joint3d_image"][index][..., :2]
@@ -50,7 +53,7 @@ class Human36M(Dataset):
         score = part.arrays["confidence"][index] if self.input == "sh" else np.ones(xy.shape[:-1], np.float32)
         return np.concatenate([xy, score[..., None]], axis=-1)
 
-    def targets(self, split, index):
+    def targets(self, split: str, index: np.ndarray) -> np.ndarray:
         """Ground truth, index.shape + (17, 3) float32, image coordinates normalised as the input, z / w * 2 relative to
         the root.
 
@@ -59,11 +62,11 @@ class Human36M(Dataset):
         pose = self._split(split).arrays["joint3d_image"][index]
         return normalize(pose, self.camera_resolution(split, index))
 
-    def ground_truth_mm(self, split, index):
+    def ground_truth_mm(self, split: str, index: np.ndarray) -> np.ndarray:
         """The pose that errors are measured against, index.shape + (17, 3) float32, mm, not root-relative."""
         return self._split(split).arrays["joints_2.5d_image"][index]
 
-    def millimetres(self, split, index, predicted):
+    def millimetres(self, split: str, index: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Predictions (..., T, 17, 3), normalised as the targets with the root at zero -> mm, root-relative.
 
         As the official evaluation: pixels by the camera of each clip's first frame, times the factor of each frame.
@@ -71,22 +74,22 @@ class Human36M(Dataset):
         pose = denormalize(predicted, self.camera_resolution(split, index[..., :1]))
         return root_relative(pose * self.factors(split, index)[..., None, None])
 
-    def evaluated(self, split):
+    def evaluated(self, split: str) -> np.ndarray:
         """The frames that count, (N,) bool: all but those of the excluded takes."""
         sources, names = self.sources(split)
         return ~np.isin([name[: -len("_ca_01")] for name in names], EXCLUDED_TAKES)[sources]
 
-    def factors(self, split, index):
+    def factors(self, split: str, index: np.ndarray) -> np.ndarray:
         """Millimetres per pixel of each frame, index.shape float32; taken from the ground truth."""
         return self._split(split).arrays["2.5d_factor"][index]
 
-    def camera_resolution(self, split, index):
+    def camera_resolution(self, split: str, index: np.ndarray) -> np.ndarray:
         """Image width and height, index.shape + (2,) float32, pixels."""
         part = self._split(split)
         table = np.array([CAMERA_RESOLUTION[camera] for camera in part.names["camera"]], np.float32)
         return table[part.codes["camera"][index]]
 
-    def _measured(self, split):
+    def _measured(self, split: str) -> dict[str, Any]:
         part, frames = self._split(split), self.frames(split)
         error, low, high, total = 0.0, np.inf, -np.inf, 0.0
         for start in range(0, frames, SUMMARY_BLOCK_FRAMES):
@@ -103,6 +106,6 @@ class Human36M(Dataset):
         }
 
     @staticmethod
-    def _subjects(sources):
+    def _subjects(sources: Iterable[str]) -> tuple[str, ...]:
         numbers = {int(SOURCE_PATTERN.fullmatch(source)["subject"]) for source in sources}
         return tuple(f"S{number}" for number in sorted(numbers))

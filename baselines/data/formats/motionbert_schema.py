@@ -11,6 +11,9 @@ were made. Other keys are ignored.
 import itertools
 import operator
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +60,7 @@ TOLERANCE_MM = 0.1
 SOURCE_PATTERN = re.compile(r"s_(?P<subject>\d\d)_act_(?P<action>\d\d)_subact_(?P<subaction>\d\d)_ca_(?P<camera>\d\d)")
 
 
-def check(content, path):
+def check(content: Any, path: Path) -> tuple[dict[str, SplitContent], dict[str, Any]]:
     """The splits of a file's `content` as {split: SplitContent}, and its origin, {} if it states none.
 
     Raises InputError naming split, key, what was expected and what was found.
@@ -67,7 +70,7 @@ def check(content, path):
     return {split: _check_split(content, split, path) for split in SPLITS}, origin
 
 
-def check_numbers(block, place, start):
+def check_numbers(block: np.ndarray, place: str, start: int):
     """Refuse what no frame may hold.
 
     block: (n, ...) float32, the frames from `start` on. place: file, split and key, for the InputError.
@@ -85,7 +88,7 @@ def check_numbers(block, place, start):
             raise InputError(f"Cannot read {place}: frame {start + frame} has {value:g}, expected {what}. Repair it.")
 
 
-def _consistent(arrays, frames, place):
+def _consistent(arrays: dict[str, np.ndarray], frames: int, place: str) -> Iterator[np.ndarray]:
     """The blocks of joints_2.5d_image, checked against joint3d_image and 2.5d_factor: errors are measured against one
     and predictions come out of the others.
 
@@ -112,7 +115,7 @@ def _consistent(arrays, frames, place):
         yield arrays["joints_2.5d_image"][block]
 
 
-def _check_split(content, split, path):
+def _check_split(content: Any, split: str, path: Path) -> SplitContent:
     _require(split in content, f"{path}: it has no split {split!r}, only {listed(content)}")
     split_content = content[split]
     place = f"{path}: {split}"
@@ -138,7 +141,7 @@ def _check_split(content, split, path):
     return SplitContent(frames, arrays, {NAME_KEYS[key]: values for key, values in names.items()})
 
 
-def _check_array(array, shape, frames, place):
+def _check_array(array: Any, shape: tuple[int, ...], frames: int, place: str) -> np.ndarray:
     _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
     if place.endswith("confidence") and array.shape == (frames, 17, 1):
         array = array[..., 0]
@@ -150,7 +153,7 @@ def _check_array(array, shape, frames, place):
     return array
 
 
-def _check_names(values, frames, place):
+def _check_names(values: Any, frames: int, place: str) -> Names:
     found = _length(values, place)
     _require(found == frames, f"{place} has {found} entries, expected {frames}, one for each frame of joint_2d")
     if isinstance(values, np.ndarray) and values.dtype.kind == "U" and values.ndim == 1:
@@ -175,12 +178,12 @@ def _check_names(values, frames, place):
     return names
 
 
-def _length(values, place):
+def _length(values: Any, place: str) -> int:
     sized = isinstance(values, (list, tuple)) or (isinstance(values, np.ndarray) and values.ndim > 0)
     _require(sized, f"{place} is a {kind(values)}, expected one entry for each frame")
     return len(values)
 
 
-def _require(condition, problem):
+def _require(condition: Any, problem: str):
     if not condition:
         raise InputError(f"Cannot read {problem}. Use a file of the MotionBERT schema.")

@@ -8,6 +8,10 @@ frames of a test sequence are seen by the network, the valid ones count. See `ba
 data sets share.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from liftbench.baselines.data.cache import SPLITS, Format
@@ -31,7 +35,7 @@ class MPIINF3DHP(Dataset):
     INPUTS = {"gt": "annotated 2D"}
     RELEASE_FRAMES = RELEASE_FRAMES
 
-    def _files(self):
+    def _files(self) -> list[Path]:
         files = [self.path / TRAIN, self.path / TEST]
         for file in files:
             if not file.is_file():
@@ -41,7 +45,7 @@ class MPIINF3DHP(Dataset):
                 )
         return files
 
-    def clips(self, split, frames, stride=None):
+    def clips(self, split: str, frames: int, stride: int | None = None) -> np.ndarray:
         """Frame numbers of the protocol's clips, (clips, T) int64; see `baselines.data.clips.split_clips`.
 
         frames: T. stride: frames from one clip to the next, by default T // 9 in train (81 and 9 in MDTF's recipe) and
@@ -51,38 +55,38 @@ class MPIINF3DHP(Dataset):
             stride = max(1, frames // 9)
         return super().clips(split, frames, stride)
 
-    def inputs(self, split, index):
+    def inputs(self, split: str, index: np.ndarray) -> np.ndarray:
         """Network input, index.shape + (17, 3) float32: x, y normalised to [-1, 1] by the resolution, confidence 1."""
         xy = normalize(self._split(split).arrays["data_2d"][index], self.camera_resolution(split, index))
         return np.concatenate([xy, np.ones_like(xy[..., :1])], axis=-1)
 
-    def targets(self, split, index):
+    def targets(self, split: str, index: np.ndarray) -> np.ndarray:
         """Ground truth, index.shape + (17, 3) float32, metres, camera frame, root-relative."""
         return root_relative(self.ground_truth_mm(split, index)) / MM_PER_M
 
-    def ground_truth_mm(self, split, index):
+    def ground_truth_mm(self, split: str, index: np.ndarray) -> np.ndarray:
         """The pose that errors are measured against, index.shape + (17, 3) float32, mm, not root-relative."""
         return self._split(split).arrays["data_3d"][index]
 
-    def millimetres(self, split, index, predicted):
+    def millimetres(self, split: str, index: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Predictions (..., 17, 3) in metres with the root at zero -> mm, root-relative."""
         return predicted * MM_PER_M
 
-    def evaluated(self, split):
+    def evaluated(self, split: str) -> np.ndarray:
         """The frames that count, (N,) bool: all of train, the valid ones of test."""
         return self._split(split).arrays["valid"] > 0
 
-    def camera_resolution(self, split, index):
+    def camera_resolution(self, split: str, index: np.ndarray) -> np.ndarray:
         """Image width and height, index.shape + (2,) float32, pixels."""
         codes, names = self.cameras(split)
         table = np.array([RESOLUTION.get(camera, STUDIO_RESOLUTION) for camera in names], np.float32)
         return table[codes[index]]
 
-    def summary(self):
+    def summary(self) -> dict[str, dict[str, Any]]:
         """What the files hold, {split: {quantity: value}}, in numbers, strings, lists and dicts only."""
         return {split: self._summary(split) for split in SPLITS}
 
-    def _summary(self, split):
+    def _summary(self, split: str) -> dict[str, Any]:
         part, frames = self._split(split), self.frames(split)
         sources, first = part.names["source"], part.bounds[:-1]
         rates = part.arrays["fps"][first].tolist()
@@ -98,6 +102,6 @@ class MPIINF3DHP(Dataset):
         }
 
     @staticmethod
-    def _subjects(sources):
+    def _subjects(sources: Iterable[str]) -> tuple[str, ...]:
         """S1 of "S1 Seq1 camera 0"; a test sequence is one subject."""
         return tuple(sorted({source.split()[0] for source in sources}, key=lambda name: (len(name), name)))

@@ -8,6 +8,9 @@ were made. Other members and keys are ignored.
 """
 
 import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +23,7 @@ RELEASE_FRAMES = {"train": 8 * 131_592}  # eight of the cameras, and the frames 
 TRAIN, TEST = "data_train_3dhp.npz", "data_test_3dhp.npz"
 TEST_SEQUENCES = ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")
 SEQUENCE_PATTERN = re.compile(r"S\d{1,4} Seq\d{1,4}")
-SHAPES = {"data_2d": (17, 2), "data_3d": (17, 3), "valid": (), "fps": ()}  # of one frame; fps is 0 where not stated
+SHAPES = {"data_2d": (17, 2), "data_3d": (17, 3), "valid": (), "fps": ()}  # for one frame; fps is 0 where not stated
 
 # The joint of these files that stands for each joint of `baselines.skeleton`. Theirs are 0 head top, 1 neck, 2-4 right
 # shoulder, elbow, wrist, 5-7 left ones, 8-10 right hip, knee, ankle, 11-13 left ones, 14 pelvis, 15 spine, 16 head.
@@ -28,12 +31,14 @@ SHAPES = {"data_2d": (17, 2), "data_3d": (17, 3), "valid": (), "fps": ()}  # of 
 JOINT_ORDER = (14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4)
 
 LEG_BONES = (((8, 9), (11, 12)), ((9, 10), (12, 13)))  # right and left thigh, right and left shin
-IMAGE_SIZE = 2048  # of the larger side of the studio's images, pixels
+IMAGE_SIZE = 2048  # the larger side of the studio's images, pixels
 BONE_MM = (150, 800)
-LARGEST_RATIO = 1.5  # of a right to a left bone
+LARGEST_RATIO = 1.5  # largest ratio of a right and a left bone
+
+_Run = tuple[str, str, dict[str, np.ndarray], str]  # sequence, camera, arrays by key, place for messages
 
 
-def read(files):
+def read(files: Sequence[Path]) -> Content:
     """The Content of [training file, test file], joints in JOINT_ORDER.
 
     Raises InputError naming file, sequence, key, what was expected and what was found; for what is wrong with numbers,
@@ -47,7 +52,7 @@ def read(files):
     return Content({name: _split(runs) for name, runs in splits.items()}, origin)
 
 
-def _training_runs(data, path):
+def _training_runs(data: Any, path: Path) -> list[_Run]:
     """(sequence, camera, {key: array}, place) of every camera of every sequence."""
     _require(isinstance(data, dict), f"{path}: data is a {kind(data)}, expected a dict of sequences")
     _require(data, f"{path}: data holds no sequence")
@@ -74,7 +79,7 @@ def _training_runs(data, path):
     return runs
 
 
-def _test_runs(data, path):
+def _test_runs(data: Any, path: Path) -> list[_Run]:
     """As `_training_runs`; a test sequence is its own camera."""
     _require(isinstance(data, dict), f"{path}: data is a {kind(data)}, expected a dict of sequences")
     missing = [name for name in TEST_SEQUENCES if name not in data]
@@ -91,7 +96,7 @@ def _test_runs(data, path):
     return runs
 
 
-def _poses(content, place, *further):
+def _poses(content: Any, place: str, *further) -> dict[str, np.ndarray]:
     _require(isinstance(content, dict), f"{place} is a {kind(content)}, expected a dict")
     missing = [key for key in ("data_2d", "data_3d", *further) if key not in content]
     _require(not missing, f"{place} has no {' and no '.join(map(repr, missing))}, only {listed(content)}")
@@ -110,7 +115,7 @@ def _poses(content, place, *further):
     return arrays
 
 
-def _valid(array, frames, place):
+def _valid(array: Any, frames: int, place: str) -> np.ndarray:
     """(n,) float32 of 0 and 1."""
     _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
     column = array.shape in ((frames, 1), (1, frames))
@@ -124,7 +129,7 @@ def _valid(array, frames, place):
     return array.astype(np.float32)
 
 
-def _split(runs):
+def _split(runs: Sequence[_Run]) -> SplitContent:
     sequences, cameras, arrays, places = zip(*runs, strict=True)
     bounds = np.cumsum([0, *(len(part["valid"]) for part in arrays)])
     sources = [
@@ -139,7 +144,7 @@ def _split(runs):
     )
 
 
-def _blocks(key, runs, places):
+def _blocks(key: str, runs: Sequence[dict[str, np.ndarray]], places: Sequence[str]) -> Iterator[np.ndarray]:
     """The arrays of all runs under one key, float32, run by run, checked as they come."""
     for arrays, place in zip(runs, places, strict=True):
         block = arrays[key]
@@ -153,7 +158,7 @@ def _blocks(key, runs, places):
         yield block
 
 
-def _check_anatomy(poses, place):
+def _check_anatomy(poses: np.ndarray, place: str):
     """Refuse poses in another unit or joint order: a typical leg has the size of a leg, and its two sides agree."""
     for right, left in LEG_BONES:
         with np.errstate(over="ignore"):
@@ -166,6 +171,6 @@ def _check_anatomy(poses, place):
             )
 
 
-def _require(condition, problem):
+def _require(condition: Any, problem: str):
     if not condition:
         raise InputError(f"Cannot read {problem}. Use the files that the P-STMO scripts make of MPI-INF-3DHP.")

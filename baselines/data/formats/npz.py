@@ -10,7 +10,9 @@ import os
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +29,7 @@ _DAMAGE = (  # a header is a Python literal, hence its errors
 )  # fmt: skip
 
 
-def load(path, names, optional=()):
+def load(path: str | Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any]:
     """The members `names`, and those of `optional` that there are, of the .npz file `path`: {name: content}.
 
     An array of numbers or text comes as a read-only numpy array; an object that `numpy.savez` wrapped in an array
@@ -55,7 +57,7 @@ def load(path, names, optional=()):
         ) from None
 
 
-def _member(archive, name, path):
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
     try:
         info = archive.getinfo(f"{name}.npy")
     except KeyError:
@@ -78,7 +80,7 @@ def _member(archive, name, path):
     return _content(_bytes_of(archive, info), f"{path}: {name}")
 
 
-def _bytes_of(archive, info):
+def _bytes_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> memoryview:
     """The inflated member, checked against its CRC."""
     data = memoryview(bytearray(info.file_size))
     filled = 0
@@ -90,7 +92,7 @@ def _bytes_of(archive, info):
     return data.toreadonly()
 
 
-def _content(data, where):
+def _content(data: memoryview, where: str) -> Any:
     header = io.BytesIO(data[:HEADER_BYTES])
     version = np.lib.format.read_magic(header)
     if version == (1, 0):

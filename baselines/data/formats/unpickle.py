@@ -17,6 +17,7 @@ import struct
 import sys
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class _Array:
     def __init__(self):
         self.memo_keys = []
 
-    def complete(self, state):
+    def complete(self, state: tuple) -> np.ndarray:
         _, shape, dtype, fortran_order, data = state
         return array_of(shape, dtype, fortran_order, data)
 
@@ -41,11 +42,11 @@ class _Array:
 class _Dtype:
     """A numpy.dtype between its type string and its state, which holds the byte order."""
 
-    def __init__(self, dtype):
+    def __init__(self, dtype: np.dtype):
         self.memo_keys = []
         self.dtype = dtype
 
-    def complete(self, state):
+    def complete(self, state: tuple) -> np.dtype:
         _, byte_order, subarray, names, fields, *_ = state
         if (subarray, names, fields) != (None, None, None) or (len(state) > 8 and state[8]):
             raise _RefusedError("a structured dtype or a dtype with metadata")
@@ -58,19 +59,19 @@ _LARGEST_KEY = 2**60  # whole numbers below are their own hashes
 _NDARRAY = object()  # stands for the class numpy.ndarray, which numpy passes to _reconstruct
 
 
-def _dtype(spec, align=False, copy=True):
+def _dtype(spec: str, align: bool = False, copy: bool = True) -> _Dtype:
     if not re.fullmatch(r"[fiuc]\d{1,2}|b1|O[48]?|[US]\d{1,9}", spec):
         raise _RefusedError(f"the dtype {spec[:40]!r}")
     return _Dtype(np.dtype("O" if spec[0] == "O" else spec))
 
 
-def _reconstruct(array_type, shape, type_code):
+def _reconstruct(array_type: Any, shape: Any, type_code: Any) -> _Array:
     if array_type is not _NDARRAY:
         raise _RefusedError("an array that is not a numpy.ndarray")
     return _Array()
 
 
-def array_of(shape, dtype, fortran_order, data):
+def array_of(shape: tuple[int, ...], dtype: np.dtype, fortran_order: bool, data: Any) -> np.ndarray:
     """A read-only array over `data`: bytes, or a list where the dtype is object. Raises ValueError if they disagree."""
     if len(shape) > _MOST_AXES or not all(type(length) is int and 0 <= length < 2**48 for length in shape):
         raise ValueError("an array of impossible shape")
@@ -84,22 +85,24 @@ def array_of(shape, dtype, fortran_order, data):
     return np.ndarray(shape, dtype, data, order=order)
 
 
-def _frombuffer(data, dtype, shape, order, axis_order=None):
+def _frombuffer(
+    data: Any, dtype: np.dtype, shape: tuple[int, ...], order: str, axis_order: tuple[int, ...] | None = None
+) -> np.ndarray:
     array = array_of(shape, dtype, order == "F", data)
     return array if axis_order is None else array.transpose(axis_order)
 
 
-def _scalar(dtype, data):
+def _scalar(dtype: np.dtype, data: Any) -> np.generic:
     return array_of((), dtype, False, data)[()]
 
 
-def _encode(text, encoding):
+def _encode(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise _RefusedError("an encoding that is not latin1")
     return text.encode("latin1")
 
 
-def _empty_bytes():
+def _empty_bytes() -> bytes:
     return b""
 
 
@@ -139,7 +142,7 @@ _DAMAGE = (AttributeError, LookupError, MemoryError, OverflowError, RecursionErr
 class _Reader:
     """The pickle machine: a stack, a memo, and one method for each kind of opcode that carries data."""
 
-    def __init__(self, data):
+    def __init__(self, data: Any):
         self.data = memoryview(data)
         self.position = 0
         self.stack = []
@@ -147,7 +150,7 @@ class _Reader:
         self.memo = {}
         self.work = 0
 
-    def read(self):
+    def read(self) -> Any:
         actions = {opcode[0]: getattr(self, name) for name, opcodes in _ACTIONS.items() for opcode in opcodes}
         end, stop = len(self.data), pickle.STOP[0]
         while self.position < end:
@@ -160,38 +163,38 @@ class _Reader:
             actions[self.opcode]()
         raise EOFError
 
-    def take(self, length):
+    def take(self, length: int) -> memoryview:
         start = self.position
         self.position += length
         if self.position > len(self.data):
             raise EOFError
         return self.data[start : self.position]
 
-    def number(self):
+    def number(self) -> int | float:
         """The number that follows the opcode: a value, a length, a memo key."""
         layout = _LAYOUTS[self.opcode]
         return layout.unpack(self.take(layout.size))[0]
 
-    def spend(self, values):
+    def spend(self, values: Any):
         """Count the work on values that the file may hold once and name many times."""
         self.work += len(values) + sum(len(value) for value in values if isinstance(value, _SIZED))
         if self.work > _WORK * len(self.data) + _WORK:
             raise _RefusedError("more work than its size allows")
 
-    def line(self):
+    def line(self) -> str:
         start = self.position
         while self.take(1) != b"\n":
             if self.position - start > 100:
                 raise _RefusedError("a name of more than 100 characters")
         return str(self.data[start : self.position - 1], "utf-8")
 
-    def pop_since_mark(self):
+    def pop_since_mark(self) -> list:
         mark = self.marks.pop()
         items = self.stack[mark:]
         del self.stack[mark:]
         return items
 
-    def container(self, kind):
+    def container(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
             raise TypeError(f"an item outside a {kind.__name__}")
         return self.stack[-1]
@@ -249,7 +252,7 @@ class _Reader:
                 raise _RefusedError(f"a {type(key).__name__} as a key")
         self.container(dict).update(zip(items[::2], items[1::2], strict=True))
 
-    def remember(self, key):
+    def remember(self, key: int):
         value = self.stack[-1]
         self.memo[key] = value
         if isinstance(value, (_Array, _Dtype)):
@@ -272,7 +275,7 @@ class _Reader:
         name, module = self.stack.pop(), self.stack.pop()
         self.push_global(module, name)
 
-    def push_global(self, module, name):
+    def push_global(self, module: Any, name: Any):
         if not (isinstance(module, str) and isinstance(name, str)):
             raise TypeError("a name that is not text")
         if (module, name) not in _GLOBALS:
@@ -298,7 +301,7 @@ class _Reader:
             self.memo[key] = complete
 
 
-def _is_key(key):
+def _is_key(key: Any) -> bool:
     """Whether a dict may have this key: others can be made to collide, or exhaust the stack when hashed."""
     return isinstance(key, str) or (type(key) is int and abs(key) < _LARGEST_KEY)
 
@@ -330,7 +333,7 @@ _ACTIONS = {
 }
 
 
-def load(path):
+def load(path: str | Path) -> Any:
     """The content of the pickle file `path`; its arrays are read-only views of the mapped file.
 
     Raises InputError where `loads` does, and when the file is missing, unreadable or empty.
@@ -346,7 +349,7 @@ def load(path):
     return loads(data, path)
 
 
-def loads(data, where):
+def loads(data: Any, where: str | Path) -> Any:
     """The content of the pickle in `data`, a bytes-like object; `where` names it in messages.
 
     Bytes of 256 and more come as read-only memoryviews of `data`. Numbers, strings, lists, tuples, dicts and numpy

@@ -6,6 +6,10 @@ root-relative. Every frame counts, as the centre of its window. See `baselines.d
 share.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from liftbench.baselines.data.cache import Format
@@ -31,7 +35,7 @@ class VideoPose3D(Dataset):
     INPUTS = {"cpn": "detections", "gt": "ground truth"}
     RELEASE_FRAMES = RELEASE_FRAMES
 
-    def _files(self):
+    def _files(self) -> list[Path]:
         """The 2D first: each input has its cache."""
         for name, file in ((self.input, DETECTIONS[self.input]), ("", self.MARK)):
             if not (self.path / file).is_file():
@@ -40,34 +44,34 @@ class VideoPose3D(Dataset):
                 raise InputError(f"Cannot read {self.path}: it has no file {file}. {advice}.")
         return [self.path / DETECTIONS[self.input], self.path / self.MARK]
 
-    def inputs(self, split, index):
+    def inputs(self, split: str, index: np.ndarray) -> np.ndarray:
         """Network input, index.shape + (17, 3) float32: x, y normalised to [-1, 1] by the resolution, confidence 1."""
         xy = normalize(self._split(split).arrays["joints_2d"][index], self.camera_resolution(split, index))
         return np.concatenate([xy, np.ones_like(xy[..., :1])], axis=-1)
 
-    def targets(self, split, index):
+    def targets(self, split: str, index: np.ndarray) -> np.ndarray:
         """Ground truth, index.shape + (17, 3) float32, metres, camera frame, root-relative."""
         return root_relative(self._split(split).arrays["joints_3d"][index])
 
-    def ground_truth_mm(self, split, index):
+    def ground_truth_mm(self, split: str, index: np.ndarray) -> np.ndarray:
         """The pose that errors are measured against, index.shape + (17, 3) float32, mm, camera frame."""
         return self._split(split).arrays["joints_3d"][index] * np.float32(MM_PER_M)
 
-    def millimetres(self, split, index, predicted):
+    def millimetres(self, split: str, index: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Predictions (..., 17, 3) in metres with the root at zero -> mm, root-relative."""
         return predicted * MM_PER_M
 
-    def evaluated(self, split):
+    def evaluated(self, split: str) -> np.ndarray:
         """The frames that count, (N,) bool: every one."""
         return np.ones(self.frames(split), bool)
 
-    def camera_resolution(self, split, index):
+    def camera_resolution(self, split: str, index: np.ndarray) -> np.ndarray:
         """Image width and height, index.shape + (2,) float32, pixels."""
         codes, names = self.cameras(split)
         sizes = dict(zip(CAMERAS, (camera.size for camera in load_cameras(SUBJECTS[0])), strict=True))
         return np.array([sizes[name] for name in names], np.float32)[codes[index]]
 
-    def _measured(self, split):
+    def _measured(self, split: str) -> dict[str, Any]:
         """How far the 2D lies from the projected 3D, of frames spread over the split."""
         frames = np.arange(0, self.frames(split), -(-self.frames(split) // SUMMARY_FRAMES))
         codes, names = self.cameras(split)
@@ -80,5 +84,5 @@ class VideoPose3D(Dataset):
         return {"mean_detector_error_px": float(np.concatenate(errors).mean())}
 
     @staticmethod
-    def _subjects(sources):
+    def _subjects(sources: Iterable[str]) -> tuple[str, ...]:
         return tuple(f"S{n}" for n in sorted({int(source.split()[0][1:]) for source in sources}))

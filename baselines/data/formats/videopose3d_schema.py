@@ -9,7 +9,9 @@ Subjects are S1, S5, S6, S7, S8, S9, S11; actions have names like "Directions" o
 The released 3D has no S11 Directions, whose video is damaged. It is left out wherever either file lacks a part of it.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,11 +69,11 @@ class _Run(NamedTuple):
     pixels: np.ndarray
     world: np.ndarray
 
-    def place(self, path):
+    def place(self, path: Path) -> str:
         return f"{path}: S{self.subject}/{self.action}"
 
 
-def read(files):
+def read(files: Sequence[Path]) -> Content:
     """The Content of [2D file, 3D file]: joints_2d in pixels and joints_3d in metres in the frame of each camera.
 
     Raises InputError naming file, subject, action, what was expected and what was found; for what is wrong with
@@ -105,7 +107,9 @@ def read(files):
     return Content(splits, origin, left_out)
 
 
-def _runs(subject, takes_3d, takes_2d, file_3d, file_2d):
+def _runs(
+    subject: int, takes_3d: dict[str, Any], takes_2d: dict[str, Any], file_3d: Path, file_2d: Path
+) -> tuple[list[_Run], list[str]]:
     """The runs of one subject, and sentences on the takes left out."""
     runs, left_out = [], []
     name = f"S{subject}"
@@ -131,18 +135,18 @@ def _runs(subject, takes_3d, takes_2d, file_3d, file_2d):
     return runs, left_out
 
 
-def _is_whole(world, views):
+def _is_whole(world: np.ndarray, views: Any) -> bool:
     """Whether there are four cameras with as many frames as the 3D."""
     if not _is_list(views) or len(views) != len(CAMERAS):
         return False
     return all(isinstance(view, np.ndarray) and view.ndim and len(view) >= len(world) for view in views)
 
 
-def _is_list(views):
+def _is_list(views: Any) -> bool:
     return isinstance(views, (list, tuple)) or (isinstance(views, np.ndarray) and views.ndim > 0)
 
 
-def _split(runs, file_3d, file_2d):
+def _split(runs: Sequence[_Run], file_3d: Path, file_2d: Path) -> SplitContent:
     bounds = np.concatenate([[0], np.cumsum([len(run.world) for run in runs])])
     names = {
         "camera": [CAMERAS[run.camera] for run in runs],
@@ -153,7 +157,7 @@ def _split(runs, file_3d, file_2d):
     return SplitContent(int(bounds[-1]), arrays, {key: Names.of_runs(bounds, values) for key, values in names.items()})
 
 
-def _joints_2d(runs, path):
+def _joints_2d(runs: Sequence[_Run], path: Path) -> Iterator[np.ndarray]:
     """(frames, 17, 2) float32, pixels, of one run after another."""
     for run in runs:
         place = f"{run.place(path)}, camera {CAMERAS[run.camera]}"
@@ -167,7 +171,7 @@ def _joints_2d(runs, path):
         yield block
 
 
-def _typical_distance(block, run):
+def _typical_distance(block: np.ndarray, run: _Run) -> float:
     """Pixels between the 2D and the projected 3D, by the median of some frames; 0 where the 3D is refused later."""
     some = slice(None, None, max(1, len(block) // 20))
     camera, world = load_cameras(run.subject)[run.camera], run.world[some, KEPT_JOINTS].astype(np.float64)
@@ -177,7 +181,7 @@ def _typical_distance(block, run):
     return float(np.median(np.linalg.norm(project_to_2d(joints, camera) - block[some], axis=-1)))
 
 
-def _joints_3d(runs, path):
+def _joints_3d(runs: Sequence[_Run], path: Path) -> Iterator[np.ndarray]:
     """(frames, 17, 3) float32, metres, camera frame, of one run after another."""
     for run in runs:
         world = finite(run.world[:, KEPT_JOINTS], run.place(path)).astype(np.float64)
@@ -195,7 +199,7 @@ def _joints_3d(runs, path):
         yield joints.astype(np.float32)
 
 
-def _subjects(members, name, path):
+def _subjects(members: dict[str, Any], name: str, path: Path) -> dict[str, dict]:
     """One of the members: the checked dict subject -> action -> content."""
     positions = members[name]
     _require(isinstance(positions, dict), f"{path}: {name} is a {kind(positions)}, expected a dict of subjects")
@@ -211,7 +215,7 @@ def _subjects(members, name, path):
     return positions
 
 
-def _check_pose(array, shape, place):
+def _check_pose(array: Any, shape: tuple[int, int], place: str):
     _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
     expected = f"(frames, {shape[0]}, {shape[1]})"
     _require(array.ndim == 3 and array.shape[1:] == shape, f"{place} has shape {array.shape}, expected {expected}")
@@ -219,6 +223,6 @@ def _check_pose(array, shape, place):
     _require(is_float(array), f"{place} has dtype {array.dtype}, expected float16, float32 or float64")
 
 
-def _require(condition, problem):
+def _require(condition: Any, problem: str):
     if not condition:
         raise InputError(f"Cannot read {problem}. Use the files of VideoPose3D.")

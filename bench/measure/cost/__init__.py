@@ -5,12 +5,15 @@ model: of a registered one on PyTorch's meta device, which needs no data and run
 depend on the implementation that is fastest here.
 """
 
+from typing import Any
+
 import torch
+from torch import nn
 
 from liftbench import kernels
 from liftbench.baselines import own
 from liftbench.baselines.errors import InputError
-from liftbench.baselines.registry import Number, create_model, entry
+from liftbench.baselines.registry import Entry, Number, create_model, entry
 from liftbench.bench.measure.cost.backward import kept_bytes, without_gradient, without_gradient_in_training
 from liftbench.bench.measure.cost.conventions import count_by_fvcore, count_by_thop
 from liftbench.bench.measure.cost.operators import Count, count
@@ -56,17 +59,20 @@ def measure(name: str, frames: int | None = None, **numbers: Number) -> CostReco
     )  # fmt: skip
 
 
-def _measure_own(found, model, clip, facts):
+def _measure_own(found: Entry, model: nn.Module, clip: torch.Tensor, facts: dict[str, Any]) -> CostRecord:
     try:
         seen, peak = count(model, clip, "cpu"), peak_bytes(model, clip, "cpu")
     except Exception as error:
         raise InputError(
-            f"{found.name} fails on a clip of shape {tuple(clip.shape)}: {own.reason(error, found.file)}."
+            f"Cannot run {found.name} on a clip of shape {tuple(clip.shape)}: {own.reason(error, found.file)}. "
+            "Correct the module."
         ) from error
     try:
         by_thop = count_by_thop(model, clip, "cpu")
     except Exception as error:
-        raise InputError(f"thop cannot count {found.name}: {own.reason(error, found.file)}.") from error
+        raise InputError(
+            f"Cannot count {found.name} by thop: {own.reason(error, found.file)}. Correct the module."
+        ) from error
     try:
         by_fvcore = count_by_fvcore(model, clip)
     except Exception as error:
@@ -85,14 +91,14 @@ def _measure_own(found, model, clip, facts):
     )  # fmt: skip
 
 
-def _gradients(model, unused):
+def _gradients(model: nn.Module, unused: list[str]) -> dict[str, Any]:
     return {
         "parameters_with_gradient": sum(value.numel() for key, value in model.named_parameters() if key not in unused),
         "parameter_names_without_gradient": unused,
     }
 
 
-def _record(module, seen, **fields):
+def _record(module: nn.Module, seen: Count, **fields) -> CostRecord:
     scans = [
         ScanCalls(
             channels=channels, length=length, states=states, calls=calls,

@@ -10,7 +10,7 @@ from liftbench import kernels
 from liftbench.bench.measure.cost.plain import plain_graph, twin
 
 
-def kept_bytes(model, clip, device="meta"):
+def kept_bytes(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> int | None:
     """Bytes that autograd keeps from a forward pass of a clip in training mode, until the backward pass.
 
     Each storage counts once and as a whole; parameters and buffers do not count. A scan keeps its inputs. None where
@@ -20,7 +20,7 @@ def kept_bytes(model, clip, device="meta"):
     own = {value.untyped_storage()._cdata for value in (*model.parameters(), *model.buffers())}
     kept = {}
 
-    def keep(tensor):
+    def keep(tensor: torch.Tensor):
         storage = tensor.untyped_storage()
         kept[storage._cdata] = storage
 
@@ -44,7 +44,7 @@ def without_gradient_in_training(model: nn.Module, clip: torch.Tensor, stages: t
     return unused
 
 
-def without_gradient(model, clip):
+def without_gradient(model: nn.Module, clip: torch.Tensor) -> list[str]:
     """Names of the parameters that a backward pass on a random clip like `clip` leaves without a gradient, or with one
     that is zero."""
     model = copy.deepcopy(model).eval()

@@ -4,6 +4,7 @@
 import collections
 import inspect
 import warnings
+from typing import Any
 
 import thop
 import torch
@@ -15,7 +16,7 @@ from liftbench.bench.records import FvcoreCount, ThopCount
 from liftbench.kernels import block
 
 
-def _conv_silu(module, x, y):
+def _conv_silu(module: nn.Module, x: tuple, y: torch.Tensor):
     """thop's rule of a convolution, which expects the channels in front of the grid."""
     module.total_ops += y.numel() * module.weight[0].numel()
 
@@ -28,12 +29,12 @@ _RULES = register_hooks | {
 }
 
 
-def count_by_thop(model, clip, device="meta"):
+def count_by_thop(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> ThopCount:
     """Parameters and MACs as thop counts them -> ThopCount, which names the modules with parameters that it leaves
     out: those that it has no rule for, and those that are never called."""
     model, called = twin(model, device), set()
 
-    def note(module, args, kwargs):
+    def note(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         called.add(module)
         given = inspect.signature(module.forward).bind(*args, **kwargs)
         return given.args, given.kwargs  # thop's rules see positional arguments only
@@ -50,7 +51,7 @@ def count_by_thop(model, clip, device="meta"):
     return ThopCount(parameters=int(parameters), macs=int(macs), uncounted_modules=dict(sorted(uncounted.items())))
 
 
-def count_by_fvcore(model, clip):
+def count_by_fvcore(model: nn.Module, clip: torch.Tensor) -> FvcoreCount:
     """MACs as fvcore's FlopCountAnalysis counts them on a trace of the plain graph -> FvcoreCount.
 
     The trace runs on the CPU, because PyTorch cannot trace convolutions without data.
@@ -70,6 +71,6 @@ def count_by_fvcore(model, clip):
     )
 
 
-def _short(name):
+def _short(name: str) -> str:
     """aten::silu is silu, and prim::PythonOp.SelectiveScan is SelectiveScan."""
     return name.removeprefix("aten::").removeprefix("prim::PythonOp.")

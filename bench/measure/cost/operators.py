@@ -4,7 +4,9 @@ The rules stand in `bench.report.tables.cost_rules`.
 """
 
 import collections
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,16 +39,24 @@ _MOVES = {
 }  # fmt: skip
 
 
-def _norm(weight, bias):
+def _norm(weight: torch.Tensor | None, bias: torch.Tensor | None) -> int:
     """Mean, deviation, its square, their mean, scaling; and weight and bias where there are any."""
     return 5 + (weight is not None) + (bias is not None)
 
 
-def _batch_norm(x, weight, bias, mean, variance, training, *_):
+def _batch_norm(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    training: bool,
+    *_,
+) -> int:
     return _norm(weight, bias) if training else 2
 
 
-def _softmax(*_):
+def _softmax(*_) -> int:
     """Maximum, difference, exponential, sum, quotient."""
     return 5
 
@@ -75,7 +85,7 @@ class Count:
     output: object = None  # on the device where it was counted
 
 
-def count(model, clip, device="meta"):
+def count(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> Count:
     """Count any module on a batch of one clip, (1, T, ...); the model itself is not touched -> Count.
 
     device: "meta" needs no memory and computes nothing; "cpu" is for modules that look at their numbers.
@@ -83,7 +93,7 @@ def count(model, clip, device="meta"):
     seen, model = Count(), twin(model, device)
     operators = _Operators(seen)
 
-    def on_scan(clips, channels, length, states, skip):
+    def on_scan(clips: int, channels: int, length: int, states: int, skip: bool):
         seen.scans[channels, length, states, skip] += clips
         seen.macs_by_module[operators.path] += kernels.scan_macs(clips, channels, length, states, skip)
 
@@ -96,16 +106,16 @@ def count(model, clip, device="meta"):
 class _Operators(TorchDispatchMode):
     """Sorts every operator that runs, and knows in which module and for which function it does."""
 
-    def __init__(self, seen):
+    def __init__(self, seen: Count):
         super().__init__()
         self.seen, self.function = seen, None
         self.running = []  # (path, module), the innermost last
 
     @property
-    def path(self):
+    def path(self) -> str:
         return self.running[-1][0] if self.running else ""
 
-    def follow(self, model):
+    def follow(self, model: nn.Module):
         """Note which module of a model runs."""
         for module, path in _paths(model).items():
             module.register_forward_pre_hook(lambda module, _, path=path: self.running.append((path, module)))
@@ -114,7 +124,9 @@ class _Operators(TorchDispatchMode):
     def _leave(self, *_):
         self.running.pop()
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Callable, types: tuple, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         output = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         if func.overloadpacket in flop_registry:
@@ -131,7 +143,7 @@ class _Operators(TorchDispatchMode):
             self.seen.uncounted[name.strip("_")] += 1
         return output
 
-    def _label(self, name):
+    def _label(self, name: str) -> str:
         if self.function and self.function != "attention":  # whose projections are linear
             return self.function
         module = getattr(self.running[-1][1], "counted_as", None) if self.running else None
@@ -141,11 +153,13 @@ class _Operators(TorchDispatchMode):
 class _Callers(TorchFunctionMode):
     """Tells `_Operators` which of the functions in _CALLERS is running."""
 
-    def __init__(self, operators):
+    def __init__(self, operators: "_Operators"):
         super().__init__()
         self.operators = operators
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable, types: tuple, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         outer = self.operators.function
         self.operators.function = outer or _CALLERS.get(func)
         try:
@@ -154,7 +168,7 @@ class _Callers(TorchFunctionMode):
             self.operators.function = outer
 
 
-def _paths(model, path=()):
+def _paths(model: nn.Module, path: tuple[str, ...] = ()) -> dict[nn.Module, str]:
     """{module: its dotted path}, where `*` stands for all modules of a list."""
     paths = {model: ".".join(path)}
     for name, child in model.named_children():

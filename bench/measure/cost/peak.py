@@ -1,15 +1,18 @@
 """The activations that are alive at once in a forward pass that no backward pass follows."""
 
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from liftbench.bench.measure.cost.plain import plain_graph, twin
 
 
-def peak_bytes(model, clip, device="meta"):
+def peak_bytes(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> int:
     """The most bytes that activations take at the end of any operator of a forward pass of a clip in evaluation mode.
 
     Each storage that is alive counts once and as a whole, the clip's and the answer's too; what was there before the
@@ -26,11 +29,13 @@ def peak_bytes(model, clip, device="meta"):
 class _Alive(TorchDispatchMode):
     """Holds every storage that an operator makes weakly, and adds up those that are left after each operator."""
 
-    def __init__(self, clip):
+    def __init__(self, clip: torch.Tensor):
         super().__init__()
         self.storages, self.peak = weakref.WeakValueDictionary(_storages(clip)), 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Callable, types: tuple, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         output = func(*args, **(kwargs or {}))
         given = _storages((args, kwargs))
         self.storages.update({key: storage for key, storage in _storages(output).items() if key not in given})
@@ -38,6 +43,6 @@ class _Alive(TorchDispatchMode):
         return output
 
 
-def _storages(tree):
+def _storages(tree: Any) -> dict[int, torch.UntypedStorage]:
     tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor))
     return {storage._cdata: storage for storage in (tensor.untyped_storage() for tensor in tensors)}

@@ -2,9 +2,12 @@
 
 import contextlib
 import copy
+from collections.abc import Callable, Iterator
+from typing import Any
 from unittest import mock
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from liftbench import kernels
@@ -14,25 +17,35 @@ class SelectiveScan(torch.autograd.Function):
     """Stands for a scan: computes nothing, keeps its inputs for the backward pass, and has its name in a trace."""
 
     @staticmethod
-    def forward(ctx, u, *others):
+    def forward(ctx: Any, u: torch.Tensor, *others) -> torch.Tensor:
         ctx.save_for_backward(u, *others)
         return torch.zeros_like(u)
 
 
-def twin(model, device):
+def twin(model: nn.Module, device: str) -> nn.Module:
     """The same modules in eval mode on a device, apart from `model`: counting leaves its traces in them."""
     return copy.deepcopy(model).to(device).eval()
 
 
 @contextlib.contextmanager
-def plain_graph(on_scan=None, onednn=False):
+def plain_graph(
+    on_scan: Callable[[int, int, int, int, bool], None] | None = None, onednn: bool = False
+) -> Iterator[None]:
     """Within it every model is the composition of PyTorch's own operators, whatever runs fastest here.
 
     Each scan calls on_scan(clips, channels, length, states, whether there is a skip) instead of running. onednn: keep
     it for its speed, where nobody looks inside its LSTM, which is one operator.
     """
 
-    def scan(u, delta, A, B, C, D=None, delta_bias=None):
+    def scan(
+        u: torch.Tensor,
+        delta: torch.Tensor,
+        A: torch.Tensor,
+        B: torch.Tensor,
+        C: torch.Tensor,
+        D: torch.Tensor | None = None,
+        delta_bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         if on_scan:
             on_scan(*u.shape, A.shape[1], D is not None)
         return SelectiveScan.apply(u, delta, A, B, C, D, delta_bias)

@@ -93,7 +93,7 @@ class _Plan(NamedTuple):
     inputs: Callable[..., list[torch.Tensor]]
 
 
-def _plans(device, quick):
+def _plans(device: torch.device, quick: bool) -> tuple[list[_Plan], dict[str, str], dict[str, float]]:
     """Every comparison to make, what is absent from them and why, and the differences from the oracle."""
     scans, absent, differences = contenders.contenders(device)
     plans = [
@@ -116,12 +116,12 @@ def _plans(device, quick):
     return [plan for plan in plans if not quick or plan.case.steps <= QUICK_STEPS], absent, differences
 
 
-def _contest(device, longest_call_s, quick):
+def _contest(device: torch.device, longest_call_s: float, quick: bool) -> timing.Contest:
     rounds = (ROUNDS[0], ROUNDS[0]) if quick else ROUNDS
     return timing.Contest(device, longest_call_s, rounds, SAMPLE_S / 4 if quick else SAMPLE_S, MOST_CALLS)
 
 
-def _compare(contest, plan):
+def _compare(contest: timing.Contest, plan: _Plan) -> ScanComparison:
     """Time all contenders of one comparison -> ScanComparison."""
     case = plan.case
     tensors = plan.inputs(case, contest.device, requires_grad=plan.call != "forward")
@@ -161,21 +161,23 @@ def _compare(contest, plan):
     )
 
 
-def _ratio(outcome, baseline):
+def _ratio(outcome: timing.Outcome, baseline: timing.Outcome | None) -> float | None:
     """The baseline's time over this one's, None where times of either are missing."""
     if baseline is None or not baseline.rounds_ms or baseline.missing or outcome.missing:
         return None
     return readings.ratio(baseline.rounds_ms, outcome.rounds_ms)
 
 
-def _call(call, tensors, kept_mib, name):
+def _call(
+    call: Callable[[], object], tensors: list[torch.Tensor], kept_mib: dict[str, float | None], name: str
+) -> Callable[[], object]:
     """The call to be timed; its first run also tells what it keeps for a backward pass."""
     if tensors[0].is_cuda:
         call()  # compiles and tunes
     if not tensors[0].requires_grad:
         return call
 
-    def watched_once():
+    def watched_once() -> object:
         if name in kept_mib:
             return call()
         kept_mib[name] = None
@@ -184,11 +186,11 @@ def _call(call, tensors, kept_mib, name):
     return watched_once
 
 
-def _kept_mib(call, tensors):
+def _kept_mib(call: Callable[[], object], tensors: list[torch.Tensor]) -> float:
     """What a call keeps for its backward pass, in MiB, its inputs left out."""
     kept, inputs = {}, {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
-    def keep(tensor):
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in inputs:
             kept[storage.data_ptr()] = storage.nbytes()

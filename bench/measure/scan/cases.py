@@ -59,7 +59,7 @@ def scan_inputs(case: Case, device: str | torch.device = "cpu", requires_grad: b
 
 
 def grid_inputs(case: Case, device: str | torch.device = "cpu", requires_grad: bool = False) -> list[torch.Tensor]:
-    """x, x_proj_weight, dt_weight, dt_bias, A, D of a `grid_scan` over length / 17 frames, a direction a group."""
+    """x, x_proj_weight, dt_weight, dt_bias, A, D of a `grid_scan` over length / 17 frames, one direction per group."""
     generator, channels, directions = torch.Generator().manual_seed(0), case.channels, case.groups
     tensors = [
         torch.randn(case.batch, case.length // 17, 17, channels, generator=generator),

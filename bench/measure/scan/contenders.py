@@ -75,23 +75,23 @@ def grid_contenders(scans: Mapping[str, Scan], device: str | torch.device = "cpu
     return _agreeing(grids, difference_of_grid, torch.device(device))
 
 
-def _fused(implementation, *tensors, **tables):
+def _fused(implementation: str, *tensors, **tables) -> torch.Tensor:
     with kernels.using(implementation):
         return kernels.grid_scan(*tensors, **tables)
 
 
-def _over_grid(scan, x, *weights):
+def _over_grid(scan: Callable[..., torch.Tensor], x: torch.Tensor, *weights) -> torch.Tensor:
     orders, limb = _orders(x.shape[1])
     return scan(x, *weights, orders=orders, limb=limb)
 
 
 @torch.inference_mode(False)  # a cached tensor of inference mode could not be used for a backward pass later
-def _orders(frames):
+def _orders(frames: int) -> tuple[torch.Tensor, tuple[bool, ...]]:
     return kernels.scan_orders("posemamba", frames)
 
 
 def instruction_sets() -> list[str]:
-    """Those of `kernels.cpu` that this processor has, the best one first."""
+    """The instruction sets of `kernels.cpu` that this processor has, the best one first."""
     names = []
     for name in ("avx512", "avx2", "portable"):
         try:
@@ -102,19 +102,21 @@ def instruction_sets() -> list[str]:
     return names
 
 
-def _on_instruction_set(instruction_set, scan, *tensors):
+def _on_instruction_set(instruction_set: str, scan: Callable[..., torch.Tensor], *tensors) -> torch.Tensor:
     """The same scan on another instruction set, which stays for its backward pass."""
     cpu.use_instruction_set(instruction_set)
     return scan(*tensors)
 
 
 def restore_instruction_set() -> None:
-    """Back to the instruction set that the environment asks for."""
+    """Go back to the instruction set that the environment asks for."""
     if cpu.unusable() is None:
         cpu.use_instruction_set(os.environ.get("LIFTBENCH_SCAN_ISA", "auto"))
 
 
-def _agreeing(scans, difference_of, device):
+def _agreeing(
+    scans: dict[str, Callable[..., torch.Tensor]], difference_of: Callable[..., float], device: torch.device
+) -> tuple[dict[str, Callable[..., torch.Tensor]], dict[str, str], dict[str, float]]:
     right, wrong, differences = {}, {}, {}
     for name, scan in scans.items():
         try:
@@ -131,10 +133,10 @@ def _agreeing(scans, difference_of, device):
 
 
 def difference_of_scan(scan: Scan, device: str | torch.device) -> float:
-    """From the oracle, of a small case with two groups that share A, D and bias, as some peers need them."""
+    """The difference from the oracle on a small case. Its two groups share A, D and bias, as some peers need."""
     case = Case("", 2, 2, 24, 70)
 
-    def tied(scan):
+    def tied(scan: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         return lambda u, delta, A, B, C, *rest: scan(u, delta, A.repeat(2, 1), B, C, *(row.repeat(2) for row in rest))
 
     u, delta, A, B, C, D, bias = scan_inputs(case)
@@ -143,7 +145,7 @@ def difference_of_scan(scan: Scan, device: str | torch.device) -> float:
 
 
 def difference_of_grid(scan: Scan, device: str | torch.device) -> float:
-    """From the oracle, of a small grid with four directions."""
+    """The difference from the oracle on a small grid with four directions."""
     oracle = functools.partial(_over_grid, functools.partial(_fused, "reference"))
     return difference(scan, oracle, grid_inputs(Case("", 2, 4, 24, 5 * 17)), device)
 

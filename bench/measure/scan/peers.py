@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 
 def public_scans() -> tuple[dict[str, Callable[..., torch.Tensor]], dict[str, str]]:
@@ -24,11 +25,11 @@ def public_scans() -> tuple[dict[str, Callable[..., torch.Tensor]], dict[str, st
     return scans, absent
 
 
-def _mambapy():
+def _mambapy() -> Callable[..., Tensor]:
     """The scan of `MambaBlock.selective_scan` over mambapy's parallel scan."""
     pscan = importlib.import_module("mambapy.pscan").pscan
 
-    def scan(u, delta, A, B, C, D, delta_bias):
+    def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
         groups = B.shape[1]
         u, delta = u.transpose(1, 2), F.softplus(delta.transpose(1, 2) + delta_bias)  # (B, L, channels)
         B, C = (tensor.permute(0, 3, 1, 2) for tensor in (B, C))  # (B, L, groups, N)
@@ -40,13 +41,13 @@ def _mambapy():
     return scan
 
 
-def _transformers():
+def _transformers() -> Callable[..., Tensor]:
     """The path of Hugging Face's Mamba without kernels. It has no groups: they join the batch, which is right where
     all groups have the same A, D and bias, as here."""
     slow_path = importlib.import_module("transformers.models.mamba.modeling_mamba").mamba_selective_scan
     slow_path = getattr(slow_path, "__wrapped__", slow_path)  # without its search for a faster library
 
-    def scan(u, delta, A, B, C, D, delta_bias):
+    def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
         batch, groups = B.shape[:2]
         channels = u.shape[1] // groups
         A_of_one, D_of_one, bias_of_one = A[:channels], D[:channels], delta_bias[:channels]
@@ -60,11 +61,11 @@ def _transformers():
     return scan
 
 
-def _mamba_ssm_reference():
+def _mamba_ssm_reference() -> Callable[..., Tensor]:
     """mamba's own sequential reference."""
     reference = importlib.import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_ref
 
-    def scan(u, delta, A, B, C, D, delta_bias):
+    def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
         return reference(u, delta, A, B, C, D=D, delta_bias=delta_bias, delta_softplus=True)
 
     return scan

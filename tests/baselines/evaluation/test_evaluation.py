@@ -153,12 +153,16 @@ def test_weights_of_other_data_are_refused(folder, tmp_path):
     file = tmp_path / "weights.safetensors"
     known = {"model": "lstm", "frames": 3, "numbers": {}, "input": "gt", "data": "h36m"}
     checkpoint.write_weights(file, create_model("lstm", frames=3).state_dict(), known)
-    with pytest.raises(InputError, match="weights.safetensors was trained on h36m, but .* is h36m_videopose3d"):
+    with pytest.raises(
+        InputError, match="Cannot evaluate .*weights.safetensors on .* trained on h36m, this is h36m_videopose3d"
+    ):
         accuracy.evaluate(open_weights(file), VideoPose3D(folder, "gt"), "cpu", "reference")
 
 
 def test_weights_that_are_not_there(tmp_path):
-    with pytest.raises(InputError, match="There is no run folder or weights file .*nothing; check the path"):
+    with pytest.raises(
+        InputError, match="Cannot read .*nothing: there is no such run folder or weights file. Check the path"
+    ):
         open_weights(tmp_path / "nothing")
 
 

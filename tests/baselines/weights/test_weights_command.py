@@ -217,13 +217,13 @@ def damage_twice(folder):
 @pytest.mark.parametrize(
     ("damage", "pattern"),
     [
-        (damage_empty, "holds no unpacked checkpoint .*give a checkpoint file, or the folder"),
+        (damage_empty, "holds no unpacked checkpoint .*Give a checkpoint file, or the folder"),
         (damage_head, "holds no unpacked checkpoint"),
         (damage_data, "lacks the folder data/"),
         (damage_storage, "lacks the file data/3"),
-        (damage_length, "is not a readable torch checkpoint"),
-        (damage_link, "was refused, because 3 is a link"),
-        (damage_pipe, "was refused, because 3 is a link or no plain file"),
+        (damage_length, "it is no torch checkpoint, or it is damaged"),
+        (damage_link, "3 is a link"),
+        (damage_pipe, "3 is a link or no plain file. Unpack it again"),
         (damage_twice, "holds 2 unpacked checkpoints"),
     ],
 )
@@ -237,7 +237,7 @@ def test_damaged_folders(tmp_path, toy_file, damage, pattern):
 
 def test_one_part_of_an_unpacked_checkpoint(tmp_path, toy_file):
     folder = unpack(toy_file, tmp_path) / "best_epoch"
-    with pytest.raises(InputError, match="is one part of an unpacked checkpoint; give its folder, .*best_epoch"):
+    with pytest.raises(InputError, match="is one part of an unpacked checkpoint. Give its folder, .*best_epoch"):
         read_checkpoint(folder / "data.pkl")
 
 
@@ -255,7 +255,7 @@ def test_hostile_pickles_run_nothing(tmp_path, monkeypatch, toy, options, packed
     if not packed and not options:
         path = unpack(path, tmp_path / "unpacked")
     for use in (inspect, lambda file: convert([file], tmp_path / "toy.safetensors")):
-        with pytest.raises(InputError, match="was refused, because it asks to run (posix|nt).system"):
+        with pytest.raises(InputError, match="Cannot read .*: it asks to run (posix|nt).system"):
             use(path)
     assert not (tmp_path / "made_by_the_attack").exists() and not list(tmp_path.glob("toy.*"))
 
@@ -285,11 +285,11 @@ def torch_script(entries):
 @pytest.mark.parametrize(
     ("change", "pattern"),
     [
-        (bomb, "was refused, because it is compressed"),
-        (climb, "was refused, because no checkpoint has the entry 'best_epoch/../../escaped'"),
-        (absolute, "was refused, because no checkpoint has the entry '/tmp/escaped'"),
-        (no_pickle, "is a zip archive but no checkpoint; unpack it"),
-        (torch_script, "is not a readable torch checkpoint"),
+        (bomb, "Cannot read .*: it is compressed"),
+        (climb, "Cannot read .*: no checkpoint has the entry 'best_epoch/../../escaped'"),
+        (absolute, "Cannot read .*: no checkpoint has the entry '/tmp/escaped'"),
+        (no_pickle, "is a zip archive, but no checkpoint. Give the checkpoint inside"),
+        (torch_script, "it is no torch checkpoint, or it is damaged"),
     ],
 )
 def test_odd_archives(tmp_path, toy_file, change, pattern):
@@ -313,7 +313,7 @@ def test_overlapping_entries_are_refused(tmp_path, toy_file):
             twin.header_offset, twin.CRC = largest.header_offset, largest.CRC
             archive.filelist.append(twin)
         archive._didModify = True
-    with pytest.raises(InputError, match="was refused, because it is compressed"):
+    with pytest.raises(InputError, match="Cannot read .*: it is compressed"):
         read_checkpoint(path)
 
 
@@ -347,24 +347,24 @@ def test_what_fits_nothing(tmp_path, toy):
         assert not list(tmp_path.glob("out.*"))
 
     whole = save(toy, tmp_path / "toy.bin")
-    refused("is not of posemamba_b: its tensors fit posemamba_toy", [whole], model="posemamba_b")
-    refused("There is no model named 'posemamba_toi'; did you mean posemamba_toy", [whole], model="posemamba_toi")
+    refused("as posemamba_b: its tensors fit posemamba_toy", [whole], model="posemamba_b")
+    refused("find the model 'posemamba_toi': no model .* Did you mean posemamba_toy", [whole], model="posemamba_toi")
     state = toy.state_dict()
     state["extra"] = state.pop("head.1.bias")
     torch.save({"model": state}, tmp_path / "extra.bin")
     refused(
-        "fits no registered model; the nearest is posemamba_toy - 1 missing: head.1.bias; 1 not in the model: extra",
+        r"fits no registered model; the nearest is posemamba_toy \(1 missing: head.1.bias; 1 not in the model: extra",
         [tmp_path / "extra.bin"],
     )
     state = toy.state_dict() | {"head.1.bias": torch.tensor([0, float("nan"), 0])}
     torch.save({"model": state}, tmp_path / "nan.bin")
-    refused("holds values in head.1.bias that are not finite", [tmp_path / "nan.bin"])
+    refused("values of head.1.bias are not finite", [tmp_path / "nan.bin"])
     refinement, bone_aware = save_stages(random_model("mdtf_tiny"), tmp_path)
-    refused("holds only the stage bone_aware of mdtf_tiny and mdtf_large; give the files of both", [bone_aware])
-    refused("holds only the stage refinement of mdtf_tiny; give the files of both stages", [refinement])
-    refused("holds the stage refinement, as another one does", [refinement, refinement])
-    refused("toy.bin is a whole model; several files are taken only as the stages", [refinement, whole])
-    refused("is not of mdtf_large: its tensors fit mdtf_tiny", [refinement, bone_aware], model="mdtf_large")
+    refused("holds only the stage bone_aware of mdtf_tiny and mdtf_large. Give the files of both", [bone_aware])
+    refused("holds only the stage refinement of mdtf_tiny. Give the files of both stages", [refinement])
+    refused("holds the stage refinement, as another does", [refinement, refinement])
+    refused("toy.bin with the others: it is a whole model. Give one file for each stage", [refinement, whole])
+    refused("as mdtf_large: its tensors fit mdtf_tiny", [refinement, bone_aware], model="mdtf_large")
 
 
 def test_a_converted_file_evaluates_without_options(tmp_path, toy_file):
@@ -386,7 +386,7 @@ def test_the_commands(tmp_path, toy_file, host, capsys, monkeypatch):
     code, out, _ = run("convert", toy_file)
     assert code == 0 and "wrote weights/posemamba_toy.safetensors: posemamba_toy, 9 frames" in out
     code, _, err = run("convert", toy_file)
-    assert code == 2 and len(err.splitlines()) == 1 and "weights/posemamba_toy.safetensors is there already" in err
+    assert code == 2 and len(err.splitlines()) == 1 and "weights/posemamba_toy.safetensors: it exists" in err
 
     host.files["someone/weights"] = toy_file.read_bytes()
     code, out, _ = run("fetch", "posemamba_toy", "--hosts", "hosts.yaml", "--out", "other.safetensors")
@@ -400,10 +400,10 @@ def test_the_commands(tmp_path, toy_file, host, capsys, monkeypatch):
 def test_nothing_is_overwritten(tmp_path, toy_file):
     convert([toy_file], tmp_path / "toy.safetensors")
     before = (tmp_path / "toy.safetensors").read_bytes()
-    with pytest.raises(InputError, match="is there already; remove it, or choose another file with --out"):
+    with pytest.raises(InputError, match="it exists. Remove it, or choose another file with --out"):
         convert([toy_file], tmp_path / "toy.safetensors")
     assert (tmp_path / "toy.safetensors").read_bytes() == before
-    with pytest.raises(InputError, match="must end in .safetensors"):
+    with pytest.raises(InputError, match="Let the name end in .safetensors"):
         convert([toy_file], tmp_path / "toy.bin")
 
 
@@ -493,7 +493,7 @@ def test_fetch_of_two_stages_goes_on_where_it_stopped(tmp_path, host):
     with pytest.raises(InputError, match="Cannot download https://drive.google.com/file/d/xyz"):
         fetching.fetch("mdtf_tiny", hosts_file="hosts.yaml")
     host.files["xyz"], host.breaks_after = refinement.read_bytes(), 1000
-    with pytest.raises(InputError, match="the line went dead.; check the network and run the same command again"):
+    with pytest.raises(InputError, match=": the line went dead. Check the network and run the same command again"):
         fetching.fetch("mdtf_tiny", hosts_file="hosts.yaml")
     host.breaks_after = None
     path, _ = fetching.fetch("mdtf_tiny", hosts_file="hosts.yaml")
@@ -512,8 +512,8 @@ def test_without_a_network_nothing_is_left_behind(tmp_path, host):
     with pytest.raises(InputError) as caught:
         fetching.fetch("posemamba_toy", hosts_file="hosts.yaml")
     assert str(caught.value) == (
-        "Cannot download https://huggingface.co/someone/weights/blob/main/best_epoch.bin (the line went dead); check "
-        "the network and run the same command again, or get the file from https://example.org/toy and give it to "
+        "Cannot download https://huggingface.co/someone/weights/blob/main/best_epoch.bin: the line went dead. Check "
+        "the network and run the same command again, or get the file from https://example.org/toy and run "
         "`liftbench weights convert FILE`."
     )
     assert [file.name for file in tmp_path.iterdir()] == ["hosts.yaml"]
@@ -531,19 +531,17 @@ def test_a_wrong_file_is_not_taken(tmp_path, host, toy_file, kind):
     else:
         file.write_bytes(toy_file.read_bytes()[:-5000])
     host.files["someone/weights"] = file.read_bytes()
-    with pytest.raises(InputError, match="What https://example.org/toy offers as posemamba_toy was not taken: "):
+    with pytest.raises(InputError, match="Cannot take what https://example.org/toy offers as posemamba_toy: "):
         fetching.fetch("posemamba_toy", hosts_file="hosts.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["hosts.yaml"]
 
 
 def test_what_is_not_published(host):
-    with pytest.raises(InputError, match="No checkpoint of lstm is known to be published on https://example.org/lstm"):
+    with pytest.raises(InputError, match="no checkpoint of it is known to be published on https://example.org/lstm"):
         fetching.fetch("lstm", hosts_file="hosts.yaml")
-    with pytest.raises(
-        InputError, match="No checkpoint of mlp is known to be published, only of posemamba_s, .*convert"
-    ):
+    with pytest.raises(InputError, match="Cannot fetch mlp: no checkpoint of it .*, only of posemamba_s, .*convert"):
         fetching.fetch("mlp")
-    with pytest.raises(InputError, match="There is no model named 'posemamba'"):
+    with pytest.raises(InputError, match="Cannot find the model 'posemamba'"):
         fetching.fetch("posemamba")
     assert host.sent == []
 
@@ -557,7 +555,7 @@ def test_the_list_of_hosts(tmp_path):
     for text, pattern in (
         (
             "posemamba_s: {page: a, files: [{host: ftp, file: a}]}",
-            "posemamba_s.files.0: .*see baselines/weights/checkpoints.yaml",
+            "posemamba_s.files.0: .*Write it as baselines/weights/checkpoints.yaml",
         ),
         ("posemamba_s: {pages: a}", "posemamba_s.page: Field required"),
         ("[", "Cannot read the list of checkpoints"),
@@ -618,7 +616,7 @@ def test_hugging_face_resumes_and_verifies(tmp_path, server, monkeypatch):
     assert (tmp_path / "a.bin").read_bytes() == server.content
 
     server.etag = "0" * 64
-    with pytest.raises(InputError, match="arrived damaged; run the same command again"):
+    with pytest.raises(InputError, match="arrived damaged. Run the same command again"):
         file.download(tmp_path / "b.bin")
     assert files_in(tmp_path) == ["a.bin"]
 

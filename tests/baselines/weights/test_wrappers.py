@@ -104,15 +104,15 @@ def test_tensors_that_no_model_has(model, dtype, suffix, tmp_path):
     state = model.state_dict() | {"fc2.bias": torch.zeros(51).to(getattr(torch, dtype))}
     path = tmp_path / f"odd.{suffix}"
     torch.save(state, path) if suffix == "pt" else safetensors.torch.save_file(state, path)
-    refused(path, f"entry 'fc2.bias' is a tensor of torch.{dtype}, which no model here has|is not a readable")
+    refused(path, f"entry 'fc2.bias' is a tensor of torch.{dtype}, which no model here has|no sound safetensors")
 
 
 @pytest.mark.parametrize(
     ("key", "message"),
     [
         (0, "entry 'a int' is a tensor of .* under a key that is no text"),
-        (10**5000, "a key in it is no text or number"),
-        ((1, 2), "a key in it is no text or number"),
+        (10**5000, "a key in it is neither text nor a number"),
+        ((1, 2), "a key in it is neither text nor a number"),
         ("k" * 1000, "fits no registered model|k{100}"),
         ("two\nlines", "two lines|fits no"),
     ],
@@ -135,7 +135,7 @@ def test_a_key_whose_hash_takes_for_ever(tmp_path):
         key = (key, key)
     path = tmp_path / "slow.pt"
     path.write_bytes(b"\x80\x02}" + pickle.dumps(key, protocol=2)[2:-1] + b"K\x01s.")  # {key: 1}
-    refused(path, "a key in it is no text or number")
+    refused(path, "a key in it is neither text nor a number")
 
 
 class Calls:
@@ -150,14 +150,14 @@ class Calls:
 def test_calls_that_cost_more_than_they_are_long(call, model, tmp_path):
     path = tmp_path / "costly.pt"
     torch.save(model.state_dict() | {"x": call}, path, pickle_protocol=3)
-    refused(path, "was refused, because it asks to run (builtins|__builtin__).(bytearray|set); only weights are read")
+    refused(path, "it asks to run (builtins|__builtin__).(bytearray|set). Save the weights alone")
 
 
 def test_a_pickle_that_runs_too_long(tmp_path, monkeypatch):
     monkeypatch.setattr(torch_checkpoint, "_MOST_INSTRUCTIONS", 20_000)
     path = tmp_path / "long.pt"
     path.write_bytes(b"\x80\x02" + b"N0" * 20_000 + b"N.")
-    refused(path, "larger than any checkpoint")
+    refused(path, "longer than that of any checkpoint")
 
 
 def test_nested_metadata_is_text(model, tmp_path):
@@ -165,7 +165,7 @@ def test_nested_metadata_is_text(model, tmp_path):
     metadata = {"note": "[" * 100_000, "numbers": "[" * 9_000, "model": json.dumps("mlp")}
     safetensors.torch.save_file(model.state_dict(), path, metadata)
     assert dict(inspect(path))["fits"].startswith("mlp:")
-    with pytest.raises(InputError, match="says that its numbers is .*, which cannot be") as error:
+    with pytest.raises(InputError, match="it gives its numbers as") as error:
         read_metadata(path)
     assert len(str(error.value)) < 400
     safetensors.torch.save_file(model.state_dict(), path, {"model": "PoseMamba", "author": "somebody"})

@@ -52,14 +52,14 @@ def test_a_contender_that_is_wrong_is_not_timed(monkeypatch):
 
     right = kernels.chunked.selective_scan
     monkeypatch.setattr(kernels.chunked, "selective_scan", wrong)
-    with pytest.raises(kernels.ScanUnavailable, match="'chunked' is not timed"):
+    with pytest.raises(kernels.ScanUnavailable, match="Cannot time the scan 'chunked'"):
         compare.measure("mlp:3", "posemamba_toy@chunked:3", seconds=0.1)
 
 
 def test_a_busy_machine_is_refused(monkeypatch):
     monkeypatch.setattr(timing, "OTHERS_SHARE", 0.1)
     monkeypatch.setattr(timing.Share, "so_far", lambda self: 0.5)
-    with pytest.raises(timing.TooBusy, match="mlp:9 and mlp:3 are not compared, the machine was too busy: other"):
+    with pytest.raises(timing.TooBusy, match="Cannot compare mlp:9 with mlp:3: the machine was too busy, other"):
         compare.measure("mlp:9", "mlp:3", seconds=0.1)
 
 
@@ -98,12 +98,12 @@ def test_a_contender_may_be_a_function_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     "text, sentence",
     [
-        ("lstm:", "'lstm:' is no contender; write NAME"),
-        ("lstm@fast", "'fast' in 'lstm@fast' is not a setting; known are cpu, gpu"),
-        ("lstm@cpu", "Model lstm has no scan, so it cannot run by 'cpu'"),
-        ("lstn", "did you mean lstm"),
-        ("lstm@float32+bfloat16", "has both float32 and bfloat16; leave one of them out"),
-        ("lstm:0", "needs a positive whole number of frames"),
+        ("lstm:", "Cannot read the contender 'lstm:': it does not follow NAME"),
+        ("lstm@fast", "the contender 'lstm@fast': 'fast' is not a setting. Known are cpu, gpu"),
+        ("lstm@cpu", "Cannot run lstm by the scan 'cpu': the model has no scan"),
+        ("lstn", "Did you mean lstm"),
+        ("lstm@float32+bfloat16", "has both float32 and bfloat16. Leave one out"),
+        ("lstm:0", "0 is no number of frames"),
     ],
 )
 def test_contenders_that_cannot_be_read_are_input_errors(text, sentence):

@@ -674,28 +674,31 @@ def test_a_centre_frame_module_of_the_users(own):
 @pytest.mark.parametrize(
     "where, message",
     [
-        ("none.py:build", "There is no file .*none.py; check the path"),
-        ("mine.py", "names no function of a Python file; write it as path/to/file.py:build"),
-        ("mine.txt:build", "names no function of a Python file"),
-        ("broken.py:build", r"broken.py cannot be imported: ModuleNotFoundError: No module .*\(line 2\)"),
-        ("typo.py:build", r"typo.py cannot be imported: SyntaxError: .*\(line 1\)"),
-        ("mine.py:bild", "mine.py has no function 'bild'; define one"),
-        ("mine.py:number", "mine.py has no function 'number'"),
-        ("mine.py:needs_arguments", "fails when it is called without arguments: TypeError: .*depth"),
-        ("mine.py:stops", "fails when it is called without arguments: SystemExit: 1"),
-        ("mine.py:no_module", "returns a dict; it must return a torch.nn.Module"),
-        ("mine.py:lazy", "returns a module with parameters that have no shape yet; call it on a clip first"),
-        ("mine.py:Once", r"mine.py:Once fails on a clip of shape \(1, 9, 17, 2\): RuntimeError: only once"),
-        ("mine.py:needs_length", "fails when it is called with frames=9: ValueError: no 9"),
-        ("mine.py:no_dimension", "thop cannot count mine.py:no_dimension: TypeError"),
+        ("none.py:build", "Cannot read .*none.py: there is no such file. Check the path"),
+        ("mine.py", "names no function of a file. Write path/to/file.py:build"),
+        ("mine.txt:build", "names no function of a file"),
+        ("broken.py:build", r"Cannot import .*broken.py: ModuleNotFoundError: No module .*\(line 2\)"),
+        ("typo.py:build", r"Cannot import .*typo.py: SyntaxError: .*\(line 1\)"),
+        ("mine.py:bild", "Cannot use .*mine.py: it has no function 'bild'. Define one"),
+        ("mine.py:number", "it has no function 'number'"),
+        ("mine.py:needs_arguments", "Cannot call mine.py:needs_arguments without arguments: TypeError: .*depth"),
+        ("mine.py:stops", "Cannot call mine.py:stops without arguments: SystemExit: 1"),
+        ("mine.py:no_module", "it returns a dict. Let it return a torch.nn.Module"),
+        ("mine.py:lazy", "parameters of its module have no shape yet. Call the module on a clip first"),
+        (
+            "mine.py:Once",
+            r"Cannot run mine.py:Once on a clip of shape \(1, 9, 17, 2\): RuntimeError: only once",
+        ),
+        ("mine.py:needs_length", "Cannot call mine.py:needs_length with frames=9: ValueError: no 9"),
+        ("mine.py:no_dimension", "Cannot count mine.py:no_dimension by thop: TypeError"),
         (
             "mine.py:five_channels",
-            r"five_channels fails on .* \(1, 9, 17, 2\): RuntimeError.* \(1, 9, 17, 3\): Runtime",
+            r"five_channels: it fails on .* \(1, 9, 17, 2\): RuntimeError.* \(1, 9, 17, 3\): Runtime",
         ),
-        ("mine.py:two_answers", r"fails on a clip of shape \(1, 9, 17, 2\)"),
+        ("mine.py:two_answers", r"Cannot run mine.py:two_answers: it fails on a clip of shape \(1, 9, 17, 2\)"),
         (
             "mine.py:no_frames",
-            r"answers a clip of shape \(1, 9, 17, 2\) with \(1, 17, 3\); it must be one tensor \(1, f",
+            r"answers a clip of shape \(1, 9, 17, 2\) with \(1, 17, 3\). Let it return one tensor \(1, f",
         ),
     ],
 )
@@ -708,7 +711,7 @@ def test_what_is_wrong_with_a_module_of_the_users_is_said_in_one_sentence(own, w
 def test_the_clip_of_a_module_of_the_users_has_the_frames_asked_for_and_the_channels_that_it_takes(own):
     record = cost.measure(f"{own}/mine.py:three_channels", frames=4)
     assert (record.frames, record.macs_per_clip) == (4, 4 * 17 * 3 * 3)
-    with pytest.raises(InputError, match="positive whole number of frames"):
+    with pytest.raises(InputError, match="is no number of frames. Give a positive whole number"):
         cost.measure(f"{own}/mine.py:build", frames=0)
 
 

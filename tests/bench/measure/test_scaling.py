@@ -2,16 +2,17 @@ import pytest
 import torch
 
 from liftbench.baselines.errors import InputError
+from liftbench.baselines.registry import entry
 from liftbench.bench import records
 from liftbench.bench.measure import scaling, timing
 from liftbench.bench.records import readings
 
-MODELS = {"posemamba_toy": "depth", "transformer": "num_encoder_layers"}
+MODELS = ("posemamba_toy", "transformer")
 
 
 @pytest.fixture(autouse=True)
 def small_sizes(one_thread, any_machine, monkeypatch):
-    monkeypatch.setattr(scaling, "SIZES", MODELS)
+    monkeypatch.setattr(scaling, "MODELS", MODELS)
     monkeypatch.setattr(scaling, "FRAMES", (3, 9, 27))
     monkeypatch.setattr(scaling, "BATCHES", (1, 3, 2))
     monkeypatch.setattr(scaling, "BATCH_FRAMES", 3)
@@ -37,6 +38,40 @@ def test_every_model_is_measured_at_every_place(tmp_path):
     assert records.read(tmp_path) == [record]
 
 
+def test_a_model_of_the_users_is_measured_beside_attention(tmp_path):
+    (tmp_path / "net.py").write_text(
+        """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, frames=9):
+        super().__init__()
+        self.frames, self.last = frames, torch.nn.Linear(2, 3)
+
+    def forward(self, x):
+        if self.frames > 9:
+            raise KeyError("too long")
+        return self.last(x)
+
+class Curious(torch.nn.Linear):
+    def __init__(self, frames=9):
+        super().__init__(2, 3)
+
+    def forward(self, x):
+        return super().forward(x) + (1 if x.sum().item() > 0 else 2)
+"""
+    )
+    record = scaling.measure([f"{tmp_path}/net.py:Net", f"{tmp_path}/net.py:Curious"], quick=True)
+    assert list(record.parameters) == ["net.py:Net", "net.py:Curious", "transformer"]
+    own = [point for point in record.points if point.model == "net.py:Net"]
+    assert {point.axis for point in own} == {"frames", "batch"} and {point.depth for point in own} == {None}
+    assert [bool(point.samples_ms) for point in own] == [True, True, False, True, True]
+    assert own[2].missing.startswith("it failed: Cannot run net.py:Net") and "(line 11)" in own[2].missing
+    assert [point.macs for point in own] == [3 * 17 * 6, 9 * 17 * 6, None, 3 * 17 * 6, 2 * 3 * 17 * 6]
+    curious = [point for point in record.points if point.model == "net.py:Curious"]
+    assert all(point.samples_ms and point.macs is None for point in curious), "its numbers decide what it does"
+
+
 def test_what_would_take_too_long_is_given_up_but_counted():
     record = scaling.measure(quick=True, longest_call_s=1e-6)
     last = [point for point in record.points if point.axis == "frames" and point.frames == 27]
@@ -48,7 +83,7 @@ def test_times_of_a_busy_machine_are_refused(monkeypatch):
     monkeypatch.setattr(timing, "OTHERS_SHARE", 0.1)
     monkeypatch.setattr(timing.Share, "so_far", lambda self: 0.5)
     contest = scaling._contest(torch.device("cpu"), 60.0, quick=True)
-    points = scaling._measure(contest, scaling._Place("frames", 3, 3, 1, None))
+    points = scaling._measure(contest, scaling._Place("frames", 3, 3, 1, None), {"mlp": entry("mlp")})
     assert all(point.missing == "too busy: other processes took 50% of the processors" for point in points)
     assert all(point.median_ms is None and point.samples_ms for point in points)
 
@@ -69,5 +104,5 @@ def test_the_crossover_is_where_both_are_equal():
 
 
 def test_a_longest_call_must_be_positive():
-    with pytest.raises(InputError, match="with 0 seconds: the longest call must take more than 0"):
+    with pytest.raises(InputError, match="with 0 seconds: the longest call must take more than 0 seconds"):
         scaling.measure(longest_call_s=0)

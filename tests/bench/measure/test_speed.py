@@ -66,7 +66,7 @@ def test_a_scan_that_is_wrong_is_not_timed(monkeypatch):
 
     right = kernels.chunked.selective_scan
     monkeypatch.setattr(kernels.chunked, "selective_scan", wrong)
-    with pytest.raises(kernels.ScanUnavailable, match="'chunked' is not timed: on posemamba_toy it differs"):
+    with pytest.raises(kernels.ScanUnavailable, match="Cannot time the scan 'chunked': on posemamba_toy it differs"):
         measure("posemamba_toy", depth=1, scan="chunked")
 
 
@@ -127,7 +127,7 @@ def test_end_to_end_gives_poses_in_mm(name, synthetic_dataset):
 
 def test_a_graph_that_answers_something_else_is_not_timed(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model, dynamic: lambda clips: model(clips) + 1)
-    with pytest.raises(kernels.ScanUnavailable, match="float32, compile is not timed: on mlp it differs from float32"):
+    with pytest.raises(kernels.ScanUnavailable, match="Cannot time float32, compile: on mlp it differs from float32"):
         measure("mlp", mode="compile")
 
 
@@ -139,23 +139,23 @@ def test_wrong_gradients_are_not_timed(monkeypatch):
     monkeypatch.setattr(kernels.chunked, "selective_scan", wrong)
     settings = {"depth": 1, "scan": "chunked"}
     assert measure("posemamba_toy", **settings)
-    with pytest.raises(kernels.ScanUnavailable, match="'chunked' is not timed"):
+    with pytest.raises(kernels.ScanUnavailable, match="Cannot time the scan 'chunked'"):
         measure("posemamba_toy", call="training step", **settings)
 
 
 def test_settings_that_do_not_go_together_are_input_errors(synthetic_dataset):
-    with pytest.raises(InputError, match="cuda-graph needs a CUDA device; choose eager or compile on a CPU"):
+    with pytest.raises(InputError, match="Cannot capture a CUDA graph: the device is a CPU. Choose eager or compile"):
         measure("mlp", mode="cuda-graph")
-    with pytest.raises(InputError, match="mdtf_tiny is trained in 2 stages"):
+    with pytest.raises(InputError, match="of mdtf_tiny: it is trained in 2 stages"):
         measure("mdtf_tiny", call="training step")
-    with pytest.raises(InputError, match="End to end, only the forward pass"):
+    with pytest.raises(InputError, match="Cannot time end to end with these settings: only the forward pass"):
         measure("mlp", dtype="bfloat16", dataset=synthetic_dataset)
 
 
 def test_nothing_is_reported_where_the_machine_was_too_busy(monkeypatch):
     monkeypatch.setattr(timing, "OTHERS_SHARE", 0.1)
     monkeypatch.setattr(timing.Share, "so_far", lambda self: 0.5)
-    with pytest.raises(timing.TooBusy, match="speed of mlp is not reported, .* other processes took 50%"):
+    with pytest.raises(timing.TooBusy, match="Cannot time mlp: the machine was too busy, other processes took 50%"):
         measure("mlp")
 
 
@@ -203,7 +203,7 @@ def test_running_out_of_memory_ends_the_sweep():
 
 
 def test_devices_that_cannot_be_measured_are_input_errors():
-    with pytest.raises(InputError, match="Cannot measure speed on meta. Choose cpu or cuda"):
+    with pytest.raises(InputError, match="Cannot measure on meta: there is no such device. Choose cpu or cuda"):
         measure("mlp", device="meta")
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="no usable CUDA device"):

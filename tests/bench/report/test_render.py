@@ -300,7 +300,7 @@ def test_published_numbers_that_cannot_be_read_are_input_errors(tmp_path):
     with pytest.raises(InputError, match="Cannot read the published numbers"):
         Results([], tmp_path / "nowhere.csv")
     (tmp_path / "other.csv").write_text("model,variant\n")
-    with pytest.raises(InputError, match="have no column auc_percent"):
+    with pytest.raises(InputError, match="there is no column auc_percent. Add it"):
         Results([], tmp_path / "other.csv")
 
 

@@ -69,7 +69,7 @@ def test_states(run):
     with pytest.raises(ZeroDivisionError), folders.Watch(run, recipe["model"], environment.describe()) as watch:
         watch.begin()
         assert folders.open_run(run).state == "running"
-        with pytest.raises(InputError, match="is being trained by another process"):
+        with pytest.raises(InputError, match="another process is training it"):
             folders.Watch(run, "mlp", environment.describe()).__enter__()
         1 / 0  # noqa: B018
     failed = folders.open_run(run)
@@ -94,14 +94,14 @@ def test_a_refused_start_leaves_no_trace(tmp_path, run):
     [
         ("recipe.yaml", b"model: [", "Cannot read the recipe .*recipe.yaml: line 1"),
         ("recipe.yaml", None, "Cannot read the recipe .*recipe.yaml"),
-        ("log.csv", b"\xff\xfe\x00", "log.csv is not a table of epochs"),
-        ("log.csv", b"epoch,loss\n0,\n", "log.csv is not a table of epochs"),
-        ("log.csv", b"", "log.csv is not a table of epochs"),
-        ("environment.json", b"{", "environment.json is damaged"),
-        ("accuracy/x.json", b'{"schema": 1}', "x.json is damaged"),
-        ("last.safetensors", b"short", "last.safetensors is missing or damaged"),
-        ("last.safetensors", None, "last.safetensors is missing or damaged"),
-        ("train.log", b"\xff", "train.log is damaged"),
+        ("log.csv", b"\xff\xfe\x00", "log.csv: it is no table of epochs"),
+        ("log.csv", b"epoch,loss\n0,\n", "log.csv: it is no table of epochs"),
+        ("log.csv", b"", "log.csv: it is no table of epochs"),
+        ("environment.json", b"{", "environment.json: it is damaged"),
+        ("accuracy/x.json", b'{"schema": 1}', "x.json: it is damaged"),
+        ("last.safetensors", b"short", "last.safetensors: it is missing or damaged"),
+        ("last.safetensors", None, "last.safetensors: it is missing or damaged"),
+        ("train.log", b"\xff", "train.log: it is damaged"),
     ],
 )
 def test_a_damaged_run_says_what_is_wrong(run, capsys, monkeypatch, file, content, reason):
@@ -112,7 +112,7 @@ def test_a_damaged_run_says_what_is_wrong(run, capsys, monkeypatch, file, conten
     command("runs", run.parent)
     told = capsys.readouterr().out
     assert "mlp damaged: " + damaged.reason in told.replace("\n", " ")
-    pytest.raises(InputError, command, "runs", "compare", run, run).match(f"cannot be compared: .*{reason}")
+    pytest.raises(InputError, command, "runs", "compare", run, run).match(f"Cannot compare .*{reason}")
 
 
 def test_stage_1_belongs_to_its_run(run):
@@ -126,7 +126,7 @@ def test_stage_1_belongs_to_its_run(run):
 
 def test_no_runs(tmp_path):
     assert folders.find(tmp_path) == []
-    with pytest.raises(InputError, match="There is no folder"):
+    with pytest.raises(InputError, match="there is no such folder"):
         folders.find(tmp_path / "none")
 
 
