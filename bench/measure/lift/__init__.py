@@ -15,7 +15,7 @@ from liftbench.baselines.data.normalization import normalize, root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import metrics
 from liftbench.baselines.files import sha256
-from liftbench.baselines.registry import entry
+from liftbench.baselines.registry import Entry, entry
 from liftbench.baselines.synthetic import mocap, random_cameras
 from liftbench.baselines.weights.trained import Weights
 from liftbench.bench import records
@@ -68,14 +68,23 @@ def measure(
     )  # fmt: skip
 
 
-def _held_out(clips):
+def _held_out(
+    clips: list[tuple[str, str, np.ndarray]],
+) -> tuple[list[tuple[int, str, np.ndarray]], list[str]]:
     """[(number, action, (T, 17, 3) mm)] of the test subjects, and their names."""
     subjects = sorted({subject for subject, _, _ in clips})
     chosen = [name for number, name in enumerate(subjects) if number % mocap.HOLD_OUT == 1]
     return [(number, action, world) for number, (who, action, world) in enumerate(clips) if who in chosen], chosen
 
 
-def _errors(weights, model, held_out, views, device, say):
+def _errors(
+    weights: Weights,
+    model: Entry,
+    held_out: list[tuple[int, str, np.ndarray]],
+    views: int,
+    device: str,
+    say: timing.Progress,
+) -> HeldOut:
     """The HeldOut of all views: errors of each frame, by action."""
     columns = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_per_frame")
     by_action, size = defaultdict(list), (random_cameras.WIDTH, random_cameras.WIDTH)
@@ -104,7 +113,9 @@ def _errors(weights, model, held_out, views, device, say):
     return HeldOut(views=views, seed=0, frames=frames, **means)
 
 
-def _speed(weights, held_out, device):
+def _speed(
+    weights: Weights, held_out: list[tuple[int, str, np.ndarray]], device: str
+) -> tuple[float, int, float | None]:
     """(frames a second of the whole pipeline, frames, share of other processes), of the best of some runs."""
     longest = max((world for _, _, world in held_out), key=len)[: _TIMED_S * mocap.FPS]
     keypoints, size = walks.film(longest, 45.0, np.random.default_rng(0))[1:3]

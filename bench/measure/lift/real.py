@@ -12,6 +12,8 @@ import numpy as np
 from liftbench.baselines.data.formats import npz
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import metrics
+from liftbench.baselines.weights.trained import Weights
+from liftbench.bench.measure import timing
 from liftbench.bench.records.lift import RealCamera
 from liftbench.lift import lifting
 from liftbench.lift.keypoints import layouts
@@ -20,7 +22,7 @@ _KEYS = ("keypoints2d", "points3d", "K", "R", "t", "image_size", "fps")
 _LAYOUT, _LIMBS = "body25b", [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]
 
 
-def measure(weights, path: Path, device, say) -> list[RealCamera]:
+def measure(weights: Weights, path: Path, device: str, say: timing.Progress) -> list[RealCamera]:
     """The errors of every camera. Raises InputError where the file is not such a one."""
     found = npz.load(path, _KEYS)
     seen, points = np.asarray(found["keypoints2d"]), np.asarray(found["points3d"])
@@ -55,7 +57,7 @@ def measure(weights, path: Path, device, say) -> list[RealCamera]:
     return rows
 
 
-def _h36m(points, joint_9):
+def _h36m(points: np.ndarray, joint_9: str) -> np.ndarray:
     """(T, 25, 3) points of BODY_25B -> (T, 17, 3): `to_h36m` takes x, y and a confidence, so once an axis."""
     names = layouts.LAYOUTS[_LAYOUT]
     axes = [layouts.to_h36m(points[..., [axis, axis, axis]], names, joint_9)[..., 0] for axis in range(3)]

@@ -12,6 +12,8 @@ from liftbench.baselines.data.cameras import Camera, world_to_camera
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.synthetic import mocap
 from liftbench.baselines.synthetic.random_cameras import looking
+from liftbench.baselines.weights.trained import Weights
+from liftbench.bench.measure import timing
 from liftbench.bench.records.lift import GaitError, GaitView
 from liftbench.lift import body, lifting
 from liftbench.lift.gait import Gait, analyse
@@ -32,7 +34,14 @@ _QUANTITIES = {
 _CURVES = {"knee flexion curve, degrees": "knee flexion", "hip flexion curve, degrees": "hip flexion"}
 
 
-def measure(weights, held_out, device, smooth, rigid, say) -> list[GaitView]:
+def measure(
+    weights: Weights,
+    held_out: list[tuple[int, str, np.ndarray]],
+    device: str,
+    smooth: float | None,
+    rigid: bool,
+    say: timing.Progress,
+) -> list[GaitView]:
     """Of [(number, action, (T, 17, 3) mm)] the straight walks in every view; none where there is no walk."""
     chosen = [(number, world) for number, action, world in held_out if action == "walk" and _is_straight(world)]
     views = []
@@ -109,7 +118,7 @@ def compare(view: str, pairs: list[tuple[Gait, Gait]], failed: int) -> GaitView:
     )
 
 
-def _matched(true, lifted):
+def _matched(true: np.ndarray, lifted: np.ndarray) -> list[float]:
     """How much later each true event was found, s; an event counts once, the nearest first."""
     found, left = [], list(lifted)
     for event in true:
@@ -120,7 +129,7 @@ def _matched(true, lifted):
     return found
 
 
-def _is_straight(world):
+def _is_straight(world: np.ndarray) -> bool:
     steps = np.diff(world[:, 0, :2], axis=0)
     whole = np.linalg.norm(steps, axis=1).sum()
     return len(world) >= _FEWEST_FRAMES and np.linalg.norm(steps.sum(axis=0)) > _STRAIGHT * whole
