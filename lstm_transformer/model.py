@@ -96,27 +96,27 @@ class Transformer(nn.Module):
 class ResidualBlock(nn.Module):
     """Two layers beside a shortcut, as Martinez et al. 2017 (figure 1) lift single poses."""
 
-    def __init__(self, width: int, dropout: float):
+    def __init__(self, width: int):
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.fc1, self.fc2, self.drop = nn.Linear(width, width), nn.Linear(width, width), nn.Dropout(dropout)
+        self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.drop(self.fc2(self.drop(torch.relu(self.fc1(self.norm(x))))))
+        return x + self.fc2(torch.relu(self.fc1(self.norm(x))))
 
 
 class MLP(nn.Module):
     """`SimplePoseNet`: flatten all frames and joints, one hidden layer of 1024, ReLU.
 
-    width: of the hidden layer; blocks: residual blocks behind it, with dropout, which the published network lacks.
+    width: of the hidden layer; blocks: residual blocks behind it, which the published network does not have.
     Raises ValueError for a clip that does not have exactly `frames` frames.
     """
 
-    def __init__(self, frames: int, width: int = 1024, blocks: int = 0, dropout: float = 0.0):
+    def __init__(self, frames: int, width: int = 1024, blocks: int = 0):
         super().__init__()
         self.frames = frames
         self.fc1 = nn.Linear(frames * JOINTS * 2, width)
-        self.blocks = nn.Sequential(*(ResidualBlock(width, dropout) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.fc2 = nn.Linear(width, JOINTS * 3)
 
     def forward(self, keypoints: torch.Tensor) -> torch.Tensor:

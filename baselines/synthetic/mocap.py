@@ -28,7 +28,7 @@ from liftbench.baselines.synthetic import detector
 from liftbench.baselines.synthetic.body import FPS
 from liftbench.baselines.synthetic.capture import Split, columns, millimetres_per_pixel, record, save
 from liftbench.baselines.synthetic.random_cameras import draw_camera
-from liftbench.baselines.synthetic.variation import recombine, vary
+from liftbench.baselines.synthetic.variation import vary
 from liftbench.lift.keypoints.gaps import fill
 
 REQUIRED = ("positions", "offsets", "subject", "action")
@@ -41,7 +41,6 @@ FIRST_SUBJECT, FIRST_ACTION = 12, 17
 HOLD_OUT = 4  # every fourth subject is a test subject
 MOST_VIEWS = 99  # two digits number them
 RANDOM = 1  # keeps the draws of random cameras apart from those of the room's
-RECOMBINED = 0.3  # of the varied views: the arms of one clip over the legs of another
 TRUNCATED = 0.15  # of the varied views: the person may be partly outside the image
 H36M_MM_PER_PIXEL = 4.5  # at which the detector model was tuned
 NEAREST = 1000.0  # mm from the camera
@@ -60,8 +59,8 @@ def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0, cameras: 
 
     cameras="room": Human3.6M's four; a clip is moved so that the middle of its path is the middle of the room.
     cameras="random": `views` cameras for each clip, see `random_cameras`. Their detector also loses joints, and these
-    are filled as `liftbench lift` fills them. What trains is varied: other speeds and bodies, arms that move as in
-    another clip, worse and better detections, and people who are partly outside the image.
+    are filled as `liftbench lift` fills them. What trains is varied: other speeds and bodies, worse and better
+    detections, and people who are partly outside the image.
 
     Of each camera's view the longest run of frames is kept in which the joints are far enough from the camera and in
     the image, give or take 50 pixels; views of fewer than 27 such frames are dropped. Key "origin" says what was kept,
@@ -85,7 +84,6 @@ def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0, cameras: 
             f"Cannot convert {npz_path}: it has more subjects, actions or repeats than two digits can number. Split it."
         )
 
-    partners = [world for subject, _, world in clips if subjects.index(subject) % HOLD_OUT != 1]
     splits = {"train": Split(), "test": Split()}
     seen_by = Counter()
     counts = Counter(frames_given=0, frames_kept=0, views_dropped=0)
@@ -100,7 +98,7 @@ def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0, cameras: 
         if cameras == "room":
             seen = in_room(world, SUBJECTS[number % len(SUBJECTS)], (seed, index))
         else:
-            seen = at_random(world, views, partners if split == "train" else None, (seed, index))
+            seen = at_random(world, views, split == "train", (seed, index))
         for view, (frames, recorded) in enumerate(seen, start=1):
             counts["frames_given"] += frames
             if recorded is None:
@@ -130,22 +128,14 @@ def in_room(world: np.ndarray, room: int, seed: tuple[int, int]) -> Iterator[tup
         yield len(points), record(points[begin:end], camera, rng) if end - begin >= SHORTEST else None
 
 
-def at_random(
-    world: np.ndarray, views: int, partners: list[np.ndarray] | None, seed: tuple[int, int]
-) -> Iterator[tuple[int, dict | None]]:
-    """What random cameras record of one clip, as `in_room`.
-
-    partners: the clips to take arms from, where the motion is to be varied, see `convert`.
+def at_random(world: np.ndarray, views: int, varied: bool, seed: tuple[int, int]) -> Iterator[tuple[int, dict | None]]:
+    """What random cameras record of one clip, as `in_room`; varied: see `convert`.
 
     A detector's errors grow with the person in the image.
     """
     for view in range(1, views + 1):
         rng = np.random.default_rng((*seed, view, RANDOM))
-        moved, varied = world, partners is not None
-        if varied and rng.random() < RECOMBINED:
-            moved = recombine(world, partners[rng.integers(len(partners))])
-        if varied:
-            moved = vary(moved, rng)
+        moved = vary(world, rng) if varied else world
         camera, image = draw_camera(moved, rng)
         points = world_to_camera(moved, camera)
         inside = visible(points, camera, image)

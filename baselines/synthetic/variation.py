@@ -11,21 +11,6 @@ MIDDLE, SIDES = (7, 8, 9, 10), ((1, 4), (2, 5), (3, 6), (14, 11), (15, 12), (16,
 WIDE = (1, 14)  # hips and shoulders, which data sets place differently
 
 
-def recombine(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """The legs of one motion under the trunk and arms of another, as long as the shorter of the two.
-
-    lower: (T, 17, 3), upper: (T', 17, 3) mm, z up. The trunk turns with the hips of `lower`.
-    """
-    frames = min(len(lower), len(upper))
-    mixed, upper = lower[:frames].copy(), upper[:frames]
-    across = [pose[:, 4] - pose[:, 1] for pose in (mixed, upper)]
-    angle = np.subtract(*(np.arctan2(hips[:, 1], hips[:, 0]) for hips in across))[:, None]
-    x, y, z = np.moveaxis(upper[:, 7:] - upper[:, :1], -1, 0)
-    turned = np.stack([np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y, z], axis=-1)
-    mixed[:, 7:] = mixed[:, :1] + turned
-    return mixed
-
-
 def vary(world: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(T, 17, 3) mm, z up -> (T', 17, 3): at another speed, with other bone lengths, left and right alike.
 

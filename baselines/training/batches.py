@@ -21,22 +21,6 @@ READ_AHEAD = 4  # batches
 _BLOCK = 1 << 16  # frames moved to the device at a time
 
 
-def rolled(keypoints: torch.Tensor, targets: torch.Tensor, degrees: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips as cameras turned about their axis would see them, each by an angle of up to `degrees` either way.
-
-    keypoints: (B, T, 17, C) and root-relative targets: (B, T or 1, 17, 3), image coordinates whose origin lies in the
-    middle of the image. Depth and confidence stay.
-    """
-    angle = torch.deg2rad((2 * torch.rand(len(keypoints), 1, 1, device=keypoints.device) - 1) * degrees)
-
-    def turn(poses: torch.Tensor) -> torch.Tensor:
-        x, y = poses[..., 0], poses[..., 1]
-        turned = torch.stack([angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y], dim=-1)
-        return torch.cat([turned, poses[..., 2:]], dim=-1)
-
-    return turn(keypoints), turn(targets)
-
-
 class Batches:
     """The training clips of a recipe; `len` is their number. Raises InputError where no source yields a clip."""
 

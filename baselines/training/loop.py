@@ -25,7 +25,7 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing
 from liftbench.baselines.registry import create_model, entry
 from liftbench.baselines.training import checkpoint, distributed
-from liftbench.baselines.training.batches import Batches, order_of_epoch, rolled
+from liftbench.baselines.training.batches import Batches, order_of_epoch
 from liftbench.baselines.training.gradient_checkpointing import recompute_blocks
 from liftbench.baselines.training.recipe import Recipe
 from liftbench.baselines.training.schedule import learning_rate
@@ -236,8 +236,6 @@ class _Run:
             asked = time.perf_counter()
             keypoints, targets = next(batches)
             self.waited += time.perf_counter() - asked
-            if recipe.roll:
-                keypoints, targets = rolled(keypoints, targets, recipe.roll)
             with fabric.no_backward_sync(self.module, enabled=part < len(shares)):
                 with torch.autocast(device.type, AUTOCAST.get(recipe.precision), recipe.precision in AUTOCAST):
                     predicted = self.module(keypoints)

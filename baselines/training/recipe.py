@@ -63,7 +63,6 @@ class Recipe(BaseModel):
     data: Literal["h36m", "h36m_videopose3d", "mpi_inf_3dhp"] = "h36m"
     input: Literal["sh", "gt", "cpn"] = "sh"
     flip: bool = True
-    roll: float = Field(0.0, ge=0, le=90, description="degrees by which a training clip's image is turned, at most")
     loss: dict[str, PositiveFloat]
     total_variation: TotalVariation | None = None
     optimizer: Literal["adamw", "adam", "adam_amsgrad"] = "adamw"

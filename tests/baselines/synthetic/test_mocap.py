@@ -14,7 +14,7 @@ from liftbench.baselines.synthetic import mocap
 from liftbench.baselines.synthetic.actions import act
 from liftbench.baselines.synthetic.body import make_body
 from liftbench.baselines.synthetic.random_cameras import draw_camera
-from liftbench.baselines.synthetic.variation import recombine, vary
+from liftbench.baselines.synthetic.variation import vary
 from support import ROOT
 
 CMU = ROOT / "../shared/mocap/cmu17.npz"
@@ -164,17 +164,6 @@ def test_a_random_camera_looks_at_the_person_and_scales_the_image_to_its_width()
         assert np.ptp(image[:, 0]) == 1000 and image.mean() == 500
         heights.add(round(np.ptp(image[:, 1])))
     assert heights == {562, 1778, 1000, 750, 1333}
-
-
-def test_recombined_motion_has_the_legs_of_one_and_the_arms_of_another(arrays):
-    legs, arms = (1000 * arrays["positions"][begin : begin + FRAMES].astype(float) for begin in (0, FRAMES))
-    mixed = recombine(legs, arms[:-5])
-    assert len(mixed) == FRAMES - 5
-    np.testing.assert_array_equal(mixed[:, :7], legs[:-5, :7])
-    bones = [np.linalg.norm(pose[:, 8:] - pose[:, PARENTS[8:]], axis=-1) for pose in (mixed, arms[:-5])]
-    np.testing.assert_allclose(*bones, err_msg="a rotation keeps bone lengths")
-    turned = arms[:, :, [1, 0, 2]] * [-1, 1, 1]  # a quarter turn
-    np.testing.assert_allclose(recombine(legs, turned), recombine(legs, arms), atol=1e-6)
 
 
 def test_varied_motion_keeps_its_directions_and_its_floor(arrays):
