@@ -90,7 +90,7 @@ def _errors(
     by_action, size = defaultdict(list), (random_cameras.WIDTH, random_cameras.WIDTH)
     for done, (number, action, world) in enumerate(held_out):
         say("held-out clips", done, len(held_out))
-        for _, seen in mocap.at_random(world, views, None, (0, number)):
+        for _, seen in mocap.at_random(world, views, False, (0, number)):
             if seen is None:
                 continue
             inputs = normalize(seen["joint_2d"], size)
