@@ -4,6 +4,13 @@ import torch
 from liftbench import Human36M
 from liftbench.baselines.synthetic import motionbert
 
+LONGEST = ("tests/kernels/test_gpu.py", "tests/test_packaging.py", "tests/bench/test_cli.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest tests, so that none of them is left for the end, when the other processes are idle."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def synthetic_file(tmp_path_factory):

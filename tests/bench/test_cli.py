@@ -1,5 +1,6 @@
 """The command line as a person types it: help with examples, a whole small run, errors as one sentence and code 2."""
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -13,7 +14,7 @@ import pytest
 
 from liftbench.bench import cli
 from liftbench.bench.measure import timing
-from support import PUBLISHED
+from support import PUBLISHED, command
 
 COMMANDS = [
     "sweep", "choose", "detect", "gait", "lift", "runs list", "runs compare",
@@ -32,18 +33,10 @@ def run(monkeypatch, capsys, tmp_path, any_machine):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("liftbench.bench.cli.common.out._width", None)  # which a worker of pytest-xdist has fixed
     monkeypatch.setattr(timing, "idle_threads_spin", lambda: True)
+    (tmp_path / "no_reference/records").mkdir(parents=True)  # whose plots take longer than all else
+    monkeypatch.setattr("liftbench.bench.report.results.REFERENCE", tmp_path / "no_reference")
 
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["liftbench", *map(str, words)])
-        monkeypatch.setenv("LIFTBENCH_SCAN", "auto")  # what --scan sets does not outlive the test
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        return code, *capsys.readouterr()
-
-    return call
+    return functools.partial(command.run, monkeypatch, capsys)
 
 
 def test_every_command_is_covered_here():
@@ -56,11 +49,11 @@ def test_every_command_is_covered_here():
     assert sorted(names) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example(run, command):
-    code, out, _ = run(*command.split(), "--help")
+@pytest.mark.parametrize("words", COMMANDS)
+def test_help_has_an_example(run, words):
+    code, out, _ = run(*words.split(), "--help")
     assert code == 0
-    assert f"Example: liftbench {command}" in " ".join(out.replace("│", " ").split())
+    assert f"Example: liftbench {words}" in " ".join(out.replace("│", " ").split())
 
 
 def test_version(run):

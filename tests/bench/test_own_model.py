@@ -1,12 +1,12 @@
 """A user's own model from a file, through every command that takes a model: error, parameters, MACs and latency."""
 
+import functools
 import json
-import sys
 
 import pytest
 
-from liftbench.bench import cli
 from liftbench.bench.measure import timing
+from support import command
 
 FILE = """
 from torch import nn
@@ -46,17 +46,7 @@ def run(monkeypatch, capsys, tmp_path, any_machine):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes/mine.yaml").write_text(RECIPE)
 
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["liftbench", *map(str, words)])
-        monkeypatch.setenv("LIFTBENCH_SCAN", "auto")
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        return code, *capsys.readouterr()
-
-    return call
+    return functools.partial(command.run, monkeypatch, capsys)
 
 
 def records(path):

@@ -1,12 +1,10 @@
 """Takes shorter than a clip: every command that reads clips says how many are stretched, loudly above a tenth."""
 
 import pickle
-import sys
 
 import numpy as np
-import pytest
 
-from liftbench.bench import cli
+from support import command
 
 RECIPE = """
 base: toy/posemamba_toy
@@ -32,27 +30,16 @@ def shortened(synthetic_file, path, frames):
     return path
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def test_many_stretched_clips_are_a_warning(synthetic_file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["liftbench", *map(str, words)])
-        try:
-            cli.main()
-        except SystemExit as end:
-            assert not end.code, capsys.readouterr().err
-        return " ".join(capsys.readouterr().out.split())
-
-    return call
-
-
-def test_many_stretched_clips_are_a_warning(run, synthetic_file, tmp_path):
     short = shortened(synthetic_file, tmp_path / "short.pkl", 20)
-    told = run("data", "info", short)
-    assert "stretched: 100.0% of the train clips and 100.0% of the test clips, from takes shorter than 243" in told
-    assert LOUD.format(243) in told
-    for words in (["train", "recipe.yaml"], ["evaluate", "runs/recipe"]):
-        told = run(*words, "--data", short, "--device", "cpu")
-        assert "100.0% of the test clips, from takes shorter than 27 frames" in told and LOUD.format(27) in told, words
+    for words, splits, frames in (
+        (["data", "info", short], "100.0% of the train clips and 100.0% of the test clips", 243),
+        (["train", "recipe.yaml", "--data", short, "--device", "cpu"], "and 100.0% of the test clips", 27),
+        (["evaluate", "runs/recipe", "--data", short, "--device", "cpu"], "stretched: 100.0% of the test clips", 27),
+    ):
+        code, out, err = command.run(monkeypatch, capsys, *words)
+        told = " ".join(out.split())
+        assert code == 0 and f"{splits}, from takes shorter than {frames} frames" in told, err
+        assert LOUD.format(frames) in told, words

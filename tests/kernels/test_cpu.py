@@ -9,14 +9,11 @@ import torch
 from liftbench import kernels
 from liftbench.kernels import PATTERNS, cpu, grid, reference, scan_orders
 from liftbench.kernels.cpu import library
+from support import scans
 
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason=str(cpu.unusable()))
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
-# Largest difference over the largest reference value. float32: rounding of 1e-7 per step, carried along by decays
-# near 1, and for gradients sums over thousands of steps: 2e-5 for A after 4131 steps of AVX-512's exp, else 5e-6.
-# bfloat16: the oracle reads the same rounded inputs, so what remains is the rounding of outputs to 8 bits.
-TOLERANCES = {torch.float32: {"y": 2e-6, "gradient": 4e-5}, torch.bfloat16: {"y": 2**-8, "gradient": 2**-8}}
 
 
 def _runs_here(name):
@@ -48,23 +45,8 @@ def poisoned():
     torch.use_deterministic_algorithms(False)
 
 
-def scan_inputs(batch, groups, channels, length, states=16, dtype=torch.float32, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator)
-
-    total = groups * channels
-    tensors = {
-        "u": normal(batch, total, length),
-        "delta": normal(batch, total, length) - 3,
-        "A": -torch.exp(normal(total, states)),
-        "B": normal(batch, groups, states, length),
-        "C": normal(batch, groups, states, length),
-        "D": normal(total),
-        "delta_bias": normal(total),
-    }
-    return {name: tensor.to(dtype) for name, tensor in tensors.items()}
+def scan_inputs(batch, groups, channels, length, states=16, **options):
+    return scans.scan_inputs(batch, groups, channels, length, states, **options)
 
 
 def run(scan, tensors, dy, dtype=None):
@@ -75,20 +57,8 @@ def run(scan, tensors, dy, dtype=None):
     return {"y": y.detach(), **{name: tensor.grad for name, tensor in tensors.items()}}
 
 
-def differences(own, expected):
-    """{name: largest difference over largest expected value}"""
-    result = {}
-    for name, value in expected.items():
-        assert own[name].shape == value.shape and own[name].isfinite().all(), name
-        # Gradients below 1e-20 are what decays of 2^-124, the least that the kernel knows, leave of larger ones.
-        result[name] = float((own[name].double() - value).abs().max() / value.abs().max().clamp_min(1e-20))
-    return result
-
-
 def assert_close(own, expected, dtype=torch.float32):
-    tolerance = TOLERANCES[dtype]
-    for name, difference in differences(own, expected).items():
-        assert difference <= tolerance["y" if name == "y" else "gradient"], (name, difference)
+    scans.assert_close(own, expected, scans.TOLERANCES["cpu"][dtype])
 
 
 def assert_as_oracle(tensors, dtype=torch.float32, scan=cpu.selective_scan):

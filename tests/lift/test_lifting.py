@@ -1,7 +1,6 @@
 """The whole way: a person before a camera, their keypoints, a model that knows the answer, and the 3D it gives."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -14,9 +13,9 @@ from liftbench.baselines.data.normalization import normalize
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation.inference import mirror
 from liftbench.baselines.training.checkpoint import write_weights
-from liftbench.bench import cli
 from liftbench.lift import body
 from liftbench.lift.lifted import load
+from support.command import run
 from support.walking import FPS, seen_by, walker
 
 T = 120
@@ -34,6 +33,11 @@ class Oracle(torch.nn.Module):
         keypoints, poses = (torch.cat([known, mirror(known)]) for known in (self.keypoints, self.poses))
         found = torch.cdist(clips.flatten(2), keypoints.flatten(1)[None].expand(len(clips), -1, -1)).argmin(dim=-1)
         return poses[found]
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
 
 
 @pytest.fixture(scope="module")
@@ -204,17 +208,6 @@ def test_the_package_is_the_function():
     import liftbench.lift.windows as windows
 
     assert callable(liftbench.lift) and liftbench.lift.windows is windows
-
-
-def run(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["liftbench", *map(str, words)])
-    monkeypatch.setenv("COLUMNS", "1000")
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = end.code or 0
-    return code, *capsys.readouterr()
 
 
 def test_command(recording, camera, oracle, tmp_path, monkeypatch, capsys):

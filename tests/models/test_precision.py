@@ -1,5 +1,7 @@
 """Every model in every offered precision, in inference and training: it works, or one sentence says why not."""
 
+import copy
+import functools
 import re
 
 import pytest
@@ -28,10 +30,13 @@ TOLERANCE = {"float32": 0, "bfloat16": 0.1, "float16": 0.02}
 ONE_SENTENCE = r"Cannot run an LSTM in b?float16: this processor has none\. Use float32 or a GPU\."
 
 
-def model_and_clip(name):
+@functools.cache
+def made(name):
+    """(model, clip, its prediction in float32), once for all tests."""
     torch.manual_seed(0)
     model = create_model(name, frames=9, **SMALL[name])
-    return model, torch.rand(2, 9, 17, registry.entry(name).channels) * 2 - 1
+    clip = torch.rand(2, 9, 17, registry.entry(name).channels) * 2 - 1
+    return model, clip, run(model, clip, training=False)
 
 
 def run(model, clip, training):
@@ -51,8 +56,8 @@ def run(model, clip, training):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", SMALL)
 def test_every_model_in_every_precision(name, precision, way, training):
-    model, clip = model_and_clip(name)
-    expected, dtype = run(model, clip, training=False), PRECISIONS[precision]
+    (model, clip, expected), dtype = made(name), PRECISIONS[precision]
+    model = copy.deepcopy(model)
     if way == "weights":
         model, clip = model.to(dtype), clip.to(dtype)
     with torch.autocast("cpu", dtype, enabled=way == "autocast" and precision != "float32"):

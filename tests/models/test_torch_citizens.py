@@ -1,11 +1,8 @@
 """The scans as operators of torch: compiled, exported, under autocast, traced without data, counted, in DDP."""
 
 import functools
-import os
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from liftbench import create_model, kernels
 from liftbench.kernels import cpu, gpu
-from support import ROOT
+from support import in_child
 
 built = pytest.mark.skipif(cpu.unusable() is not None, reason=str(cpu.unusable()))
 STREAM = ("u", "delta", "A", "B", "C", "D", "delta_bias")
@@ -264,37 +261,15 @@ def test_gpu_refuses_clips_beyond_its_32_bit_offsets(function, monkeypatch):
 
 @built
 def test_distributed_training_has_the_gradients_of_one_process(tmp_path):
-    """DDP over gloo: this file, run as a script, is the second process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = str(ROOT / "tests")  # support
-    command = [sys.executable, __file__, str(tmp_path)]
-    processes = [subprocess.Popen([*command, str(rank)], env=environment, cwd=ROOT) for rank in (0, 1)]
-    assert [process.wait(timeout=60) for process in processes] == [0, 0]
-    model, keypoints = distributed_case()
+    """DDP over gloo, in two processes."""
+    processes = in_child.start_together(2, in_child.gradients_of_half, tmp_path)
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    model, keypoints = in_child.distributed_case()
     model(keypoints).square().mean().backward()
     for rank in (0, 1):
         gradients = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for name, parameter in model.named_parameters():
             largest = parameter.grad.abs().max()
             assert (gradients[name] - parameter.grad).abs().max() <= 1e-5 * largest, (rank, name)
-
-
-def distributed_case():
-    model = toy()
-    return model, torch.randn(4, 3, 17, 2, generator=torch.Generator().manual_seed(1))
-
-
-def train_as(rank, folder):
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    model, keypoints = distributed_case()
-    network = torch.nn.parallel.DistributedDataParallel(model)
-    network(keypoints[rank::2]).square().mean().backward()
-    torch.save({name: parameter.grad for name, parameter in model.named_parameters()}, folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    train_as(int(sys.argv[2]), Path(sys.argv[1]))

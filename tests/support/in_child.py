@@ -1,4 +1,4 @@
-"""Training in child processes, which tests kill: forked from a server that has imported everything, to start fast."""
+"""Child processes, most of which train and are killed: forked from a server that has imported everything."""
 
 import copy
 import multiprocessing
@@ -76,6 +76,30 @@ def train_until_killed(settings, path, folder, moment):
             threading.Timer(moment * step_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     train(settings, path, folder, minutes=0, on_progress=on_progress)
+
+
+def distributed_case():
+    """(model, keypoints of four clips) to train on."""
+    import torch
+
+    from liftbench import create_model
+
+    torch.manual_seed(0)
+    model = create_model("posemamba_s", frames=5, embed_dim=16, depth=1).eval()
+    return model, torch.randn(4, 3, 17, 2, generator=torch.Generator().manual_seed(1))
+
+
+def gradients_of_half(folder):
+    """One step on every second clip as one of two processes of DDP; the gradients go to FOLDER/RANK.pt."""
+    import torch
+
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    model, keypoints = distributed_case()
+    network = torch.nn.parallel.DistributedDataParallel(model)
+    network(keypoints[rank::2]).square().mean().backward()
+    torch.save({name: parameter.grad for name, parameter in model.named_parameters()}, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 def command_line(words, told):

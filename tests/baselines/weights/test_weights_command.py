@@ -29,8 +29,10 @@ TWINS = {name: "posemamba_s" for name in list_models() if name.startswith("posem
 TWINS |= dict.fromkeys(("stcformer_81", "stcformer_243"), "stcformer_27")  # no tensor depends on T
 # Too large for every run of the tests; a smaller model of each kind is not among them.
 LARGE = {
-    "posemamba_x", "motionagformer_s", "motionagformer_b", "motionagformer_l", "mixste", "motionbert", "stcformer_81",
-    "stcformer_243", "stcformer_l", "poseformerv2_81", "poseformerv2_243", "videopose3d_81", "videopose3d_243",
+    "posemamba_x", "posemamba_b", "posemamba_l", "posemamba_s_global", "posemamba_s_fs_ft", "posemamba_s_fs_bt",
+    "posemamba_s_bs_ft", "pose3dm_b", "pose3dm_l", "mdtf_large", "transformer_published", "motionagformer_s",
+    "motionagformer_b", "motionagformer_l", "mixste", "motionbert", "stcformer_81", "stcformer_243", "stcformer_l",
+    "poseformerv2_81", "poseformerv2_243", "videopose3d_81", "videopose3d_243",
 }  # fmt: skip
 EXACT_LENGTH = ("mixste", "motionagformer")  # which take clips of exactly T frames
 TWINS |= {"transformer_published": "transformer"}
