@@ -33,8 +33,6 @@ def run(monkeypatch, capsys, tmp_path, any_machine):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("liftbench.bench.cli.common.out._width", None)  # which a worker of pytest-xdist has fixed
     monkeypatch.setattr(timing, "idle_threads_spin", lambda: True)
-    (tmp_path / "no_reference/records").mkdir(parents=True)  # whose plots take longer than all else
-    monkeypatch.setattr("liftbench.bench.report.results.REFERENCE", tmp_path / "no_reference")
 
     return functools.partial(command.run, monkeypatch, capsys)
 
