@@ -86,16 +86,14 @@ step speed-training liftbench measure speed $models $frames --training-step --se
 step speed-end-to-end liftbench measure speed $models $frames --end-to-end --data "$data" --seconds $seconds
 step compare liftbench measure compare posemamba_toy:9 transformer:9 --seconds $seconds
 timed liftbench render
-if [ -e lift/weights/accurate.safetensors ]; then  # the weights that come along
-  for sample in walk dance; do
-    timed liftbench lift "lift/samples/$sample.npz" --to html,contact,gif --out "results/lift/$sample"
-  done
-fi
+for sample in walk dance; do
+  timed liftbench lift "lift/samples/$sample.npz" --to html,contact,gif --out "results/lift/$sample"
+done
 
 echo
 echo "Everything took $((SECONDS / 60)) min $((SECONDS % 60)) s."
 echo "Report: results/report.html (all tables and plots in one file)"
 echo "Tables: results/tables/overview.md and others beside it (also as CSV and LaTeX)"
 echo "Plots:  results/plots/*.png"
-[ ! -d results/lift ] || echo "People: results/lift/*/lift.html (to turn in 3D; contact.png and lift.gif beside it)"
+echo "People: results/lift/*/lift.html (to turn in 3D; contact.png and lift.gif beside it)"
 echo "Runs:   $runs (weights and logs; draw their curves with .venv/bin/tensorboard --logdir $runs)"
