@@ -33,8 +33,8 @@ def choose(persons: list[np.ndarray], person: str | int) -> list[int]:
         return [0]
     if not str(person).isdecimal() or not 1 <= int(person) <= len(persons):
         raise InputError(
-            f"Cannot lift person {str(person)[:20]!r}: there is no such one. Choose largest, all, or one from 1 to "
-            f"{len(persons)}."
+            f"Cannot lift person {str(person)[:20]!r}: there is no such one. Choose largest, all, or a number from 1 "
+            f"to {len(persons)}."
         )
     return [int(person) - 1]
 

@@ -256,7 +256,7 @@ def test_command_with_several_people(recording, camera, oracle, tmp_path, monkey
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--weights", "nowhere"], "There is no run folder or weights file nowhere"),
+        (["--weights", "nowhere"], "Cannot read nowhere: there is no such run folder or weights file"),
         (["--size", "big"], "Cannot read --size big: it is not as expected. Write --size 1920x1080."),
         (
             ["--camera-rotation", "down"],
