@@ -134,7 +134,7 @@ def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
     code, out, err = run(*train)
     assert code == 0 and "training mlp on cpu, into runs/mlp" in out and "epoch 2 of 2: loss" in err, err
     code, out, err = run(*train)
-    assert code == 2 and "already holds a run. Resume it with --resume" in err
+    assert code == 2 and "it holds a run. Resume it with --resume" in err
     code, out, _ = run(*train, "--resume")
     assert code == 0 and "finished: 2 epochs" in out
     lines = Path("results/records/training.jsonl").read_text().splitlines()
@@ -228,12 +228,12 @@ def test_weights_that_do_not_say_what_they_are(run, synthetic_file):
     code, out, err = run("evaluate", "bare.bin", "--data", synthetic_file)
     assert code == 0 and "official" in out and "mlp, mm" in out, err
     code, _, err = run("evaluate", "bare.bin", "--data", synthetic_file, "--model", "mlp", "--frames", "27")
-    assert code == 2 and "bare.bin was made with frames 9, not 27" in err
+    assert code == 2 and "bare.bin: it was made with frames 9, not 27" in err
     code, _, err = run("evaluate", "bare.bin", "--data", synthetic_file, "--model", "lstm")
-    assert code == 2 and "do not fit LSTM" in err
+    assert code == 2 and "bare.bin into LSTM: 6 missing" in err
     torch.save({"model_pos": create_model("posemamba_s", frames=9, depth=9).state_dict()}, "bare.bin")
     code, _, err = run("evaluate", "bare.bin", "--data", synthetic_file)
-    assert code == 2 and "bare.bin fits no registered model; the nearest is posemamba_s - " in err
+    assert code == 2 and "bare.bin: it fits no registered model; the nearest is posemamba_s (" in err
 
 
 def test_hostile_data_file(run, tmp_path):

@@ -122,7 +122,7 @@ def test_commands(phone, block, weights, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code, out, err = run(monkeypatch, capsys, "detect", phone)
     assert code == 0, err
-    assert "video: 64 x 128 at 25 frames a second; blazepose: 25 frames, 1 without a person; " in out
+    assert "video: 64 x 128 at 25 frames a second; blazepose: 25 frames, 1 without a person;" in out
     assert "WARNING: the person takes 20% of the image's height" in out and "Give --crop X,Y,W,H" in out
     code, lines, err = run(monkeypatch, capsys, "lift", phone, "--weights", weights, "--device", "cpu")
     assert code == 0 and "blazepose, mediapipe33, 25 frames, people: 1" in lines, err

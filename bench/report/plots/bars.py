@@ -15,7 +15,7 @@ def speed(results: Results, machine: str) -> Figure:
     Forward passes in float32, eager, lifting only; other settings and lengths are in the tables.
     """
     group = results.speed[machine]
-    keys = [key for key in shown(results.keys) if key in group]
+    keys = shown([key for key in results.keys if key in group])
     latency = [
         [getattr(group[key].latency, f"{q}_ms") / group[key].output_frames for key in keys]
         for q in ("p20", "median", "p80")

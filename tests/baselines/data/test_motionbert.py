@@ -430,7 +430,8 @@ SCHEMA = ". Use a file of the MotionBERT schema."
         (edit("train", "joints_2.5d_image", shifted((100, 5, 2), 0.2)), OFF.format("train", 100, "0.2")),
         (
             edit("test", "camera_name", replaced(slice(230, 234), "54138968")),
-            ": test/camera_name: frame 230 is '54138968', expected one of 54138969, 55011271, 58860488, 60457274"
+            ": test/camera_name: frame 230 is '54138968', expected one of 54138969, 55011271, 58860488, 60457274, "
+            "random"
             + SCHEMA,
         ),
         (

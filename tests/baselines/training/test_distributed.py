@@ -153,7 +153,7 @@ def test_a_process_that_dies_ends_the_run_at_once(synthetic_file, synthetic_data
     assert [child.exitcode for child in children] == [2, -signal.SIGKILL]
     assert time.monotonic() - died < 30
     message = (tmp_path / "run0.error").read_text()
-    assert "Another process of this run has ended" in message and "--resume" in message
+    assert "another process of this run has ended" in message and "--resume" in message
     assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == 4
     few = in_child.few_clips(synthetic_dataset)
     history, _ = train(Recipe(**SETTINGS), few, folder, "cpu", resume=True)  # alone this time

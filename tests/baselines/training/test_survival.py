@@ -153,7 +153,7 @@ def test_a_resumed_run_mends_its_folder(synthetic_dataset, finished, tmp_path, d
 def test_a_checkpoint_that_does_not_fit(synthetic_dataset, finished, tmp_path, change):
     folder = shutil.copytree(finished, tmp_path / "run")
     _change_checkpoint(folder, change)
-    with pytest.raises(InputError, match="Cannot resume from .*last.ckpt: it is damaged,  or of an older version"):
+    with pytest.raises(InputError, match="Cannot resume from .*last.ckpt: it is damaged, or of an older version"):
         train(Recipe(**MLP), synthetic_dataset, folder, "cpu", resume=True)
 
 

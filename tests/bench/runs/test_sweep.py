@@ -113,11 +113,11 @@ def test_plans_that_make_no_sense(write, synthetic_file, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--executor", "slurm"], "no Slurm here .* choose --executor local"),
-        (["--nodes", "2"], "local executor has one node; choose --executor slurm"),
-        (["--slurm", "account"], "--slurm account is not KEY=VALUE"),
-        (["--track", "mlflow"], "no tracking service 'mlflow'"),
-        (["--runs", "row.yaml"], "Cannot write to row.yaml/.sweep: Not a directory; choose another folder with --runs"),
+        (["--executor", "slurm"], "Cannot use Slurm: .* Choose --executor local"),
+        (["--nodes", "2"], "local executor has one. Choose --executor slurm"),
+        (["--slurm", "account"], "--slurm account: it is not KEY=VALUE"),
+        (["--track", "mlflow"], "Cannot log to 'mlflow'"),
+        (["--runs", "row.yaml"], "Cannot write to row.yaml/.sweep: Not a directory. Choose another folder with --runs"),
     ],
 )
 def test_options_that_make_no_sense(write, synthetic_file, monkeypatch, words, message):
