@@ -431,8 +431,7 @@ SCHEMA = ". Use a file of the MotionBERT schema."
         (
             edit("test", "camera_name", replaced(slice(230, 234), "54138968")),
             ": test/camera_name: frame 230 is '54138968', expected one of 54138969, 55011271, 58860488, 60457274, "
-            "random"
-            + SCHEMA,
+            "random" + SCHEMA,
         ),
         (
             edit("train", "source", replaced(slice(150, 152), ["s_1_act_02_subact_01_ca_01"] * 2)),
