@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from liftbench.baselines.data.clips import centred_windows
 from liftbench.baselines.evaluation.inference import mirror
 
 _CLIPS, _CENTRES = 16, 256  # in a batch
@@ -68,7 +69,7 @@ def lift_blocks(
 def _centres(run, inputs, length, frames):
     for start in range(0, length, _CENTRES):
         stop = min(start + _CENTRES, length)
-        window = np.clip(np.arange(start, stop)[:, None] + np.arange(frames) - frames // 2, 0, length - 1)
+        window = centred_windows(np.array([0, length]), frames, np.arange(start, stop))
         first = window.min()
         yield slice(start, stop), run(inputs(first, window.max() + 1)[window - first])[:, 0]
 

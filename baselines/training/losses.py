@@ -32,17 +32,14 @@ def relative_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
 
     Size: the root mean square distance of the target's joints from the root.
     """
-    size = target.square().sum(-1).mean((1, 2)).sqrt()
-    return (torch.linalg.vector_norm(predicted - target, dim=-1).mean((1, 2)) / size).mean()
+    return _relative(predicted, target, target)
 
 
 def relative_velocity(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean distance of the frame-to-frame motions over the person's size, as `relative_mpjpe`."""
     if predicted.shape[1] < 2:
         return predicted.new_zeros(())
-    size = target.square().sum(-1).mean((1, 2)).sqrt()
-    moved = torch.linalg.vector_norm(predicted.diff(dim=1) - target.diff(dim=1), dim=-1)
-    return (moved.mean((1, 2)) / size).mean()
+    return _relative(predicted.diff(dim=1), target.diff(dim=1), target)
 
 
 def weighted_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
@@ -117,6 +114,12 @@ def total(predicted: Tensor, target: Tensor, weights: Mapping[str, float]) -> Te
     """The weighted sum of terms; weights: name of a term in TERMS -> weight, e.g. PoseMamba's
     {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 20, "temporal_consistency": 0.5}."""
     return sum(weight * TERMS[name](predicted, target) for name, weight in weights.items())
+
+
+def _relative(predicted: Tensor, true: Tensor, poses: Tensor) -> Tensor:
+    """Mean distance of vectors, (B, T, J, 3) each, over the size of the clip's poses, (B, T', J, 3)."""
+    size = poses.square().sum(-1).mean((1, 2)).sqrt()
+    return (torch.linalg.vector_norm(predicted - true, dim=-1).mean((1, 2)) / size).mean()
 
 
 def _bones(poses: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-import jinja2
 from markupsafe import Markup, escape
 
 from liftbench.baselines.data.formats.motionbert import EXCLUDED_TAKES
+from liftbench.baselines.pages import templates_of
 from liftbench.bench.records.environment import Environment
 from liftbench.bench.report.results import Missing, Results
 from liftbench.bench.report.tables.ledger_notes import NOTES
@@ -34,18 +34,15 @@ def report(
 
     tables: Tables; plots: (name, title, PNG as bytes); skipped: a sentence for everything that was not made.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("liftbench.bench.report"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {
+    templates = templates_of("liftbench.bench.report")
+    templates.filters |= {
         "data_uri": _data_uri,
         "code": _code,
         "short": lambda title: title.partition(";")[0],
         "slug": lambda title: title.lower().replace(" ", "-"),
     }
-    environment.tests["missing"] = lambda value: isinstance(value, Missing)
-    return environment.get_template("report.html.j2").render(
+    templates.tests["missing"] = lambda value: isinstance(value, Missing)
+    return templates.get_template("report.html.j2").render(
         sections=_sections([view for table in tables for view in _views(table)], plots),
         results=results,
         not_real=sorted(results.accuracy.keys() - results.real),

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
+from liftbench.baselines.pages import templates_of
 from liftbench.lift.gait.analysis import SIDES
 from liftbench.lift.gait.picture import spread
 from liftbench.lift.gait.report import DISCLAIMER, SHOWN
@@ -15,11 +15,7 @@ _WIDTH, _HEIGHT, _TICKS = 300, 160, (1, 2, 5, 10, 20, 30, 45, 90)
 
 def write(report, path) -> None:
     """Write the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("liftbench.lift.gait"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    text = environment.get_template("gait.html.j2").render(
+    text = templates_of("liftbench.lift.gait").get_template("gait.html.j2").render(
         report=report, disclaimer=DISCLAIMER, charts=[_chart(name, report.curves.get(name)) for name in SHOWN],
         spread=spread, width=_WIDTH, height=_HEIGHT,
     )  # fmt: skip

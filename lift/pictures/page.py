@@ -6,10 +6,10 @@ import mimetypes
 import os
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
 from liftbench.baselines.errors import InputError
+from liftbench.baselines.pages import templates_of
 from liftbench.baselines.skeleton import JOINTS
 from liftbench.lift.gait import joint_angles
 from liftbench.lift.pictures.packing import pack
@@ -26,33 +26,32 @@ def write(lifted, path, embed_video: bool = False) -> None:
     A page beside its video finds it as long as the two are moved together. Long recordings are thinned, and say so.
     Raises InputError where the video cannot be read.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("liftbench.lift.pictures"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    arrays, thinned = _arrays(lifted)
     here = stage(lifted)
+    arrays, thinned = _arrays(lifted, here.points)
     facts = {
         "fps": lifted.fps / thinned, "every": thinned, "size": list(lifted.image_size), "arrays": arrays,
         "joints": [name.replace("_", " ") for name in JOINTS], "bones": BONES, "sides": SIDES, "angles": _ANGLES,
         "floor": here.floor, "azimuth": round(here.azimuth, 1), "video": _video(lifted, path, embed_video, thinned),
     }  # fmt: skip
     frames = len(lifted.valid)
-    text = environment.get_template("lift.html.j2").render(
-        title=lifted.metadata.get("recording", "A recording"),
-        facts=json.dumps(facts).replace("<", "\\u003c"),
-        summary=_summary(lifted, frames),
-        thinned=thinned,
-        assumed=lifted.metadata.get("assumed", []),
-        metadata={name: _plain(value) for name, value in lifted.metadata.items() if name != "assumed"},
-        seconds=frames / lifted.fps,
+    text = (
+        templates_of("liftbench.lift.pictures")
+        .get_template("lift.html.j2")
+        .render(
+            title=lifted.metadata.get("recording", "A recording"),
+            facts=json.dumps(facts).replace("<", "\\u003c"),
+            summary=_summary(lifted, frames),
+            thinned=thinned,
+            assumed=lifted.metadata.get("assumed", []),
+            metadata={name: _plain(value) for name, value in lifted.metadata.items() if name != "assumed"},
+            seconds=frames / lifted.fps,
+        )
     )
     Path(path).write_text(text, encoding="utf-8", newline="\n")
 
 
-def _arrays(lifted):
+def _arrays(lifted, world):
     """The packed arrays of every n-th frame, and n, which is as small as the page allows."""
-    world = stage(lifted).points
 
     def packed(some):
         arrays = {

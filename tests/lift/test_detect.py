@@ -12,11 +12,11 @@ from PIL import Image
 import liftbench
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.training.checkpoint import write_weights
-from liftbench.bench import cli
 from liftbench.lift.keypoints.read import is_video, read_keypoints
 from liftbench.lift.lifted import load
 from liftbench.lift.video import blazepose_files
 from liftbench.lift.video.detect import detect, save, share_of_height
+from support.command import run
 from support.videos import SIDE, number_of, numbered, write_video
 
 pytest.importorskip("av")
@@ -45,17 +45,6 @@ class Block:
 def phone(tmp_path_factory):
     """A portrait video of 25 frames, stored as landscape."""
     return write_video(tmp_path_factory.mktemp("video") / "phone.mp4", numbered(25), EVEN, turns=1)
-
-
-def run(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["liftbench", *map(str, words)])
-    monkeypatch.setenv("COLUMNS", "1000")
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = end.code or 0
-    return code, *capsys.readouterr()
 
 
 def test_every_frame_has_its_keypoints_or_none(phone, tmp_path):

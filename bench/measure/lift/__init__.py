@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from liftbench import kernels
-from liftbench.baselines.data.normalization import normalize, root_relative
+from liftbench.baselines.data.normalization import root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import metrics
 from liftbench.baselines.files import sha256
@@ -72,8 +72,7 @@ def _held_out(
     clips: list[tuple[str, str, np.ndarray]],
 ) -> tuple[list[tuple[int, str, np.ndarray]], list[str]]:
     """[(number, action, (T, 17, 3) mm)] of the test subjects, and their names."""
-    subjects = sorted({subject for subject, _, _ in clips})
-    chosen = [name for number, name in enumerate(subjects) if number % mocap.HOLD_OUT == 1]
+    chosen = mocap.held_out(sorted({subject for subject, _, _ in clips}))
     return [(number, action, world) for number, (who, action, world) in enumerate(clips) if who in chosen], chosen
 
 
@@ -88,17 +87,15 @@ def _errors(
     """The HeldOut of all views: errors of each frame, by action."""
     columns = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_per_frame")
     by_action, size = defaultdict(list), (random_cameras.WIDTH, random_cameras.WIDTH)
+    network = weights.model.to(device)
     for done, (number, action, world) in enumerate(held_out):
         say("held-out clips", done, len(held_out))
         for _, seen in mocap.at_random(world, views, False, (0, number)):
             if seen is None:
                 continue
-            inputs = normalize(seen["joint_2d"], size)
-            if model.channels == 3:
-                inputs = np.concatenate([inputs, seen["confidence"][..., None]], axis=-1)
-            answer = lift_windows(
-                weights.model.to(device), inputs.astype(np.float32), weights.frames, model.output == "centre", device
-            )
+            keypoints = np.concatenate([seen["joint_2d"], seen["confidence"][..., None]], axis=-1)
+            inputs = lifting.model_inputs(keypoints, size, model.channels)
+            answer = lift_windows(network, inputs, weights.frames, model.output == "centre", device)
             pose = root_relative(answer.astype(np.float64)) * size[0] / 2 * seen["2.5d_factor"][:, None, None]
             true = root_relative(seen["joints_2.5d_image"].astype(np.float64))
             errors = [error(pose, true) for error in (metrics.mpjpe, metrics.p_mpjpe, metrics.n_mpjpe)]

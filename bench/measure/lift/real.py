@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from liftbench.baselines.data.formats import npz
+from liftbench.baselines.data.normalization import root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import metrics
 from liftbench.baselines.weights.trained import Weights
@@ -45,7 +46,7 @@ def measure(weights: Weights, path: Path, device: str, say: timing.Progress) -> 
         known &= np.isfinite(true[:, [0, *_LIMBS]]).all(axis=(1, 2))
         if not known.any():
             raise InputError(f"Cannot measure on {path}: camera {camera + 1} shows no whole body. Leave it out.")
-        pose, true = ((values - values[:, :1])[known][:, _LIMBS] for values in (lifted.poses_3d, true))
+        pose, true = (root_relative(values[known])[:, _LIMBS] for values in (lifted.poses_3d, true))
         rows.append(
             RealCamera(
                 camera=camera + 1,
