@@ -6,13 +6,14 @@ The package is called as a function: `liftbench.lift(keypoints, size=(1920, 1080
 
 import sys
 import types
+from collections.abc import Callable
 
 
 class _Package(types.ModuleType):
     """A module that may be called. Were `liftbench.lift` the function alone, importing this package would hide it."""
 
     @property
-    def __call__(self):
+    def __call__(self) -> Callable:
         from liftbench.lift.lifting import lift  # imports PyTorch
 
         return lift

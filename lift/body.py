@@ -90,7 +90,7 @@ def root_depth(
     return depth
 
 
-def _steady(size, fps):
+def _steady(size: np.ndarray, fps: float) -> np.ndarray:
     """(T,) positive numbers, low-passed on their logarithm; nan is filled from its neighbours, 1 where all are."""
     good = np.isfinite(size) & (size > 0)
     if not good.any():

@@ -53,7 +53,7 @@ class OneEuro:
         self._place = np.where(fresh, points, share * points + (1 - share) * before)
         return self._place
 
-    def _share(self, cutoff):
+    def _share(self, cutoff: float | np.ndarray) -> float | np.ndarray:
         """The weight of the new value, of a low-pass of the first order."""
         turn = 2 * np.pi * cutoff / self._fps
         return turn / (turn + 1)
@@ -94,7 +94,7 @@ def smooth(values: np.ndarray, fps: float, cutoff: float, name: str = "butterwor
     return points.reshape(values.shape)
 
 
-def _check_cutoff(cutoff, fps):
+def _check_cutoff(cutoff: float, fps: float):
     if not 0 < cutoff < fps / 2:
         raise InputError(
             f"Cannot smooth at {cutoff:g} Hz: there are {fps:g} frames a second. Choose less than {fps / 2:g} Hz."

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from liftbench.baselines.data.formats import npz
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing
 from liftbench.baselines.skeleton import JOINTS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # What `save` writes: by its name the module below liftbench.lift whose `write` makes it, and the name of the file.
 FORMATS = {
@@ -76,7 +80,7 @@ class Lifted:
                 write(self, temporary[name], **options.get(name, {}))
         return list(paths.values())
 
-    def plot(self, frame: int = 0):
+    def plot(self, frame: int = 0) -> "Figure":
         """A matplotlib figure of one frame, from 0: the keypoints in the image, and the person in 3D.
 
         Raises InputError where there is no such frame.

@@ -11,7 +11,7 @@ import numpy as np
 from liftbench.baselines.data.normalization import normalize, root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import metrics
-from liftbench.baselines.registry import entry
+from liftbench.baselines.registry import Entry, entry
 from liftbench.baselines.weights.trained import Weights, open_weights
 from liftbench.lift import body, filters, world
 from liftbench.lift.keypoints import arrays, gaps, layouts
@@ -127,7 +127,7 @@ def lift(
     return Lifted(shown, poses, root, poses_world, seen.valid, detections.fps, detections.size, metadata)
 
 
-def _error(poses, truth):
+def _error(poses: np.ndarray, truth: np.ndarray) -> dict[str, float] | None:
     """MPJPE, P-MPJPE and N-MPJPE in mm over the frames in which every joint is known; None where there is none."""
     known = np.isfinite(poses).all(axis=(1, 2))
     if not known.any():
@@ -137,7 +137,13 @@ def _error(poses, truth):
     return {name: float(np.mean(error(poses, truth))) for name, error in errors.items()}
 
 
-def _detections(keypoints, size, fps, layout, names):
+def _detections(
+    keypoints: str | Path | np.ndarray | Detections,
+    size: tuple[int, int] | None,
+    fps: float | None,
+    layout: str,
+    names: str | Path | None,
+) -> tuple[Detections, str | Path]:
     """The detections in pixels, with size and fps, and what to call them in messages."""
     where = "the keypoints"
     if isinstance(keypoints, Detections):
@@ -168,7 +174,7 @@ def which_joint_9(weights: Weights, given: str | None, assumed: list[str]) -> st
     return "nose"
 
 
-def _or_assumed(value, default, text, assumed):
+def _or_assumed(value: float | None, default: float, text: str, assumed: list[str]) -> float:
     if value is None:
         value = default
         assumed.append(text.format(value))
@@ -187,14 +193,21 @@ def model_inputs(keypoints: np.ndarray, size: tuple[int, int], channels: int) ->
     return np.concatenate([inputs, keypoints[..., 2:channels]], axis=-1).astype(np.float32)
 
 
-def _answer(weights, model, seen, size, device, progress):
+def _answer(
+    weights: Weights,
+    model: Entry,
+    seen: gaps.Person,
+    size: tuple[int, int],
+    device: str,
+    progress: Callable[[int, int], None],
+) -> np.ndarray:
     """What the model says of every frame with a person, (T, 17, 3) float32 root-relative, in its own unit; or 0."""
     network, total, done = weights.model.to(device), int(seen.present.sum()), 0
     answer = np.zeros((len(seen.valid), 17, 3), np.float32)
     for run in filters.runs(seen.present):  # what is missing for long parts a recording in two
         keypoints = seen.keypoints[run]
 
-        def inputs(start, stop):
+        def inputs(start: int, stop: int) -> np.ndarray:
             return model_inputs(keypoints[start:stop], size, model.channels)  # noqa: B023
 
         centre = model.output == "centre"

@@ -111,7 +111,7 @@ class Lifter:
         """The poses of the last `delay` frames, when no more come."""
         return [self._pop() for _ in range(self._pushed - self._popped)]
 
-    def _take(self, keypoints):
+    def _take(self, keypoints: np.ndarray | Sequence | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(keypoints (17, 3) with lost joints where they were, valid (17,), known (17,))"""
         points = np.zeros((len(self._names), 3)) if keypoints is None else np.array(keypoints, np.float64)
         if points.shape not in {(len(self._names), 2), (len(self._names), 3)} or not np.isfinite(points).all():
@@ -129,7 +129,7 @@ class Lifter:
         self._last = gaps.grown(held[None], np.isfinite(self._lost))[0]
         return self._last, valid, self._lost <= gaps.LONGEST_GAP * self._fps
 
-    def _pop(self):
+    def _pop(self) -> Pose:
         """The pose of the next frame."""
         frame, newest = self._popped, self._pushed - 1
         self._popped += 1
@@ -149,7 +149,7 @@ class Lifter:
             pose, root = (step(values) for step, values in zip(self._smooth, (pose, root)))
         return Pose(frame, pose, root, valid)
 
-    def _place(self, answer, keypoints, known):
+    def _place(self, answer: np.ndarray, keypoints: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pose and root in mm, of a steady size and depth; the root is nan as long as its depth is unknown."""
         if self._metric:
             self._scale = self._low_passed(self._scale, self._height / body.body_height(answer, known[None])[0])
@@ -165,7 +165,7 @@ class Lifter:
         self._depth = self._low_passed(self._depth, root[0, 2])
         return pose[0] * self._depth / root[0, 2], root[0] * self._depth / root[0, 2]
 
-    def _low_passed(self, before, now):
+    def _low_passed(self, before: float | None, now: float) -> float:
         """The next value, of its logarithm; before: the last one, None at first."""
         turn = 2 * np.pi * min(_STEADY, self._fps / 4) / self._fps
         return now if before is None else np.exp((np.log(before) + turn * np.log(now)) / (1 + turn))

@@ -66,7 +66,9 @@ def lift_blocks(
         yield from _blended(run, inputs, length, frames)
 
 
-def _centres(run, inputs, length, frames):
+def _centres(
+    run: Callable[[np.ndarray], np.ndarray], inputs: Callable[[int, int], np.ndarray], length: int, frames: int
+) -> Iterator[tuple[slice, np.ndarray]]:
     for start in range(0, length, _CENTRES):
         stop = min(start + _CENTRES, length)
         window = centred_windows(np.array([0, length]), frames, np.arange(start, stop))
@@ -74,7 +76,9 @@ def _centres(run, inputs, length, frames):
         yield slice(start, stop), run(inputs(first, window.max() + 1)[window - first])[:, 0]
 
 
-def _blended(run, inputs, length, frames):
+def _blended(
+    run: Callable[[np.ndarray], np.ndarray], inputs: Callable[[int, int], np.ndarray], length: int, frames: int
+) -> Iterator[tuple[slice, np.ndarray]]:
     """Frames are done as soon as no window that is still to come holds them."""
     weight = np.minimum(np.arange(1, frames + 1), np.arange(frames, 0, -1)).astype(np.float32)[:, None, None]
     starts = np.append(np.arange(0, length - frames, max(1, frames // 2)), length - frames)
@@ -99,7 +103,7 @@ def answering(model: nn.Module, device: str, flip: bool) -> Callable[[np.ndarray
     """
 
     @torch.inference_mode()
-    def run(clips):
+    def run(clips: np.ndarray) -> np.ndarray:
         clips = torch.from_numpy(np.ascontiguousarray(clips, np.float32)).to(device)
         pose = model(clips)
         if flip:

@@ -4,6 +4,8 @@ World frame: millimetres, z up, floor at z = 0, origin below the pelvis of the f
 is given in full, x is the camera's right and y is away from it. Camera frame: x right, y down, z forward.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from liftbench.baselines.errors import InputError
@@ -38,7 +40,7 @@ def rotation_from_up(up: np.ndarray) -> np.ndarray:
     return np.stack([np.cross(y, up), y, up])
 
 
-def given_rotation(numbers) -> np.ndarray:
+def given_rotation(numbers: Sequence[float]) -> np.ndarray:
     """A camera's rotation as the user gives it -> (3, 3) camera to world.
 
     numbers: (pitch, roll) in degrees, how far the camera looks down and how far it is turned clockwise, or the 9

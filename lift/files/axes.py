@@ -4,6 +4,7 @@ import numpy as np
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.skeleton import PARENTS
+from liftbench.lift.lifted import Lifted
 
 
 def y_up(world: np.ndarray) -> np.ndarray:
@@ -11,7 +12,7 @@ def y_up(world: np.ndarray) -> np.ndarray:
     return np.stack([world[..., 0], world[..., 2], -world[..., 1]], axis=-1)
 
 
-def check_known(lifted, kind: str) -> None:
+def check_known(lifted: Lifted, kind: str) -> None:
     """Raise InputError where no joint has a place in the world, so that a file would be empty."""
     if not np.isfinite(lifted.poses_world).any():
         raise InputError(f"Cannot write {kind}: the pelvis was never seen, so no joint has a place. Leave {kind} out.")

@@ -7,12 +7,15 @@ joint comes out where it was, given constant bones.
 """
 
 import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from liftbench.baselines.skeleton import JOINTS, PARENTS
 from liftbench.lift.files.axes import check_known, without_gaps, y_up
+from liftbench.lift.lifted import Lifted
 
 _CHILDREN = [[child for child, parent in enumerate(PARENTS) if parent == joint] for joint in range(17)]
 _RIGHT, _LEFT, _UP, _DOWN = (-1.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0)
@@ -25,7 +28,7 @@ _REST = np.array(
 )  # fmt: skip
 
 
-def write(lifted, path) -> None:
+def write(lifted: Lifted, path: Path) -> None:
     """Write the hierarchy and the motion; BVH knows no gaps, so what is unknown stands still or moves in between.
 
     Raises InputError where no joint has a place in the world.
@@ -37,7 +40,7 @@ def write(lifted, path) -> None:
     hierarchy, channels = [], [positions[:, 0]]
 
     @contextlib.contextmanager
-    def node(name, offset, before, after, depth):
+    def node(name: str, offset: np.ndarray, before: Rotation, after: Rotation, depth: int) -> Iterator[None]:
         """A joint of the file around those that hang on it; before, after: global rotations in every frame."""
         indent = "\t" * depth
         hierarchy.extend([f"{indent}{'JOINT' if depth else 'ROOT'} {name}", f"{indent}{{"])
@@ -48,7 +51,7 @@ def write(lifted, path) -> None:
         yield
         hierarchy.append(f"{indent}}}")
 
-    def add(joint, before, depth):
+    def add(joint: int, before: Rotation, depth: int):
         """A joint and all that hangs on it; before: the global rotation of the bone that ends in it."""
         children, indent = _CHILDREN[joint], "\t" * (depth + 1)
         own = _facing(positions) if joint == 0 else _aim(before, children[0], bones) if len(children) == 1 else before
@@ -73,7 +76,7 @@ def write(lifted, path) -> None:
             file.write(cells % tuple(row))
 
 
-def _aim(parent, joint, bones):
+def _aim(parent: Rotation, joint: int, bones: np.ndarray) -> Rotation:
     """Global rotations that turn the bone to `joint` to where it points, from `parent` by the shortest way."""
     start = parent.apply(_REST[joint])
     length = np.linalg.norm(bones[:, joint], axis=-1, keepdims=True)
@@ -85,7 +88,7 @@ def _aim(parent, joint, bones):
     return Rotation.from_rotvec(axis * np.arctan2(sine, cosine)) * parent
 
 
-def _facing(positions):
+def _facing(positions: np.ndarray) -> Rotation:
     """Global rotations of the pelvis: its x along the hips, its y as near to the spine as that allows."""
     left = positions[:, 4] - positions[:, 1]
     up = positions[:, 7] - positions[:, 0]
@@ -98,5 +101,5 @@ def _facing(positions):
     return Rotation.from_matrix(np.stack([left, up, np.cross(left, up)], axis=-1))
 
 
-def _numbers(values):
+def _numbers(values: np.ndarray) -> str:
     return " ".join(f"{value:.6f}" for value in values)

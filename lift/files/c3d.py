@@ -1,14 +1,16 @@
 """poses.c3d: markers in millimetres, z up, through the extra liftbench[c3d]."""
 
 import errno
+from pathlib import Path
 
 import numpy as np
 
 from liftbench.baselines.errors import InputError
 from liftbench.lift.files.axes import check_known
+from liftbench.lift.lifted import Lifted
 
 
-def write(lifted, path) -> None:
+def write(lifted: Lifted, path: Path) -> None:
     """Write a marker at each joint; where unknown its residual is -1, as C3D says it.
 
     Raises InputError where ezc3d is not installed, or all of them would be unknown.

@@ -1,6 +1,10 @@
 """poses.csv: one row for each joint of each frame."""
 
+from pathlib import Path
+
 import numpy as np
+
+from liftbench.lift.lifted import Lifted
 
 _COLUMNS = (
     "frame", "time_s", "joint", "valid", "image_x_px", "image_y_px", "confidence", "relative_x_mm", "relative_y_mm",
@@ -10,7 +14,7 @@ _NUMBERS = ",".join(["%.4f"] * 12)
 _FRAMES = 10_000  # converted at a time
 
 
-def write(lifted, path) -> None:
+def write(lifted: Lifted, path: Path) -> None:
     """Write a long table: frame, time, joint, valid, and the coordinates with their units; empty where unknown."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.write(",".join(_COLUMNS) + "\n")

@@ -12,6 +12,7 @@ import numpy as np
 
 from liftbench.baselines.skeleton import PARENTS
 from liftbench.lift.files.axes import check_known, without_gaps, y_up
+from liftbench.lift.lifted import Lifted
 
 _FLOAT, _SHORT = 5126, 5123  # component types
 _ARRAY, _INDICES = 34962, 34963  # what a part of the buffer is for
@@ -20,7 +21,7 @@ _CORNERS = _RADIUS * np.array([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0,
 _FACES = np.array([(0, 2, 4), (2, 1, 4), (1, 3, 4), (3, 0, 4), (2, 0, 5), (1, 2, 5), (3, 1, 5), (0, 3, 5)], np.uint16)
 
 
-def write(lifted, path) -> None:
+def write(lifted: Lifted, path: Path) -> None:
     """Write glTF 2.0; it knows no gaps, so what is unknown stands still or moves in between.
 
     Raises InputError where no joint has a place in the world.
@@ -65,7 +66,7 @@ class _Buffer:
     def __init__(self):
         self._bytes, self._views, self._accessors = bytearray(), [], []
 
-    def add(self, values, kind, target=None, bounds=False):
+    def add(self, values: np.ndarray, kind: str, target: int | None = None, bounds: bool = False) -> int:
         """Append (N,) or (N, 3) numbers of float32 or uint16 -> the number of their accessor."""
         view = {"buffer": 0, "byteOffset": len(self._bytes), "byteLength": values.nbytes}
         accessor = {
@@ -84,7 +85,7 @@ class _Buffer:
         self._accessors.append(accessor)
         return len(self._accessors) - 1
 
-    def content(self):
+    def content(self) -> dict[str, list]:
         """The parts of the file that hold the numbers."""
         uri = f"data:application/octet-stream;base64,{base64.b64encode(self._bytes).decode()}"
         buffers = [{"uri": uri, "byteLength": len(self._bytes)}]

@@ -1,13 +1,16 @@
 """poses.json: the arrays of a recording, frame by frame."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+
+from liftbench.lift.lifted import Lifted
 
 _FRAMES = 10_000  # converted at a time
 
 
-def write(lifted, path) -> None:
+def write(lifted: Lifted, path: Path) -> None:
     """Write the names of poses.npz, with a list of frames that hold the arrays' rows; null where unknown."""
     head = {"fps": lifted.fps, "image_size": list(lifted.image_size), "joint_names": list(lifted.joint_names)}
     head["metadata"] = lifted.metadata

@@ -1,11 +1,14 @@
 """poses.npz: the arrays of a recording under stable names."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 
+from liftbench.lift.lifted import Lifted
 
-def write(lifted, path) -> None:
+
+def write(lifted: Lifted, path: Path) -> None:
     """Write keypoints_2d, poses_3d, root, poses_world, valid, fps, image_size, joint_names and metadata (JSON text)."""
     with open(path, "wb") as file:
         np.savez_compressed(

@@ -1,9 +1,12 @@
 """poses.trc: markers for OpenSim, in millimetres, y up."""
 
+from pathlib import Path
+
 from liftbench.lift.files.axes import check_known, y_up
+from liftbench.lift.lifted import Lifted
 
 
-def write(lifted, path) -> None:
+def write(lifted: Lifted, path: Path) -> None:
     """Write a marker at each joint; NaN where unknown. Raises InputError where all of them would be."""
     check_known(lifted, "TRC")
     frames, joints = lifted.valid.shape
@@ -24,5 +27,5 @@ def write(lifted, path) -> None:
             file.write(f"{frame + 1}\t{frame / lifted.fps:.6f}\t{numbers}\n")
 
 
-def _text(value):
+def _text(value: float | int | str) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

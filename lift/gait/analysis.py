@@ -76,7 +76,7 @@ def analyse(world: np.ndarray, fps: float) -> Gait:
     if not any(rows for part in parts for rows in part.rows):
         raise InputError("Cannot analyse gait: there is no stride in it. Record three or more, straight ahead.")
 
-    def joined(arrays):
+    def joined(arrays: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
         return tuple(np.concatenate([array[side] for array in arrays]) for side in range(2))
 
     rows = [[row for part in parts for row in part.rows[side]] for side in range(2)]
@@ -101,7 +101,7 @@ class _Stretch:
     curves: dict
 
 
-def _stretch(world, start, fps):
+def _stretch(world: np.ndarray, start: float, fps: float) -> _Stretch:
     """What stands in one stretch without gaps in what is needed, which begins `start` s into the recording."""
     pose = smooth(world, fps, CUTOFF)
     forward, left = body_axes(pose, fps)
@@ -126,7 +126,7 @@ def _stretch(world, start, fps):
     )
 
 
-def _peaks(signal, fps):
+def _peaks(signal: np.ndarray, fps: float) -> np.ndarray:
     """Frames of the maxima, between frames by the parabola through the highest and its neighbours."""
     prominence = _PROMINENCE * np.ptp(signal)
     top = find_peaks(signal, prominence=max(prominence, 1e-9), distance=max(1, round(_APART * fps)))[0]
@@ -134,7 +134,7 @@ def _peaks(signal, fps):
     return top + (before - after) / 2 / np.minimum(before - 2 * at + after, -1e-12)
 
 
-def _strides(strikes, ahead, forward, fps):
+def _strides(strikes: np.ndarray, ahead: np.ndarray, forward: np.ndarray, fps: float) -> list[tuple[float, float]]:
     """(first, last) frame of each stride of one foot that is one."""
     found = []
     for first, last in zip(strikes[:-1], strikes[1:]):
@@ -146,24 +146,24 @@ def _strides(strikes, ahead, forward, fps):
     return found
 
 
-def _alike(strides):
+def _alike(strides: list[list[tuple[float, float]]]) -> list[list[tuple[float, float]]]:
     """Those that last about as long as the median one does: a false heel strike, as of legs that swap, makes two."""
     times = [last - first for side in strides for first, last in side]
     usual = float(np.median(times)) if times else 0.0
     return [[(first, last) for first, last in side if abs(last - first - usual) <= _UNLIKE * usual] for side in strides]
 
 
-def _curves(angle, strides):
+def _curves(angle: np.ndarray, strides: list[tuple[float, float]]) -> np.ndarray:
     """(strides, 101): an angle from heel strike to heel strike."""
     curves = [np.interp(np.linspace(a, b, 101), np.arange(len(angle)), angle) for a, b in strides]
     return np.array(curves).reshape(-1, 101)
 
 
-def _mean(values):
+def _mean(values: np.ndarray) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _deviation(values):
+def _deviation(values: np.ndarray) -> float:
     known = values[np.isfinite(values)]
     return float(known.std(ddof=1)) if len(known) > 1 else float("nan")

@@ -32,7 +32,7 @@ def joint_angles(pose: np.ndarray, forward: np.ndarray, left: np.ndarray) -> dic
         pose[:, joints] for joints in (HIPS, KNEES, ANKLES, SHOULDERS, ELBOWS, WRISTS)
     )
 
-    def along(vectors, axis):
+    def along(vectors: np.ndarray, axis: np.ndarray) -> np.ndarray:
         return (vectors * (axis if axis.ndim == 1 else axis[:, None])).sum(axis=-1)
 
     up = np.array([0.0, 0.0, 1.0])
@@ -57,6 +57,6 @@ def joint_angles(pose: np.ndarray, forward: np.ndarray, left: np.ndarray) -> dic
     return {name: np.degrees(values) for name, values in radians.items()}
 
 
-def _between(a, b):
+def _between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Angle in radians between vectors (..., 3)."""
     return np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), (a * b).sum(axis=-1))

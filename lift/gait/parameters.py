@@ -66,7 +66,7 @@ def symmetry(right: float, left: float) -> dict[str, float]:
     }
 
 
-def _only(events, first, last):
+def _only(events: np.ndarray, first: float, last: float) -> float | None:
     """The event between two frames; None where there is none or several."""
     inside = events[(events > first) & (events < last)]
     return float(inside[0]) if len(inside) == 1 else None

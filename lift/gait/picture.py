@@ -1,6 +1,7 @@
 """gait.png: the report as one A4 page, readable in print, in colour or grey."""
 
 import textwrap
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -8,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from liftbench.lift.gait.analysis import SIDES
-from liftbench.lift.gait.report import DISCLAIMER, SHOWN
+from liftbench.lift.gait.report import DISCLAIMER, SHOWN, Report
 from liftbench.lift.gait.tables import band
 from liftbench.lift.pictures.stage import COLOURS
 
@@ -19,7 +20,7 @@ _LINES = {"right": "-", "left": (0, (5, 1.5))}
 _STYLE = {"font.family": "DejaVu Sans", "font.size": 8, "axes.linewidth": 0.6, "axes.edgecolor": "#808080"}
 
 
-def write(report, path) -> None:
+def write(report: Report, path: Path) -> None:
     """Draw the page."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=_PAGE, dpi=_DPI, facecolor="white")
@@ -33,14 +34,14 @@ def write(report, path) -> None:
         figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def _facts(figure, report):
+def _facts(figure: Figure, report: Report):
     for place, (term, value) in enumerate(report.facts):
         x, y = _LEFT + (place % 3) * 0.31, 0.94 - (place // 3) * 0.026
         figure.text(x, y, term, fontsize=6.5, color=_QUIET, va="center")
         figure.text(x, y - 0.0105, value[:48], fontsize=8, va="center")
 
 
-def _charts(figure, report):
+def _charts(figure: Figure, report: Report):
     width, height, gap = 0.178, 0.13, 0.0565
     for place, name in enumerate(SHOWN):
         x, y = _LEFT + (place % 4) * (width + gap), 0.715 - (place // 4) * (height + 0.055)
@@ -67,7 +68,7 @@ def _charts(figure, report):
             axes.legend(fontsize=6.5, frameon=False, loc="upper center", handlelength=2.4, borderpad=0)
 
 
-def _table(figure, report):
+def _table(figure: Figure, report: Report) -> float:
     columns = (0.40, 0.54, 0.68, 0.82, 0.95)
     heads = ("right", "left", "symmetry index, %", "ratio", "basis")
     y, step = 0.465, 0.0148
@@ -87,7 +88,7 @@ def _table(figure, report):
     return y - 1.6 * step
 
 
-def _sentences(figure, report, y):
+def _sentences(figure: Figure, report: Report, y: float):
     for sentences, weight, colour in ((report.warnings, "bold", "#8A4B00"), (report.notes, "normal", "#262626")):
         for sentence in sentences:
             lines = textwrap.wrap(sentence, 112 if weight == "bold" else 125)

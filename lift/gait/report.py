@@ -10,6 +10,7 @@ from liftbench.baselines.files import replacing
 from liftbench.lift.gait.analysis import CUTOFF, SIDES, Gait
 from liftbench.lift.gait.angles import body_axes
 from liftbench.lift.gait.parameters import NOT_OBSERVABLE, symmetry
+from liftbench.lift.lifted import Lifted
 
 FILES = ("gait.csv", "gait_curves.csv", "gait.png", "gait.html")
 DISCLAIMER = "Not a medical device. For research."
@@ -53,7 +54,7 @@ class Report:
     curves: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def report(lifted, gait: Gait) -> Report:
+def report(lifted: Lifted, gait: Gait) -> Report:
     """The report of a recording, a `Lifted`, and its gait."""
     facts, about = lifted.metadata, view(lifted, gait)
     span = slice(round(gait.begin * lifted.fps), round(gait.end * lifted.fps))
@@ -87,7 +88,7 @@ def report(lifted, gait: Gait) -> Report:
     return Report(title, pairs, rows, _warnings(gait, filled, height, assumed), notes, gait.curves)
 
 
-def view(lifted, gait: Gait) -> str:
+def view(lifted: Lifted, gait: Gait) -> str:
     """From where the camera sees the person walk, with the angle between the walking direction and the camera."""
     rotation = np.asarray(lifted.metadata.get("camera_to_world", ()), float)
     if rotation.shape != (3, 3):
@@ -113,11 +114,11 @@ def save(made: Report, folder: str | Path) -> list[Path]:
     return paths
 
 
-def _symmetry(mean):
+def _symmetry(mean: tuple[float, float]) -> dict[str, float] | None:
     return symmetry(*mean) if all(value > 0 for value in mean) else None
 
 
-def _warnings(gait, filled, height, assumed):
+def _warnings(gait: Gait, filled: np.ndarray, height: float | None, assumed: str) -> list[str]:
     said = []
     if min(gait.strides) < _FEW:
         said.append(f"Fewer than {_FEW} strides a side: too few for a mean that can be relied on.")

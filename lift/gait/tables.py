@@ -1,14 +1,16 @@
 """gait.csv and gait_curves.csv: plain numbers, units in the names, empty where nothing is known."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 
 from liftbench.lift.gait.analysis import SIDES
 from liftbench.lift.gait.parameters import NOT_OBSERVABLE
+from liftbench.lift.gait.report import Report
 
 
-def parameters(report, path) -> None:
+def parameters(report: Report, path: Path) -> None:
     """One row a quantity: mean and standard deviation of each side, and their symmetry."""
     strides = [len(side) for side in report.curves["knee flexion"]]
     header = [
@@ -25,7 +27,7 @@ def parameters(report, path) -> None:
     _write(path, header, rows)
 
 
-def curves(report, path) -> None:
+def curves(report: Report, path: Path) -> None:
     """One row for each angle, side and percent of the stride: mean and standard deviation over the strides, degrees."""
     rows = [
         [angle, side, percent, len(curve), _number(mean), _number(deviation)]
@@ -42,10 +44,10 @@ def band(curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return curve.mean(axis=0) if len(curve) else unknown, curve.std(axis=0, ddof=1) if len(curve) > 1 else unknown
 
 
-def _number(value):
+def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.4f}"
 
 
-def _write(path, header, rows):
+def _write(path: Path, header: list[str], rows: list[list]):
     with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])

@@ -35,7 +35,13 @@ def read(path: Path, layout: str) -> Detections:
     return replace(detections, first_frame=int(first), truth=_truth(found, detections.frames, path))
 
 
-def of_array(keypoints: np.ndarray, layout: str = "auto", path="the keypoints", fps=None, size=None) -> Detections:
+def of_array(
+    keypoints: np.ndarray,
+    layout: str = "auto",
+    path: str | Path = "the keypoints",
+    fps: float | None = None,
+    size: tuple[int, int] | None = None,
+) -> Detections:
     """One person's keypoints, (T, J, 2) x and y in pixels or (T, J, 3) with confidence from 0 to 1.
 
     Points that were not seen are 0, 0 or have the confidence 0. Raises InputError for another shape and for values that
@@ -56,7 +62,7 @@ def of_array(keypoints: np.ndarray, layout: str = "auto", path="the keypoints", 
     return replace(found, fps=fps, size=size)
 
 
-def _npy(path):
+def _npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # a header that promises more than there is is refused
     except OSError as error:
@@ -65,14 +71,14 @@ def _npy(path):
         raise InputError(f"Cannot read {path}: it is not a whole .npy file of numbers. Save it again.") from None
 
 
-def _seen(keypoints, path):
+def _seen(keypoints: np.ndarray, path: Path) -> np.ndarray:
     """Keypoints of a poses.npz, where nan means not seen."""
     if not isinstance(keypoints, np.ndarray) or keypoints.dtype.kind != "f" or keypoints.shape[2:] != (3,):
         raise InputError(f"Cannot read {path}: keypoints_2d is not an array of (frames, 17, 3). Lift the video again.")
     return np.where(np.isnan(keypoints).any(axis=-1, keepdims=True), 0, keypoints)
 
 
-def _number(found, name, path):
+def _number(found: dict[str, np.ndarray], name: str, path: Path) -> float | None:
     if name not in found:
         return None
     value = found[name]
@@ -81,7 +87,7 @@ def _number(found, name, path):
     return float(value.reshape(()))
 
 
-def _size(found, path):
+def _size(found: dict[str, np.ndarray], path: Path) -> tuple[int, int] | None:
     if "image_size" not in found:
         return None
     value = found["image_size"]
@@ -90,7 +96,7 @@ def _size(found, path):
     return int(value[0]), int(value[1])
 
 
-def _truth(found, frames, path):
+def _truth(found: dict[str, np.ndarray], frames: int, path: Path) -> np.ndarray | None:
     if "truth" not in found:
         return None
     value = found["truth"]

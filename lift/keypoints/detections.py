@@ -3,11 +3,13 @@
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from liftbench.baselines.errors import InputError
 from liftbench.lift.keypoints import layouts
@@ -38,11 +40,21 @@ class Detections:
     size: tuple[int, int] | None = None  # width, height, pixels
     truth: np.ndarray | None = None  # (T, 17, 3) mm, camera frame, where the file has it
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.source}, {self.layout}"
 
 
-def gather(path, source, layout, names, numbers, points, track, scored=True, every=()) -> Detections:
+def gather(
+    path: str | Path,
+    source: str,
+    layout: str,
+    names: Sequence[str],
+    numbers: ArrayLike,
+    points: ArrayLike,
+    track: ArrayLike,
+    scored: bool = True,
+    every: ArrayLike = (),
+) -> Detections:
     """Check the people of a file and put them in order.
 
     numbers: (N,) the frame of each as the file numbers it; points: (N, J, 3), or (N, J, 2) without confidence; every:
@@ -136,7 +148,9 @@ def people(rows: list, path: str | Path) -> np.ndarray:
     return numbers_of(rows, path).reshape(len(rows), -1, 3)
 
 
-def choose_layout(path, count: int, wanted: str, candidates: tuple[str, ...] = tuple(layouts.LAYOUTS)) -> str:
+def choose_layout(
+    path: str | Path, count: int, wanted: str, candidates: tuple[str, ...] = tuple(layouts.LAYOUTS)
+) -> str:
     """The layout of `count` points: `wanted`, or for "auto" the only one of the candidates that has so many.
 
     Raises InputError where there is none or a choice, or `wanted` has another number of points.
@@ -172,7 +186,7 @@ def frame_numbers(names: list) -> list[int]:
     return [place[str(name)] for name in names]
 
 
-def _number(name):
+def _number(name: object) -> int | None:
     if isinstance(name, (int, float)) and not isinstance(name, bool):
         return int(name) if math.isfinite(name) and abs(name) < 2**53 else None
     digits = re.findall(r"\d+", Path(str(name)).stem)

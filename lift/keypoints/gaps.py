@@ -27,7 +27,7 @@ class Person:
     summary: str
 
     @property
-    def present(self):
+    def present(self) -> np.ndarray:
         """(T,) bool: the frames in which anything of the person is known."""
         return self.known.any(axis=1)
 
@@ -53,7 +53,7 @@ def fill(keypoints: np.ndarray, fps: float, scored: bool) -> Person:
     return Person(grown(stand_in, known.any(axis=0)), seen, known, _summary(detected, seen, filled, known, outlier))
 
 
-def _outliers(keypoints, seen, fps):
+def _outliers(keypoints: np.ndarray, seen: np.ndarray, fps: float) -> np.ndarray:
     """(T, 17) bool: seen, but far from the running median over time. A monotone movement is its own median."""
     half = max(1, round(_SPIKE * fps))
     if len(seen) <= 2 * half:
@@ -70,7 +70,7 @@ def _outliers(keypoints, seen, fps):
     return seen & (away > _JUMP * max(size, 1))
 
 
-def _short(missing, longest):
+def _short(missing: np.ndarray, longest: int) -> np.ndarray:
     """(T, J) bool: missing for at most `longest` frames, between two frames where it is not."""
     inside = np.zeros_like(missing)
     for joint in np.flatnonzero(missing.any(axis=0)):
@@ -81,7 +81,7 @@ def _short(missing, longest):
     return inside
 
 
-def _interpolated(keypoints, known, wanted):
+def _interpolated(keypoints: np.ndarray, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """The keypoints with those that are wanted put, joint by joint, between the known ones in time."""
     keypoints, frames = keypoints.copy(), np.arange(len(keypoints))
     for joint in np.flatnonzero(wanted.any(axis=0) & known.any(axis=0)):
@@ -106,7 +106,7 @@ def grown(keypoints: np.ndarray, ever: np.ndarray) -> np.ndarray:
     return keypoints
 
 
-def _summary(detected, seen, filled, known, outlier):
+def _summary(detected: np.ndarray, seen: np.ndarray, filled: np.ndarray, known: np.ndarray, outlier: np.ndarray) -> str:
     frames, absent = len(seen), ~(detected | outlier).any(axis=1)
     empty = ~known.any(axis=1)
     parts = [f"{frames:,} frames"]

@@ -86,13 +86,13 @@ def to_h36m(points: np.ndarray, names: Sequence[str], joint_9: str = "nose") -> 
     return np.stack([made[name] for name in JOINTS], axis=1)
 
 
-def _between(start, end, share=0.5):
+def _between(start: np.ndarray, end: np.ndarray, share: float = 0.5) -> np.ndarray:
     """The point at `share` of the way from start to end, (N, 3) each, with the lower confidence of the two."""
     place = start[:, :2] + share * (end[:, :2] - start[:, :2])
     return np.concatenate([place, np.minimum(start[:, 2:], end[:, 2:])], axis=1)
 
 
-def _first_seen(*candidates):
+def _first_seen(*candidates: np.ndarray) -> np.ndarray:
     """For each person the first candidate, (N, 3) each, that was seen at all; the first one where none was."""
     chosen = candidates[0].copy()
     for candidate in candidates[1:]:

@@ -39,7 +39,7 @@ def choose(persons: list[np.ndarray], person: str | int) -> list[int]:
     return [int(person) - 1]
 
 
-def _sizes(points):
+def _sizes(points: np.ndarray) -> np.ndarray:
     """(N, J, 3) -> (N,): the diagonal, in pixels, of the box around the points that were seen."""
     seen = points[..., 2:] > 0
     low = np.where(seen, points[..., :2], np.inf).min(axis=1)
@@ -47,7 +47,7 @@ def _sizes(points):
     return np.linalg.norm(np.where(high >= low, high - low, 0), axis=-1)
 
 
-def _link(detections, fps):
+def _link(detections: Detections, fps: float) -> np.ndarray:
     """(N,) int: the number of each detection's person."""
     frame, points = detections.frame, detections.points
     starts = np.flatnonzero(np.diff(frame, prepend=-1))
@@ -73,7 +73,7 @@ def _link(detections, fps):
     return track
 
 
-def _distances(old, new):
+def _distances(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """(P, J, 3) and (Q, J, 3) -> (P, Q): mean distance, in pixels, of the points that both have; infinite for none."""
     both = (old[:, None, :, 2] > 0) & (new[None, :, :, 2] > 0)
     apart = np.linalg.norm(old[:, None, :, :2] - new[None, :, :, :2], axis=-1)

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ def read(path: Path, names_file: Path | None) -> Detections:
     )
 
 
-def _deeplabcut(path, header, rows, names_file):
+def _deeplabcut(path: Path, header: list[str], rows: Iterator[list[str]], names_file: Path | None) -> Detections:
     """Header rows scorer, (individuals,) bodyparts and coords; x, y and likelihood of each point and animal."""
     heads = {"scorer": header}
     for row in rows:
@@ -69,7 +69,7 @@ def _deeplabcut(path, header, rows, names_file):
     return _named(path, "DeepLabCut", points, numbers, values, track, scored, names_file, range(place + 1))
 
 
-def _sleap(path, header, rows, names_file):
+def _sleap(path: Path, header: list[str], rows: Iterator[list[str]], names_file: Path | None) -> Detections:
     """Columns track, frame_idx, instance.score, then NAME.x, NAME.y and NAME.score of each point."""
     points = [name.removesuffix(".x") for name in header if name.endswith(".x")]
     column = {name: place for place, name in enumerate(header)}
@@ -86,7 +86,7 @@ def _sleap(path, header, rows, names_file):
     return _named(path, "SLEAP", points, numbers, values, track, any(place[2] >= 0 for place in where), names_file)
 
 
-def _cells(path, row, count, text=0):
+def _cells(path: Path, row: list[str], count: int, text: int = 0) -> np.ndarray:
     """A row as numbers, nan for what is empty; the cell `text` is not looked at."""
     if len(row) != count:
         raise InputError(f"Cannot read {path}: a row has {len(row)} cells instead of {count}. Copy the file again.")
@@ -96,7 +96,17 @@ def _cells(path, row, count, text=0):
         raise InputError(f"Cannot read {path}: a cell is not a number. Correct the file.") from None
 
 
-def _named(path, source, points, numbers, values, track, scored, names_file, every=()):
+def _named(
+    path: Path,
+    source: str,
+    points: list[str],
+    numbers: list[int],
+    values: list[np.ndarray],
+    track: list[int],
+    scored: bool,
+    names_file: Path | None,
+    every: Sequence[int] = (),
+) -> Detections:
     names = _our_names(path, points, names_file)
     values = np.array(values).reshape(-1, len(points), 3)
     unseen = np.isnan(values[..., :2]).any(axis=-1)
@@ -105,7 +115,7 @@ def _named(path, source, points, numbers, values, track, scored, names_file, eve
     return gather(path, source, "named points", names, numbers, values, track, scored, every)
 
 
-def _our_names(path, points, names_file):
+def _our_names(path: Path, points: list[str], names_file: Path | None) -> tuple[str, ...]:
     """Our name of each point of the file, "" for one that we have no use for."""
     given = read_yaml(names_file, "the names") if names_file else {}
     if strange := sorted(set(given) - set(layouts.POINTS)):

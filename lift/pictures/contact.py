@@ -1,8 +1,11 @@
 """contact.png: eight moments of a recording, seen above and lifted below, as a figure of a paper."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image, ImageDraw
 
+from liftbench.lift.lifted import Lifted
 from liftbench.lift.pictures.drawing import QUIET, SCALE, TEXT, draw_image, draw_space, font
 from liftbench.lift.pictures.frames import images
 from liftbench.lift.pictures.stage import COLOURS, stage
@@ -13,7 +16,7 @@ _CELL, _GAP = (240, 320), 10  # pixels
 _MARGIN, _CAPTION, _FOOT = 16, 34, 40
 
 
-def write(lifted, path) -> None:
+def write(lifted: Lifted, path: Path) -> None:
     """Write the picture, 2,022 x 770 pixels; a recording of fewer frames has fewer moments."""
     frames = np.unique(np.linspace(0, len(lifted.valid) - 1, _MOMENTS).round().astype(int))
     here = stage(lifted)
@@ -36,7 +39,7 @@ def write(lifted, path) -> None:
     sheet.save(path, format="PNG")
 
 
-def _legend(pen, size, lifted):
+def _legend(pen: ImageDraw.ImageDraw, size: tuple[int, int], lifted: Lifted):
     """What the colours and rows are, on one line at the bottom."""
     x, y = _MARGIN + 8, size[1] - _FOOT / 2 - 2
     for side, name in (("right", "right"), ("left", "left"), ("middle", "trunk"), (None, "filled in or unsure")):

@@ -4,11 +4,13 @@ Pillow does not smooth edges, so everything is drawn SCALE times as large as it 
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from liftbench.lift.pictures.stage import BONES, COLOURS, SIDES
+from liftbench.lift.pictures.stage import BONES, COLOURS, SIDES, Stage
+from liftbench.lift.pictures.view import View
 
 SCALE = 2
 _PAPER, _GROUND, _GRID, _PATH = (255, 255, 255), (236, 238, 240), (150, 160, 170), (0, 96, 156)
@@ -28,7 +30,9 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}", size)
 
 
-def draw_space(stage, valid: np.ndarray, view, frame: int, size: tuple[int, int], path: bool = True) -> Image.Image:
+def draw_space(
+    stage: Stage, valid: np.ndarray, view: View, frame: int, size: tuple[int, int], path: bool = True
+) -> Image.Image:
     """The person in 3D on the floor, `size` pixels times SCALE.
 
     stage, view: what to draw and from where; valid: (T, 17) bool, other joints are hollow. path: draw the way of the
@@ -94,7 +98,7 @@ def draw_image(
     return picture
 
 
-def _cut(image, box, size):
+def _cut(image: Image.Image, box: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
     """A part of an image at another size; outside of the image it is grey."""
     inside = np.clip(box, 0, [image.width, image.height] * 2)
     if (inside == box).all():
@@ -108,7 +112,7 @@ def _cut(image, box, size):
 
 
 @functools.lru_cache(maxsize=16)
-def _frame(size, corner, image):
+def _frame(size: tuple[int, int], corner: tuple[float, float], image: tuple[float, float]) -> Image.Image:
     """The empty image, inside of what lies around it."""
     picture = Image.new("RGB", size, _BACKDROP)
     ImageDraw.Draw(picture).rectangle([corner, (corner[0] + image[0], corner[1] + image[1])], fill=_GROUND)
@@ -116,14 +120,14 @@ def _frame(size, corner, image):
 
 
 @functools.lru_cache(maxsize=4)
-def _sky(size):
+def _sky(size: tuple[int, int]) -> Image.Image:
     """The background, from paper at the top to the ground at the bottom."""
     share = np.clip(np.linspace(-0.1, 1, size[1]), 0, 1)[:, None, None]
     rows = np.array(_PAPER) * (1 - share) + np.array(_GROUND) * share
     return Image.fromarray(np.broadcast_to(rows.round().astype(np.uint8), (size[1], size[0], 3)).copy())
 
 
-def _draw_floor(pen, view, frame, size):
+def _draw_floor(pen: ImageDraw.ImageDraw, view: View, frame: int, size: tuple[int, int]):
     """Squares of the floor about the target, the fainter the farther away."""
     middle = np.floor(view.targets[frame, :2] / _CELL)
     steps = np.arange(-_CELLS, _CELLS + 1)
@@ -143,7 +147,7 @@ def _draw_floor(pen, view, frame, size):
         pen.line(lines[index], fill=tuple(colours[index]), width=SCALE)
 
 
-def _draw_path(pen, stage, view, frame, size):
+def _draw_path(pen: ImageDraw.ImageDraw, stage: Stage, view: View, frame: int, size: tuple[int, int]):
     """Where the pelvis has been and will be, as dots on the floor 120 mm apart."""
     way = stage.points[:, 0] * [1, 1, 0]
     way = way[np.isfinite(way).all(axis=-1)]
@@ -158,7 +162,7 @@ def _draw_path(pen, stage, view, frame, size):
             pen.ellipse([x - radius, y - radius / 2, x + radius, y + radius / 2], fill=_PATH)
 
 
-def _draw_shadow(pen, seen, known):
+def _draw_shadow(pen: ImageDraw.ImageDraw, seen: np.ndarray, known: np.ndarray):
     for a, b in BONES:
         if known[a] and known[b]:
             width = 45 * seen[[a, b], 3].mean()
@@ -167,7 +171,7 @@ def _draw_shadow(pen, seen, known):
                 _disc(pen, seen[end], width / 2, fill=_SHADOW)
 
 
-def _draw_bone(pen, a, b, colour, width):
+def _draw_bone(pen: ImageDraw.ImageDraw, a: np.ndarray, b: np.ndarray, colour: str, width: float):
     ends = [float(a[0]), float(a[1]), float(b[0]), float(b[1])]
     for fill, wide in ((_PAPER, width + 1.5 * SCALE), (colour, width)):
         pen.line(ends, fill=fill, width=round(wide))
@@ -175,7 +179,7 @@ def _draw_bone(pen, a, b, colour, width):
         _disc(pen, b, wide / 2, fill=fill)
 
 
-def _draw_joint(pen, at, colour, radius, valid):
+def _draw_joint(pen: ImageDraw.ImageDraw, at: np.ndarray, colour: str, radius: float, valid: bool):
     _disc(pen, at, radius + 0.7 * SCALE, fill=_PAPER)
     if valid:
         _disc(pen, at, radius, fill=colour)
@@ -183,6 +187,6 @@ def _draw_joint(pen, at, colour, radius, valid):
         _disc(pen, at, radius, fill=_PAPER, outline=colour, width=max(SCALE, round(0.45 * radius)))
 
 
-def _disc(pen, at, radius, **style):
+def _disc(pen: ImageDraw.ImageDraw, at: np.ndarray, radius: float, **style: Any):
     x, y, radius = float(at[0]), float(at[1]), float(radius)
     pen.ellipse([x - radius, y - radius, x + radius, y + radius], **style)

@@ -2,17 +2,19 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from liftbench.baselines.errors import InputError
+from liftbench.lift.lifted import Lifted
 from liftbench.lift.pictures.frames import images
-from liftbench.lift.pictures.stage import BONES, COLOURS, SIDES, stage
+from liftbench.lift.pictures.stage import BONES, COLOURS, SIDES, Stage, stage
 
 _REACH = 1.0  # m of floor to each side of the person
 
 
-def plot(lifted, frame: int) -> Figure:
+def plot(lifted: Lifted, frame: int) -> Figure:
     """Draw a frame, counted from 0, or from the end where negative. Raises InputError where there is no such frame."""
     frames = len(lifted.valid)
     if not -frames <= frame < frames:
@@ -28,7 +30,7 @@ def plot(lifted, frame: int) -> Figure:
     return figure
 
 
-def _draw_image(axes, lifted, frame, image):
+def _draw_image(axes: Axes, lifted: Lifted, frame: int, image: np.ndarray | None):
     width, height = lifted.image_size
     if image is not None:
         axes.imshow(image, extent=(0, width, height, 0))
@@ -39,7 +41,7 @@ def _draw_image(axes, lifted, frame, image):
     _draw_bones(axes, lifted.keypoints_2d[frame, :, :2], lifted.valid[frame], 1.8, 14)
 
 
-def _draw_space(axes, stage, valid, frame):
+def _draw_space(axes: Axes, stage: Stage, valid: np.ndarray, frame: int):
     points = stage.points[frame] / 1000
     known = np.isfinite(points).all(axis=-1)
     middle = points[known, :2].mean(axis=0) if known.any() else np.zeros(2)
@@ -55,7 +57,7 @@ def _draw_space(axes, stage, valid, frame):
         axis.set_major_locator(MultipleLocator(0.5))
 
 
-def _draw_bones(axes, points, valid, width, size):
+def _draw_bones(axes: Axes, points: np.ndarray, valid: np.ndarray, width: float, size: float):
     """Bones and joints in axes of as many dimensions as the points have; joints that are not valid are hollow."""
     known = np.isfinite(points).all(axis=-1)
     for a, b in BONES:

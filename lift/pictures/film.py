@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageDraw
 
+from liftbench.lift.lifted import Lifted
 from liftbench.lift.pictures.drawing import QUIET, SCALE, TEXT, draw_image, draw_space, font
 from liftbench.lift.pictures.frames import images
 from liftbench.lift.pictures.stage import stage
@@ -17,7 +18,7 @@ def film_size(panel: tuple[int, int]) -> tuple[int, int]:
     return 2 * panel[0] + _GAP, panel[1] + _BAR
 
 
-def film(lifted, frames: Sequence[int], panel: tuple[int, int], note: str = "") -> Iterator[Image.Image]:
+def film(lifted: Lifted, frames: Sequence[int], panel: tuple[int, int], note: str = "") -> Iterator[Image.Image]:
     """The pictures of `frames`, rising numbers from 0; note: a few words at the lower right."""
     here = stage(lifted)
     view, crop = around(here, lifted.fps), person_in_image(lifted.keypoints_2d, lifted.image_size, panel[0] / panel[1])

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from liftbench.lift.lifted import Lifted
+
 _FAR = 100  # frames, from which on it is quicker to look for a frame than to decode those before it
 
 
-def images(lifted, frames: Iterable[int]) -> Iterator[np.ndarray | None]:
+def images(lifted: Lifted, frames: Iterable[int]) -> Iterator[np.ndarray | None]:
     """For each of `frames`, rising numbers from 0, the image (H, W, 3) uint8 RGB of the video; None without a video.
 
     Between the frames of the video its last one stands. Raises InputError where the video cannot be read.

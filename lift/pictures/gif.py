@@ -1,10 +1,12 @@
 """lift.gif: the film for places that show no video; at most 20 frames a second and 15 seconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from liftbench.lift.lifted import Lifted
 from liftbench.lift.pictures.film import film
 
 _PANEL = (360, 380)  # pixels
@@ -12,7 +14,7 @@ _RATE, _LONGEST = 20, 15.0  # frames a second, s
 _SAMPLES, _COLOURS = 6, 128  # frames whose colours all others are shown in
 
 
-def write(lifted, path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+def write(lifted: Lifted, path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
     """Write the film; of a longer recording the beginning, which the film says. progress(done, of) counts frames."""
     seconds = len(lifted.valid) / lifted.fps
     delay = round(100 / min(lifted.fps, _RATE))  # in hundredths of a second, as GIF counts
@@ -23,7 +25,7 @@ def write(lifted, path, progress: Callable[[int, int], None] = lambda done, tota
     samples = np.concatenate([np.asarray(picture) for picture in film(lifted, some, _PANEL, note)])
     palette = Image.fromarray(samples).quantize(_COLOURS)
 
-    def pictures():
+    def pictures() -> Iterator[Image.Image]:
         for number, picture in enumerate(film(lifted, frames, _PANEL, note), start=1):
             progress(number, len(frames))
             yield picture.quantize(palette=palette, dither=Image.Dither.NONE)

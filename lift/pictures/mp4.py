@@ -3,8 +3,10 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 from liftbench.baselines.errors import InputError
+from liftbench.lift.lifted import Lifted
 from liftbench.lift.pictures.film import film, film_size
 
 _PANEL = (519, 512)  # pixels; the frame, 1040 x 540, needs even sides
@@ -12,7 +14,7 @@ _PANEL = (519, 512)  # pixels; the frame, 1040 x 540, needs even sides
 _FASTEST = 30  # frames a second
 
 
-def write(lifted, path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+def write(lifted: Lifted, path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
     """Write it as H.264. progress(done, of) counts them. Raises InputError where PyAV is not installed."""
     try:
         import av

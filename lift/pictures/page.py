@@ -5,6 +5,7 @@ import json
 import mimetypes
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.pages import templates_of
 from liftbench.baselines.skeleton import JOINTS
 from liftbench.lift.gait import joint_angles
+from liftbench.lift.lifted import Lifted
 from liftbench.lift.pictures.packing import pack
 from liftbench.lift.pictures.stage import BONES, SIDES, stage
 
@@ -20,7 +22,7 @@ _SOME = 900  # frames, from which the size of all is guessed
 _ANGLES = ("knee flexion", "hip flexion", "elbow flexion")
 
 
-def write(lifted, path, embed_video: bool = False) -> None:
+def write(lifted: Lifted, path: Path, embed_video: bool = False) -> None:
     """Write the page. embed_video: put the recording's video into it, instead of a reference to its file.
 
     A page beside its video finds it as long as the two are moved together. Long recordings are thinned, and say so.
@@ -50,10 +52,10 @@ def write(lifted, path, embed_video: bool = False) -> None:
     Path(path).write_text(text, encoding="utf-8", newline="\n")
 
 
-def _arrays(lifted, world):
+def _arrays(lifted: Lifted, world: np.ndarray) -> tuple[dict[str, dict], int]:
     """The packed arrays of every n-th frame, and n, which is as small as the page allows."""
 
-    def packed(some):
+    def packed(some: slice) -> tuple[dict[str, dict], int]:
         arrays = {
             "world": pack(world[some], 2.0),
             "image": pack(lifted.keypoints_2d[some, :, :2], max(lifted.image_size) / 3000),
@@ -70,7 +72,7 @@ def _arrays(lifted, world):
         thinned = max(thinned + 1, thinned * size // _BYTES)
 
 
-def _angles(world):
+def _angles(world: np.ndarray) -> np.ndarray:
     """(T, 3, 2) degrees: knee, hip and elbow, right and left; forward is that of hips and shoulders in each frame."""
     left = world[:, 4] - world[:, 1] + world[:, 11] - world[:, 14]
     left = left * [1, 1, 0]
@@ -79,7 +81,7 @@ def _angles(world):
     return np.stack([angles[name] for name in _ANGLES], axis=1)
 
 
-def _video(lifted, path, embed, thinned):
+def _video(lifted: Lifted, path: Path, embed: bool, thinned: int) -> dict[str, Any] | None:
     """Where the page finds its video, when that begins, and how many of the page's frames a second of it holds."""
     if lifted.video is None:
         return None
@@ -97,7 +99,7 @@ def _video(lifted, path, embed, thinned):
     return {"source": f"data:{kind};base64,{base64.b64encode(content).decode()}"} | clock
 
 
-def _summary(lifted, frames):
+def _summary(lifted: Lifted, frames: int) -> list[tuple[str, str]]:
     """(term, description) pairs for the head of the page."""
     facts, error = lifted.metadata, lifted.metadata.get("error")
     pairs = [
@@ -112,5 +114,5 @@ def _summary(lifted, frames):
     return [(term, value) for term, value in pairs if value]
 
 
-def _plain(value):
+def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)

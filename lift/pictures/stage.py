@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from liftbench.baselines.skeleton import LEFT, PARENTS, RIGHT
+from liftbench.lift.lifted import Lifted
 
 # Okabe and Ito's vermilion and blue, which the colour-blind tell apart, and a grey for the trunk.
 COLOURS = {"right": "#D55E00", "left": "#0072B2", "middle": "#5F6670"}
@@ -24,7 +25,7 @@ class Stage:
     azimuth: float
 
 
-def stage(lifted) -> Stage:
+def stage(lifted: Lifted) -> Stage:
     """The person of a recording in the world; where the pelvis was never seen, without a floor and a path."""
     rotation = np.array(lifted.metadata.get("camera_to_world", [[1, 0, 0], [0, 0, 1], [0, -1, 0]]), float)
     ahead = rotation[:, 2]  # where the camera looks

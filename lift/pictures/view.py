@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from liftbench.lift.pictures.stage import Stage
+
 _DISTANCE, _FOCAL = 3.1, 1.5  # in half heights of the person, and in heights of the picture; as on the page
 _TURNED, _ABOVE = 30.0, 9.0  # degrees from the camera's own direction, and above the horizon
 
@@ -27,7 +29,7 @@ class View:
         return np.stack([size[0] / 2 + scale * x, 0.52 * size[1] + scale * y, depth, scale], axis=-1)
 
 
-def around(stage, fps: float) -> View:
+def around(stage: Stage, fps: float) -> View:
     """A view that follows the person through a recording, or stands still where the person does."""
     points, frames = stage.points, len(stage.points)
     if not np.isfinite(points).any():
@@ -69,11 +71,11 @@ def person_in_image(
     return float(corner[0]), float(corner[1]), float(width)
 
 
-def _mean(values, known):
+def _mean(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(known[..., None], values, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)[:, None]
 
 
-def _steady(path, reach):
+def _steady(path: np.ndarray, reach: int) -> np.ndarray:
     """(T, 2), each the mean of the `reach` frames before and after it."""
     sums = np.concatenate([np.zeros((1, 2)), path.cumsum(axis=0)])
     frames = np.arange(len(path))

@@ -58,7 +58,7 @@ class BlazePose:
         body[~inside, 2] = 0
         return body[None]
 
-    def _search(self, image):
+    def _search(self, image: np.ndarray) -> list[np.ndarray]:
         """Squares that may be around a person, the likeliest first.
 
         The image's squares become smaller until the detector is sure: one that cuts a person may fool it.
@@ -72,7 +72,7 @@ class BlazePose:
                 break
         return [square for score, square in sorted(found, key=lambda one: -one[0]) if score > _PRESENT][:_TRIED]
 
-    def _find(self, image, part):
+    def _find(self, image: np.ndarray, part: np.ndarray) -> tuple[float, np.ndarray]:
         """(score, square around the likeliest person in a part of the image)"""
         answer = self._detector(_cut(image, part, _DETECTOR_SIDE) * 2 - 1)
         score = _sigmoid(answer[1, 2254, 1][0, :, 0])
@@ -80,7 +80,7 @@ class BlazePose:
         places = answer[1, 2254, 12][0, at, 4:8].reshape(2, 2) / _DETECTOR_SIDE + self._anchors[at]
         return score[at], _square(*_in_image(places, part))
 
-    def _points(self, image, square):
+    def _points(self, image: np.ndarray, square: np.ndarray) -> np.ndarray | None:
         """(39, 3) pixels of the image and confidence, or None where the square holds nobody."""
         answer = self._landmarks(_cut(image, square, _LANDMARK_SIDE))
         if answer[1, 1][0, 0] < _PRESENT:
@@ -93,7 +93,7 @@ class BlazePose:
 class _Network:
     """A .tflite file with one square image as its input; called, it returns its outputs by their shape."""
 
-    def __init__(self, path, side, outputs):
+    def __init__(self, path: Path, side: int, outputs: set[tuple[int, ...]]):
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
@@ -110,18 +110,18 @@ class _Network:
         if more or tuple(self._input["shape"]) != (1, side, side, 3) or not outputs <= set(self._outputs):
             raise InputError(f"Cannot use {path}: it is not the network that BlazePose needs there. Give that one.")
 
-    def __call__(self, image):
+    def __call__(self, image: np.ndarray) -> dict[tuple[int, ...], np.ndarray]:
         self._interpreter.set_tensor(self._input["index"], image[None].astype(np.float32))
         self._interpreter.invoke()
         return {shape: self._interpreter.get_tensor(index) for shape, index in self._outputs.items()}
 
 
-def _idle_cores():
+def _idle_cores() -> int:
     """How many threads to use, at most 4: they wait for each other without sleeping, and slow down a busy machine."""
     return max(1, min(4, round(len(os.sched_getaffinity(0)) - os.getloadavg()[0])))
 
 
-def _anchors():
+def _anchors() -> np.ndarray:
     """(2254, 2): centres of the detector's cells, x and y as shares of its image."""
     places = []
     for stride, count in zip(_STRIDES, _ANCHORS_PER_CELL):
@@ -131,7 +131,7 @@ def _anchors():
     return np.concatenate(places)
 
 
-def _parts(width, height, side):
+def _parts(width: int, height: int, side: float) -> list[np.ndarray]:
     """Squares of this side, in pixels, that cover the image, each overlapping the next by half.
 
     A square is (3, 2): its corner, its side to the right and its side down, in pixels.
@@ -143,19 +143,19 @@ def _parts(width, height, side):
     return [np.array([(left, top), (side, 0), (0, side)]) for left in lefts for top in tops]
 
 
-def _square(centre, end):
+def _square(centre: np.ndarray, end: np.ndarray) -> np.ndarray:
     """The square about the middle of the hips, turned so that `end`, the end of the body's extent, is above it."""
     down = (centre - end) * 2 * _MARGIN
     right = np.array([down[1], -down[0]])
     return np.stack([centre - right / 2 - down / 2, right, down])
 
 
-def _in_image(places, square):
+def _in_image(places: np.ndarray, square: np.ndarray) -> np.ndarray:
     """Shares of a square, (N, 2), to pixels of the image."""
     return square[0] + places @ square[1:]
 
 
-def _cut(image, square, side):
+def _cut(image: np.ndarray, square: np.ndarray, side: int) -> np.ndarray:
     """The square of the image at `side` x `side` pixels, bilinear, black outside: (side, side, 3) float32, 0 to 1."""
     corners = _in_image(np.array([(0, 0), (1, 0), (0, 1), (1, 1)]), square)
     limit = np.array(image.shape[1::-1])
@@ -168,7 +168,7 @@ def _cut(image, square, side):
     return np.asarray(cut, np.float32) / 255
 
 
-def _refined(places, heatmaps):
+def _refined(places: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:
     """(39, 2) shares of the square, moved to the mean of a 7 x 7 window of their (64, 64, 39) heatmaps where it is
     clear."""
     side, refined = len(heatmaps), places.copy()
@@ -183,5 +183,5 @@ def _refined(places, heatmaps):
     return refined
 
 
-def _sigmoid(values):
+def _sigmoid(values: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(values.astype(np.float64), -100, 100)))

@@ -71,7 +71,7 @@ def fetch(wheel: str | Path | None = None) -> list[Path]:
         return _unpack(_download(Path(temporary)))
 
 
-def _download(into):
+def _download(into: Path) -> Path:
     """The wheel, from pip's own index."""
     command = [
         sys.executable, "-m", "pip", "download", f"{PACKAGE}=={VERSION}", "--quiet", "--disable-pip-version-check",
@@ -89,7 +89,7 @@ def _download(into):
     return wheels[0]
 
 
-def _unpack(wheel):
+def _unpack(wheel: Path) -> list[Path]:
     """Write the networks of a wheel, both or none."""
     contents = {}
     try:

@@ -95,7 +95,7 @@ def save(detections: Detections, person: str | int, path: str | Path) -> None:
         )
 
 
-def _open(detector, weights, tiles):
+def _open(detector: str, weights: list[Path], tiles: bool) -> Callable[[np.ndarray], np.ndarray]:
     """The detector of that name."""
     if detector == "blazepose":
         from liftbench.lift.video.blazepose import BlazePose
@@ -113,7 +113,7 @@ def _open(detector, weights, tiles):
     raise InputError(f"Cannot use the detector {detector!r}: there is no such one. Choose {' or '.join(DETECTORS)}.")
 
 
-def _check_crop(crop, size):
+def _check_crop(crop: Sequence[int], size: tuple[int, int]):
     x, y, width, height = crop
     if min(x, y) < 0 or min(width, height) < 16 or x + width > size[0] or y + height > size[1]:
         raise InputError(

@@ -5,10 +5,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from liftbench.baselines.errors import InputError
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 _SPARSEST = 10  # slots of time for each frame; a recording whose clock jumps farther is refused
 _FILES_ONLY = {"protocol_whitelist": "file"}  # a playlist in a file may name addresses of a network
@@ -58,7 +64,7 @@ class _Clock:
     fps: float
     counts: bool
 
-    def slots(self, times):
+    def slots(self, times: int | np.ndarray) -> np.ndarray:
         return np.rint((times - self.first) * self.tick * self.fps).astype(np.int64)
 
 
@@ -103,7 +109,7 @@ def open_video(path: str | Path, start: float | None = None, end: float | None =
 
 
 @contextlib.contextmanager
-def _opened(path):
+def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
     """(container, video stream) of a file."""
     try:
         with open(path, "rb") as file:
@@ -133,7 +139,9 @@ def _opened(path):
         yield container, streams[0]
 
 
-def _times(path, container, stream):
+def _times(
+    path: Path, container: "InputContainer", stream: "VideoStream"
+) -> tuple[np.ndarray, list[tuple[int, int]], _Clock, int]:
     """Times of all frames, sorted; (shown, decoded) of key frames; the clock; how many frames the file promises.
 
     Only MP4 files promise the right number.
@@ -159,7 +167,7 @@ def _times(path, container, stream):
     return times, keys, _Clock(int(times[0]), tick, _rate(times, tick) or average, False), promised
 
 
-def _rate(times, tick):
+def _rate(times: np.ndarray, tick: float) -> float | None:
     """Frames a second: the mean over all distances, each divided by the number of usual ones that it holds."""
     steps = np.diff(times)
     if not len(steps):
@@ -167,7 +175,7 @@ def _rate(times, tick):
     return float(np.rint(steps / np.median(steps)).sum() / ((times[-1] - times[0]) * tick))
 
 
-def _decoded(path, container, stream):
+def _decoded(path: Path, container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:
     """The frames; raises InputError at one that is damaged."""
     import av
 
@@ -180,7 +188,7 @@ def _decoded(path, container, stream):
         raise InputError(f"Cannot read {path}: it is damaged {where}. Copy it again, or end there by --end.") from None
 
 
-def _size(frame, stream, path):
+def _size(frame: "VideoFrame", stream: "VideoStream", path: Path) -> tuple[int, int]:
     """Width and height of the upright image with square pixels."""
     if frame.rotation % 90:
         raise InputError(f"Cannot read {path}: it is turned by {frame.rotation} degrees. Turn it upright first.")
@@ -188,7 +196,7 @@ def _size(frame, stream, path):
     return (frame.height, width) if frame.rotation % 180 else (width, frame.height)
 
 
-def _upright(frame, stream, path, size):
+def _upright(frame: "VideoFrame", stream: "VideoStream", path: Path, size: tuple[int, int]) -> np.ndarray:
     """The frame as (H, W, 3) uint8 RGB."""
     if _size(frame, stream, path) != size:
         raise InputError(f"Cannot read {path}: the size of its image changes. Cut it there into two.")

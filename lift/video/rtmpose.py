@@ -8,6 +8,8 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +70,7 @@ class RTMPose:
         return np.concatenate([places, np.clip(scores, 0, 1)[..., None]], axis=-1)
 
 
-def _load(rtmlib, files):
+def _load(rtmlib: ModuleType, files: Sequence[Path]) -> tuple[Any, Any]:
     """(person detector or None, RTMPose), with the sizes of their own input."""
     if not files:
         both = rtmlib.BodyWithFeet()
