@@ -36,9 +36,8 @@ def has_tangents(tensors: Iterable[torch.Tensor]) -> bool:
 def register_scan(name: str) -> None:
     """Register gradients and counts of liftbench::NAME(tensors, keep) -> (y, kept).
 
-    Its backward operator is liftbench::NAME_backward(dy, tensors, kept) -> gradients.
-
-    tensors: [u, delta, A, B, C, D, delta_bias] of one stream or two.
+    Its backward operator is liftbench::NAME_backward(dy, tensors, kept) -> gradients. tensors: [u, delta, A, B, C, D,
+    delta_bias] of one stream or two.
     """
     scan, scan_backward = _both(name)
 

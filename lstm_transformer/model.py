@@ -75,7 +75,10 @@ class Transformer(nn.Module):
     ):
         super().__init__()
         if nhead < 1 or d_model % nhead:
-            raise ValueError(f"d_model must be a multiple of nhead, but {d_model} is not one of {nhead}")
+            raise ValueError(
+                f"Cannot build a Transformer with d_model {d_model} and nhead {nhead}: nhead must divide d_model. "
+                "Change one of them."
+            )
         self.frames = frames
         self.input_linear = nn.Linear(JOINTS * 2, d_model)
         self.pos_encoder = SinusoidalPositions(frames, d_model)

@@ -115,7 +115,7 @@ def _kept_shapes(x: Tensor, x_proj_weight: Tensor, dt_weight: Tensor, A: Tensor)
 
 
 def _grid(tensors: Sequence[Tensor], checkpoints: Tensor) -> _Grid:
-    """The argument of the C functions; y, last of the tensors, is the output, or its gradient."""
+    """Build the argument of the C functions. The last tensor is the output y, or its gradient."""
     x, _, dt_weight, _, A = tensors[:5]
     batch, frames, joints, channels = x.shape
     directions, _, rank = dt_weight.shape

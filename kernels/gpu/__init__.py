@@ -26,7 +26,7 @@ KEPT_STEPS = 16  # most steps between two states kept for the backward pass
 FULL_WARPS = 8  # per multiprocessor, with 4 states of a channel per lane: enough for one pass
 CHUNKED_WARPS = 32  # per multiprocessor; with fewer, the steps are cut into chunks for so many
 MOST_CHUNKS = 65535  # CUDA's limit of the grid's third axis
-MOST_ELEMENTS = 2**31  # in one clip: offsets inside a clip have 32 bits, those between clips 64
+MOST_ELEMENTS = 2**31  # in one clip: offsets inside a clip have 32 bits, offsets between clips 64
 FUSED = {"enable_fp_fusion": True}  # a product and a sum in one instruction, off by default in Triton 3.10
 
 
@@ -226,7 +226,7 @@ class _Sequences:
         return -(-self.intervals // chunks) * self.interval
 
     def kept(self, streams: int = 1) -> Tensor:
-        """Allocate the states before every interval, for one or more such streams."""
+        """Allocate the states before every interval, for one stream or more."""
         return self._new(streams, self.clips * self.directions, self.intervals, self.states, self.channels)
 
     def forward(self, y: Tensor, kept: Tensor | None = None, add: bool = False):

@@ -3,14 +3,14 @@
 A sequence is one direction (or group) k of one clip b. A program is one warp; it owns Q * LANES channels of a sequence
 over one chunk of its steps, and its tile (Q, N, LANES) is the state of these channels: LANES channels and 32 / LANES
 parts of the states lie across the lanes of the warp, everything else in registers, and nothing waits for another warp.
-LANES trades the two sums that cross lanes: over states for y and the gradients of u and delta, over channels for the
-gradients of B and C. Triton chooses the layout, and would vectorise over channels: `lane`, the distance of two channels
-in memory, is always 1 but never specialised, so that it does not.
+LANES balances the two sums that cross lanes: over states for y and the gradients of u and delta, over channels for the
+gradients of B and C. Triton chooses the layout and would vectorise over channels. To prevent that, the distance of two
+channels in memory is the argument `lane`, which is always 1 but never specialised.
 
-ORDER is how step t finds the cell that it reads and writes: "natural" (cell t), "reversed", or a "table" order[k, t].
-LIMB is a bit mask of the directions with the limb term, and neighbours[cell] the cell that it adds. Inputs are
+ORDER says how step t finds the cell that it reads and writes: "natural" (cell t), "reversed", or "table" (order[k, t]).
+LIMB is a bit mask of the directions with the limb term; neighbours[cell] is the cell that the term adds. Inputs are
 contiguous over channels, or over the columns of rows (B, C, low-rank delta); their other strides are `<name>_b`,
-`<name>_k` and `<name>_t`: clip, direction, cell. What is written is (clips, cells, directions, channels or N); A is
+`<name>_k` and `<name>_t`: clip, direction, cell. Outputs are (clips, cells, directions, channels or N); A is
 (directions, N, channels), weight (directions, R, channels).
 """
 
@@ -30,7 +30,7 @@ def _tuned(*configurations, **options):
     return triton.autotune(choices[:1] if os.environ.get("TRITON_INTERPRET") == "1" else choices, shape, **options)
 
 
-# Few lanes per channel make many programs, many of them share the loads of B and C among more states and channels.
+# Few LANES make many programs; many LANES share the loads of B and C among more states and channels.
 _STEP = (
     {"Q": 1, "LANES": 8, "UNROLL": 4},
     {"Q": 1, "LANES": 16, "UNROLL": 4},
@@ -47,7 +47,7 @@ _jit = triton.jit(do_not_specialize=["lane"])
 
 @triton.jit
 def _softplus(x):
-    """max(x, 0) + log(1 + z) with z = exp(-|x|); log(1 + z) / z by a minimax polynomial, relative error 2.1e-7."""
+    """max(x, 0) + log(1 + z), z = exp(-|x|). A minimax polynomial gives log(1 + z) / z; relative error 2.1e-7."""
     z = tl.exp2(tl.abs(x) * -LOG2_E)
     p = 0.00523268804 * z - 0.0295052137
     p = p * z + 0.0782259107
@@ -62,7 +62,7 @@ def _softplus(x):
 
 @triton.jit
 def _softplus_slope(step):
-    """d softplus / dx = 1 - exp(-softplus): four terms of its series where the difference would cancel."""
+    """d softplus / dx = 1 - exp(-softplus); below 0.1, where the difference would cancel, five terms of its series."""
     series = step * (1 - step * (1 / 2 - step * (1 / 6 - step * (1 / 24 - step * (1 / 120)))))
     return tl.where(step < 0.1, series, 1 - tl.exp2(step * -LOG2_E))
 
@@ -99,9 +99,9 @@ def _row(rows, cell, rows_t, n, mask):
 
 @triton.jit
 def _input(u, u_t, neighbours, limb, cell, channel, mask, LIMB: tl.constexpr):
-    """u of a cell, (Q, LANES), float32, plus that of the cell's neighbour where the mask `limb` says so.
+    """u of a cell, (Q, LANES), float32, plus u of the cell's neighbour where the mask `limb` is set.
 
-    A mask, as a branch would keep the loads of several steps from being on their way together.
+    It uses a mask because a branch would keep the loads of several steps from overlapping.
     """
     value = tl.load(u + cell * u_t + channel, mask=mask, other=0).to(tl.float32)
     if LIMB:
@@ -138,7 +138,7 @@ def local(
 ):  # fmt: skip
     """Scan a chunk from zero: `ends` gets its last state, (sequences, chunks, N, channels), `sums` its sum of delta.
 
-    BACK runs the adjoint recurrence, from the last step of the chunk: u is then the gradient of y, and rows are C.
+    BACK runs the adjoint recurrence from the last step of the chunk; u then holds the gradient of y, and rows hold C.
     """
     sequence, index = tl.program_id(0).to(tl.int64), tl.program_id(2)
     b, k = sequence // directions, sequence % directions

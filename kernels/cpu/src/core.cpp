@@ -1,5 +1,5 @@
 // The kernels of one instruction set. setup.py compiles this file once per set, with the compiler flags of the set and
-// KERNELS as the name of the result; all else has internal linkage, so that no set can link to another set's code.
+// KERNELS as the name of the result. Everything else has internal linkage, so no set can link to another set's code.
 #include "block.h"
 #include "grid.h"
 #include "stream.h"

@@ -70,7 +70,7 @@ struct Exp : ExpParameters {
   template <bool clamp>
   ALWAYS_INLINE Vec of(Vec z) const {
     Vec factor;
-    if (clamp) {  // z above `highest` is taken two octaves lower, and the result times 4
+    if (clamp) {  // compute z above `highest` two octaves lower, then multiply by 4
       constexpr float octave = 1.0f / octaves_per_unit;
       const Vec bounded = min(splat(highest + 3 * octave), max(splat(lowest), z));
       factor = bounded > splat(highest) ? splat(4) : splat(1);

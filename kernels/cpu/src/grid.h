@@ -40,7 +40,7 @@ struct Direction {
     load_columns(grid.dt_weight + channel * grid.rank, lanes, grid.rank, 1, dt_weight);
   }
 
-  // The limb term is linear: the projections of a cell and of its neighbour add up as well.
+  // The limb term is linear, so the projections of a cell and of its neighbour add up too.
   void pack(int64_t t0, int steps, float* rows) const {
     for (int t = 0; t < steps; t++, rows += row_floats()) {
       const int32_t cell = cells()[t0 + t];
@@ -167,7 +167,7 @@ void grid_forward(const Grid& grid, int threads) {
   });
 }
 
-struct GridSums {  // over time and clips, per direction and block: vectors per state, per rank, and one
+struct GridSums {  // over time and clips, per direction and block: a vector per state (A), per rank (dt_weight), and one
   Vec *A, *dt_weight, *D, *dt_bias;
 };
 
@@ -181,7 +181,7 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
   const int64_t row_floats = rank + 2 * states;
   Memory memory(blocks * (2 * states + rank) + interval * row_floats + W + vectors(interval * row_floats));
   Vec *A = memory.take(blocks * states), *dt_weight = memory.take(blocks * rank), *carry = memory.take(blocks * states);
-  Vec* d_rows = memory.zeros(interval * row_floats + W);  // room for lane_sums() to read on
+  Vec* d_rows = memory.zeros(interval * row_floats + W);  // lane_sums() reads up to W past the end
   float* rows = (float*)memory.take(vectors(interval * row_floats));
   BlockGradient part[Q];
 
@@ -247,7 +247,7 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
   }
 }
 
-// All splits follow from the shape alone and every sum has one order, so that gradients do not depend on the threads.
+// The shape alone decides every split, and every sum has one order: gradients do not depend on the number of threads.
 void grid_backward(const GridGradients& gradients, int threads) {
   const Grid& grid = gradients.grid;
   const int64_t blocks = blocks_of(grid.channels), states = grid.states, row_floats = grid.rank + 2 * states;
@@ -283,7 +283,7 @@ void grid_backward(const GridGradients& gradients, int threads) {
     write_sums(rest + blocks + block, runs, per_run, lanes, 1, gradients.dt_bias + channel);
   });
 
-  // Sum of the parts, then the limb term's share, which every cell of a limb direction passes on to its neighbour.
+  // Add the parts, then the limb term's share, which every cell of a limb direction passes on to its neighbour.
   const int64_t row = grid.directions * row_floats;
   constexpr int64_t cells_at_once = 256;
   const int64_t pieces = (grid.batch * grid.cells + cells_at_once - 1) / cells_at_once;

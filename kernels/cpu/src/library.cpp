@@ -13,7 +13,7 @@ extern const Kernels avx2, avx512;
 
 static const Kernels* kernels = &portable;
 
-// The start of a parallel region in GNU OpenMP and in the runtimes compatible with it, or null.
+// GOMP_parallel, which starts a parallel region in GNU OpenMP and compatible runtimes, or null.
 static void (*openmp_parallel)(void (*)(void*), void*, unsigned threads, unsigned flags);
 
 void parallel_for(int64_t items, int threads, void (*body)(const void*, int64_t), const void* context) {
@@ -57,7 +57,7 @@ static bool are_permutations(const Grid& grid) {
 #pragma GCC visibility push(default)
 extern "C" {
 
-// Chooses an instruction set by name, "auto" the best. Returns the name of the choice, null if it cannot run here.
+// Chooses an instruction set by name; "auto" chooses the best. Returns its name, or null if it cannot run here.
 const char* liftbench_instruction_set(const char* name) {
   struct { const char* name; const Kernels* kernels; bool runs; } sets[] = {
 #if defined(__x86_64__)

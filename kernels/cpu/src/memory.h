@@ -27,8 +27,8 @@ struct Memory {
   }
 };
 
-// Cache lines, one for every step of a recurrence, which prefetches them for the next block, so that its arithmetic hides
-// their latency. Line t lies t % W rows and t / W columns from the first, or at the t-th of some rows.
+// Cache lines of the next block, one for every step of a recurrence. The recurrence prefetches them, so that its arithmetic
+// hides their latency. Line t lies t % W rows and t / W columns from the first, or, with `rows`, in row rows[t].
 struct Lines {
   const float* first;
   int64_t row, column;  // in floats
@@ -46,14 +46,14 @@ struct Upcoming {
 
 inline int64_t vectors(int64_t floats) { return (floats + W - 1) / W; }
 inline int64_t at_most(int64_t limit, int64_t x) { return x < limit ? x : limit; }
-// Stores past the caches, for values that nothing reads soon.
+// Stores that bypass the caches, for values that nothing reads soon.
 inline void stream_out(Vec* to, const Vec* from, int64_t count) {
   for (int64_t i = 0; i < count; i++) stream((float*)(to + i), from[i]);
 }
 
 inline int64_t padded(int64_t channels) { return (channels + 15) / 16 * 16; }
 inline int64_t blocks_of(int64_t channels) { return (channels + W - 1) / W; }
-// Blocks before a part: an even number, because the backward pass takes them in pairs.
+// Number of blocks before a part. It is even, because the backward pass takes blocks in pairs.
 inline int64_t blocks_before(int64_t part, int64_t parts, int64_t blocks) {
   return at_most(blocks, (blocks + 1) / 2 * part / parts * 2);
 }
@@ -62,7 +62,7 @@ inline int lanes_of(int64_t channels, int64_t block) {
   return left < W ? left : W;
 }
 
-// (lanes) and (lanes, count) sums -> memory, added up over `terms` copies that lie `distance` vectors apart.
+// Write (lanes) and (lanes, count) sums to memory, each added up over `terms` copies that lie `distance` vectors apart.
 void write_sums(const Vec* sums, int64_t terms, int64_t distance, int lanes, int64_t count, float* out) {
   for (int64_t n = 0; n < count; n++) {
     Vec total = sums[n];

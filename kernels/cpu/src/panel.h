@@ -29,13 +29,13 @@ struct Panel {
     for (int i = 0; i < count; i += W) write_tile(t + i, at_most(W, count - i), in + i, add);
   }
 
-  // The lines that read() and write() of many steps touch. Rows along time: the last line of each in place of the first, half of
-  // which was in use a chunk ago.
+  // The lines that read() and write() of many steps touch. Rows along time give the last line of each row instead of the
+  // first, because half of the first was in use one chunk ago.
   Lines lines(int64_t t) const {
     if (lane == 1) return {data + t * time, time, W * time};
     return {data + (t + W - 1) * time, lane, W * time};
   }
-  // What they touch within 32 steps of 32 lanes, one of at most three lines per row.
+  // The lines that they touch within 32 steps of 32 lanes: at most three per row, chosen by `third`.
   Lines lines(int64_t t, int third) const {
     const int offsets[] = {0, 16, 31};
     const int64_t row = lane == 1 ? time : lane;
@@ -46,7 +46,7 @@ struct Panel {
   // Time runs along memory, forwards or (time == -1) backwards.
   const float* tile(int64_t t, int count) const { return time < 0 ? data - t - (count - 1) : data + t; }
 
-  // Moves a few steps one by one, which is cheaper than transposing a tile.
+  // So few steps move one by one, which is cheaper than transposing a tile.
   static constexpr int few = W / 4;
 
   void read_tile(int64_t t, int count, Vec* out) const {

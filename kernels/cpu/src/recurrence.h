@@ -65,7 +65,7 @@ void advance_all(int steps, int states, const Vec* delta, const Vec* x, const fl
                       ahead.take());
 }
 
-// Whether delta * A can leave the range of Exp for deltas up to `largest`, lane by lane.
+// Returns whether delta * A can leave the range of Exp in any lane, for deltas up to `largest`.
 inline bool needs_clamp(Vec largest, const Vec* A, int states) {
   IVec inside = ~IVec{};
   for (int n = 0; n < states; n++) {
@@ -79,7 +79,8 @@ inline bool needs_clamp(Vec largest, const Vec* A, int states) {
 
 constexpr int interval = 32;
 struct BlockGradient {
-  static constexpr int apart = interval + 9;  // not a divisor of a page: a load waits for a store at its offset in a page
+  // Does not divide a page: a load waits for an earlier store at the same offset in a page.
+  static constexpr int apart = interval + 9;
   Vec u[apart], delta[apart], dy[apart];      // per step; delta before softplus at first
   Vec slope[apart];                           // of softplus
   Vec x[apart];                               // delta u

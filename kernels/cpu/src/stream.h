@@ -70,7 +70,7 @@ void forward_item(const Scan& scan, const Stream& stream, int64_t group, int64_t
                   int64_t first_block, int64_t last_block, bool add) {
   constexpr int chunk = 256;
   const int64_t states = scan.states, blocks = last_block - first_block;
-  // The buffers lie apart by a third of a page, not by whole pages: a load waits for a store at the same offset in a page.
+  // The buffers lie a third of a page apart: a load waits for an earlier store at the same offset in a page.
   constexpr int apart = chunk + 4096 / sizeof(Vec) / 3;
   Memory memory(2 * blocks * states + 3 * apart + vectors(2 * chunk * states));
   Vec *A = memory.take(blocks * states), *h = memory.take(blocks * states);
@@ -125,7 +125,7 @@ void backward_item(const Sequence& s, const Rows& u_gradient, const Rows& delta_
   const int64_t states = s.scan.states, blocks = last_block - first_block;
   Memory memory(2 * blocks * states + 2 * interval * states + W + vectors(2 * interval * states));
   Vec *A = memory.take(blocks * states), *carry = memory.zeros(blocks * states);
-  Vec* d_bc = memory.zeros(2 * interval * states + W);  // room for lane_sums() to read on
+  Vec* d_bc = memory.zeros(2 * interval * states + W);  // lane_sums() reads up to W past the end
   float* bc = (float*)memory.take(vectors(2 * interval * states));
   BlockGradient part[Q];
   for (int64_t b = 0; b < blocks; b++) s.load_A(first_block + b, A + b * states);
@@ -184,7 +184,7 @@ void scan_forward(const Scan& scan, int threads) {
   });
 }
 
-// All splits follow from the shape alone and every sum has one order, so that gradients do not depend on the threads.
+// The shape alone decides every split, and every sum has one order: gradients do not depend on the number of threads.
 void scan_backward(const ScanGradients& gradients, int threads) {
   const Scan& scan = gradients.scan;
   const int64_t blocks = blocks_of(scan.channels), states = scan.states;
