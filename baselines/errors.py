@@ -4,8 +4,8 @@
 class InputError(ValueError):
     """A file, setting or argument from outside is unusable.
 
-    The message is one sentence: what was wrong, where, and what to do about it. It quotes paths, keys and values from
-    outside, so it is put on one line here, and characters that a terminal would obey are written as escapes.
+    The message says what is wrong, where, and what to do about it. It quotes paths, keys and values from outside, so it
+    is put on one line here, and characters that a terminal would obey are escaped.
     """
 
     def __init__(self, message: object):

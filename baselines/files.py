@@ -1,4 +1,4 @@
-"""Reading YAML, writing files so that a reader never sees half of one, and digests of files."""
+"""Read YAML, write files so that a reader never sees half of one, and compute digests of files."""
 
 import contextlib
 import fcntl
@@ -21,8 +21,8 @@ _YAML_BYTES = 1 << 16  # a recipe has 1 kB; the parser takes about a second for 
 def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
     """Read the `key: value` lines of a YAML file: strings, numbers, booleans, None, lists and dicts with string keys.
 
-    what: what the file is, for messages, such as "the recipe". Work and memory are bounded by the size of the file: at
-    most 64 kB, no aliases, no key twice, no tag that makes anything else.
+    what: what the file is, for messages, such as "the recipe". The size of the file bounds the work and memory: it has
+    at most 64 kB, no aliases, no key twice and no tag for other types.
     Raises InputError, which names the line, for everything that cannot be read.
     """
     try:
@@ -69,7 +69,7 @@ _PLAIN_TAGS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """Strings, numbers, booleans, null, lists and dicts; what could cost more than it is long is refused."""
+    """Build strings, numbers, booleans, null, lists and dicts; refuse whatever could cost more work than its length."""
 
     yaml_constructors = {
         tag: make for tag, make in yaml.SafeLoader.yaml_constructors.items() if tag in {None, *_PLAIN_TAGS}
@@ -119,7 +119,7 @@ def _refuse(problem: str, node: yaml.Node | yaml.Event) -> NoReturn:
 
 
 def _problem(error: yaml.YAMLError) -> str:
-    """What is wrong with a YAML file, in one short line."""
+    """Describe what is wrong with a YAML file in one short line."""
     text = getattr(error, "problem", None) or str(error)
     if text.startswith("but "):
         text = f"{error.context}, {text}"
@@ -130,11 +130,11 @@ def _problem(error: yaml.YAMLError) -> str:
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; on success it takes the place of `path`, else it is removed.
+    """Yield a temporary path in the same folder; on success it replaces `path`, otherwise it is removed.
 
-    Every file of this project is written through here; to write several or none, enter one of these for each before
-    the first is written. Makes the folder where it is missing, and removes what killed writers of the same file left
-    there. Raises InputError where the folder cannot be written to or the disk is full.
+    Every file of this project is written through this function. To write several files or none, enter one context per
+    file before you write the first. Makes a missing folder, and removes what killed writers of the same file left
+    there. Raises InputError if the folder cannot be written to or the disk is full.
     """
     path = Path(path)
     try:
@@ -158,7 +158,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _temporary_beside(path: Path) -> tuple[int, Path]:
-    """(handle, path) of a new file whose lock is held until the handle is closed: it is not abandoned."""
+    """Return (handle, path) of a new file. Its lock is held until the handle is closed, so nobody takes it
+    for abandoned.
+    """
     while True:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
@@ -184,9 +186,9 @@ def _cannot_write(path: Path, error: OSError) -> InputError:
 
 
 def sha256(path: str | Path, advance: Callable[[int], None] = lambda size: None) -> str:
-    """SHA-256 of a file; of a folder, that of what `sha256sum` prints for the files in it, sorted by name.
+    """Return the SHA-256 of a file; for a folder, of what `sha256sum` prints for its files, sorted by name.
 
-    advance(size) is called for the bytes just read. Raises InputError for a file that cannot be read.
+    advance(size) is called after every block, with its bytes. Raises InputError for a file that cannot be read.
     """
     path, digest = Path(path), hashlib.sha256()
     if path.is_dir():

@@ -1,8 +1,8 @@
-"""A user's own model from a Python file: `path/to/file.py:build`. The file is run.
+"""Load a user's own model from a Python file: `path/to/file.py:build`. This runs the file.
 
 build(frames) or build() returns a module that maps keypoints (B, T, 17, C), image coordinates in [-1, 1] and for C = 3
-the confidence, to normalised poses (B, T, 17, 3), or (B, 1, 17, 3) for the centre frame. Which of these it is, is found
-out by trying it on a clip.
+the confidence, to normalised poses (B, T, 17, 3), or (B, 1, 17, 3) for the centre frame. A trial on a clip shows which
+of these it is.
 """
 
 import contextlib
@@ -32,12 +32,11 @@ _tried = set()  # (key of _entries, frames)
 
 
 def entry(where: str, frames: int | None = None) -> Entry:
-    """The entry of `path/to/file.py:build`, tried on a clip of `frames` frames.
+    """Return the entry of `path/to/file.py:build`, tried on a clip of `frames` frames.
 
-    By default that is what build(frames=...) has as its default, or the attribute `frames` of the module that build()
-    returns, else 243. Raises InputError where there is no such file or function, where either fails, for what is no
-    module or has parameters without a shape, and where the module does not take such a clip or answers with something
-    else than poses.
+    frames defaults to the default of build(frames=...), or to the attribute `frames` of the module that build()
+    returns, or to 243. Raises InputError if the file or the function is missing or fails, if it returns no module or a
+    module with parameters that have no shape, and if the module does not accept the clip or returns anything but poses.
     """
     file, _, function = where.rpartition(":")
     if not file.endswith(".py") or not function:
@@ -49,7 +48,7 @@ def entry(where: str, frames: int | None = None) -> Entry:
         raise InputError(f"Cannot read {file}: there is no such file. Check the path before the colon.")
     if frames is not None and (not isinstance(frames, int) or frames < 1):
         raise InputError(
-            f"Cannot build {path.name}:{function}: {frames!r} is no number of frames. Give a positive whole number."
+            f"Cannot build {path.name}:{function}: {frames!r} is not a number of frames. Give a positive whole number."
         )
     stat = path.stat()
     key = path, stat.st_mtime_ns, stat.st_size, function
@@ -78,8 +77,8 @@ def _read(known: Entry | None, path: Path, function: str, frames: int | None) ->
 
 @contextlib.contextmanager
 def imports(file: str | Path) -> Iterator[None]:
-    """Within it, as with `python file.py`, what lies beside the file can be imported; afterwards it is forgotten, for
-    another file may have neighbours of the same name."""
+    """Let code import what lies beside the file, as `python file.py` does. Forget it afterwards, because another file
+    may have neighbours of the same name."""
     folder = Path(file).absolute().parent
     path, loaded = list(sys.path), set(sys.modules)
     sys.path.insert(0, str(folder))
@@ -94,7 +93,7 @@ def imports(file: str | Path) -> Iterator[None]:
 
 
 def _run(path: Path) -> ModuleType:
-    """The file as a module."""
+    """Run the file and return it as a module."""
     spec = importlib.util.spec_from_file_location(f"own_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses, for one, look their module up
@@ -114,7 +113,7 @@ def _takes_frames(made: Callable[..., Any]) -> bool:
 
 
 def _checked(made: Callable[..., Any], name: str, path: Path) -> Callable[..., nn.Module]:
-    """build(frames, **numbers) around the user's function; whatever is wrong is an InputError."""
+    """Wrap the user's function as build(frames, **numbers), which raises InputError for whatever goes wrong."""
     takes_frames = _takes_frames(made)
 
     @functools.wraps(made)
@@ -151,7 +150,7 @@ def _usual_frames(made: Callable[..., Any], build: Callable[..., nn.Module]) -> 
 def _try(
     build: Callable[..., nn.Module], name: str, path: Path, frames: int
 ) -> tuple[int, Literal["sequence", "centre"]]:
-    """(channels, output) of a model, from its answer to a clip of zeros, without or else with confidence."""
+    """Return (channels, output) of a model, found by trying a clip of zeros, first without and then with confidence."""
     failures = []
     for channels in (2, 3):
         clip = torch.zeros(1, frames, len(JOINTS), channels)
@@ -176,7 +175,9 @@ def _try(
 
 
 def reason(error: BaseException, file: str | Path) -> str:
-    """An exception in one line: its type, the first line of its message, and the line of `file` where it arose."""
+    """Return an exception in one line: its type, the first line of its message, and the line of `file` where
+    it arose.
+    """
     file = str(Path(file).absolute())
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     if isinstance(error, SyntaxError):

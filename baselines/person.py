@@ -1,7 +1,7 @@
-"""What a model sees of an image: the person of each clip, whatever their place and size in it.
+"""Let a model see only the person of each clip, whatever their place and size in the image.
 
-Image coordinates, [-1, 1] over the width, are what the papers use: all their people stand before four cameras in one
-room. Before cameras of any kind, a model that sees the person alone learns faster and errs less.
+The papers use image coordinates, [-1, 1] over the width: all their people stand in front of four cameras in one room.
+With cameras of any kind, a model that sees the person alone learns faster and makes smaller errors.
 """
 
 import torch

@@ -1,9 +1,8 @@
-"""Every model by name. A variant is a name and a row of numbers; the name is also the recipe's, the record's and the
-test's.
+"""Every model by name. A variant is a name and a row of numbers. Recipes, records and tests use the same name.
 
-A row is data: it names the model's class as text, which is imported at first use, so that reading this file costs no
-import of PyTorch. Whatever the rest of the project must know about one paper stands in its row, or in the paper's own
-package, which the row leads to.
+A row is data. It names the model's class as text, which is imported at first use, so reading this file does not import
+PyTorch. Whatever the rest of the project must know about a paper stands in its row, or in the paper's own package,
+which the row names.
 """
 
 import difflib
@@ -35,14 +34,14 @@ class Entry:
     channels: int  # per keypoint: 2 for x, y; 3 with confidence
     output: Literal["sequence", "centre"]  # a pose for each frame of the clip, or one for its centre frame
     parameters: int | None = None  # with these numbers and frames
-    source: str  # the paper, or where else it comes from
+    source: str  # the paper, or another origin
     family: str  # models of one family share a colour
     published: tuple[str, str, str] | None = None  # (model, variant, detector) of its rows in published.csv
     shortest: int = 1  # the fewest frames that it can be built for and that reach all of its parameters
     depth: str | None = None  # the number that says how many blocks it has
     official: Mapping[str, Number] = field(default_factory=dict)  # numbers that build what the official code builds
-    length: tuple[str, int, int] | None = None  # (end of a tensor's name, axis, its size per frame): where T is seen
-    stages: tuple[str, ...] = ()  # submodules that are trained one after the other; () for the whole at once
+    length: tuple[str, int, int] | None = None  # (end of its name, axis, size per frame) of the tensor that shows T
+    stages: tuple[str, ...] = ()  # submodules that are trained one after the other; () trains the whole model at once
     file: str | None = None  # of a user's own model
 
     @property
@@ -51,7 +50,9 @@ class Entry:
         return load(self.builder) if isinstance(self.builder, str) else self.builder
 
     def frames_of(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-        """The clip length T that weights were made for, by the shapes of their tensors; None where none tells."""
+        """Return the clip length T that weights were made for, by the shapes of their tensors; None if none
+        shows it.
+        """
         if self.length:
             ending, axis, per_frame = self.length
             for key, shape in shapes.items():
@@ -61,7 +62,7 @@ class Entry:
 
 
 def load(where: str) -> Any:
-    """What "package.module:name" names, imported."""
+    """Import and return what "package.module:name" names."""
     module, _, name = where.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -132,7 +133,7 @@ def _comparator(
     output: str = "sequence",
     **row,
 ) -> Entry:
-    """A lifter that the reproduced papers compare themselves with; its file is named as its class.
+    """Return the row of a lifter that the reproduced papers compare themselves with; its file has its class's name.
 
     published: (variant, detector) of its rows in published.csv.
     """
@@ -238,25 +239,27 @@ REGULARIZERS = {"total_variation": "liftbench.pose3dm:fractional_total_variation
 
 
 def list_models() -> list[str]:
-    """The names of all registered models."""
+    """Return the names of all registered models."""
     return list(MODELS)
 
 
 def is_file(name: str) -> bool:
-    """Whether a model's name is a user's `path/to/file.py:build`, and not a registered one."""
+    """Return whether a model's name is a user's `path/to/file.py:build`, and not a registered one."""
     return ".py" in name or ":" in name
 
 
 def located(name: str, folder: str | Path) -> str:
-    """A model's name as it is; of a user's `path/to/file.py:build`, the whole path, which is taken from `folder`."""
+    """Return a registered name unchanged, and a user's `path/to/file.py:build`, relative to `folder`, with
+    its full path.
+    """
     return os.path.normpath(os.path.join(os.path.abspath(folder), name)) if is_file(name) else name
 
 
 def entry(name: str, frames: int | None = None) -> Entry:
-    """The entry of a registered model, or of a user's own, `path/to/file.py:build`, whose file is run.
+    """Return the entry of a registered model, or of a user's own, `path/to/file.py:build`, which runs the file.
 
     frames: the clip length on which a user's own model is tried (default: its own, see `liftbench.baselines.own`).
-    Raises InputError for an unknown name, with the nearest known one, and for a file that gives no usable model.
+    Raises InputError for an unknown name, with the nearest known one, and for a file that yields no usable model.
     """
     if name in MODELS:
         return MODELS[name]
@@ -277,13 +280,13 @@ def create_model(
 ) -> "nn.Module":
     """Build a model with random weights.
 
-    name: a registered model, or your own, `path/to/file.py:build`. frames: clip length T it is built for (default: the
-    published one). normalization: "person" lets the model see each clip shifted and scaled to the person, see
+    name: a registered model, or your own, `path/to/file.py:build`. frames: the clip length T to build it for (default:
+    the published one). normalization: "person" lets the model see each clip shifted and scaled to the person, see
     `liftbench.baselines.person`. numbers: overrides of the variant's numbers, such as depth or limb_gradient.
 
     The model maps keypoints (B, T, 17, C), image coordinates in [-1, 1] and for C = 3 the confidence, to poses
     (B, T, 17, 3), or (B, 1, 17, 3) from a centre-frame model. Raises InputError for unknown names and numbers, and for
-    values that make no model.
+    values that no model can have.
     """
     found = entry(name, frames)
     known = set(inspect.signature(found.build).parameters) - {"frames"}
@@ -294,12 +297,14 @@ def create_model(
     if normalization not in ("image", "person") or (normalization == "person" and found.stages):
         raise InputError(
             f"Cannot build {found.name} with normalization {normalization!r}: "
-            f"{'it is trained in stages' if found.stages else 'there is no such one'}. "
+            f"{'it is trained in stages' if found.stages else 'no normalization has that name'}. "
             f"Choose image{'' if found.stages else ' or person'}."
         )
     frames = found.frames if frames is None else frames
     if not isinstance(frames, int) or frames < 1:
-        raise InputError(f"Cannot build {found.name}: {frames!r} is no number of frames. Give a positive whole number.")
+        raise InputError(
+            f"Cannot build {found.name}: {frames!r} is not a number of frames. Give a positive whole number."
+        )
     try:
         model = found.build(frames, **(found.numbers | numbers))
     except InputError:
@@ -323,12 +328,12 @@ def register(
     output: Literal["sequence", "centre"] = "sequence",
     **numbers: Number,
 ) -> None:
-    """Add a model of your own, which from then on is built, trained, evaluated and measured by its name.
+    """Add a model of your own. From then on you can build, train, evaluate and measure it by its name.
 
     build: build(frames, **numbers) returns a module that maps keypoints (B, T, 17, channels), image coordinates in
     [-1, 1] and for 3 channels the confidence, to normalised poses (B, T, 17, 3), or (B, 1, 17, 3) if output is
-    "centre". frames: the usual clip length T. numbers: those of this variant. A name of your own may be registered
-    again. Raises InputError for a name that this project has given to a model, and for values that make no entry.
+    "centre". frames: the usual clip length T. numbers: the numbers of this variant. You may register your own name
+    again. Raises InputError for the name of a model of this project, and for values that no entry can have.
     """
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or is_file(name):
         raise InputError(f"Cannot register {name[:80]!r}: a name has only letters, digits and _. Choose another name.")

@@ -1,7 +1,7 @@
 """Scan orders over the (T, J) grid: a table with one row of cells per direction, and a flag for the limb term of each.
 
 Cell (t, j) has number t * J + j. Frame-major reads frame by frame (joints fastest), joint-major joint by joint (frames
-fastest). Names of the ablations as in the PoseMamba paper: f/b = forward/backward, s/t = space/time.
+fastest). The ablations keep the PoseMamba paper's names: f/b = forward/backward, s/t = space/time.
 """
 
 import functools

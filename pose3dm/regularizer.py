@@ -4,7 +4,7 @@ import torch
 
 
 def grunwald_letnikov_weights(order: float, length: int) -> torch.Tensor:
-    """The first `length` weights of the backward difference of fractional order, (length,) float64.
+    """Return the first `length` weights of the backward difference of fractional order, (length,) float64.
 
     The difference of order n is (1 - S)^n, where S shifts by one frame. Newton's binomial series extends it to any real
     order a: (1 - S)^a = sum_k w_k S^k with w_k = (-1)^k binomial(a, k), so w_0 = 1 and w_k = w_(k-1) (k - 1 - a) / k.

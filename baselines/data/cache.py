@@ -1,14 +1,14 @@
 """The float32 memory-mapped copy of a data set's files, made on first use and shared by every process that reads it.
 
-FILE.cache/<first 16 digits of the SHA-256 of the files>-v<layout>/, beside the first file of the data set, holds for
-each split one .npy file for each array of its format, `camera`, `source` and `action` codes (N,) int32, and `bounds`
-(R + 1,) int64 of the runs of one source; manifest.json holds what they were made from, the names behind the codes and a
-digest of every file.
+The folder FILE.cache/<first 16 digits of the SHA-256 of the files>-v<layout>/ lies beside the first file of the data
+set. For each split it holds one .npy file per array of the format, the codes `camera`, `source` and `action`, (N,)
+int32, and `bounds`, (R + 1,) int64, of the runs of one source. manifest.json holds what they were made from, the names
+behind the codes and a digest of every file.
 
-Files whose sizes and modification times are those of the manifest are taken to be unchanged; where they differ the
-SHA-256 decides. A cache is built under a temporary name and renamed when complete, so an interrupted build leaves
-nothing that could be mistaken for one, and builders at the same time do not meet. Set LIFTBENCH_CACHE to a folder to
-keep caches there instead of beside the data.
+Files that have the sizes and modification times of the manifest count as unchanged; if they differ, the SHA-256
+decides. A cache is built under a temporary name and renamed when complete, so an interrupted build leaves nothing that
+could be mistaken for a cache, and simultaneous builds do not interfere. Set LIFTBENCH_CACHE to a folder to keep caches
+there instead of beside the data.
 """
 
 import contextlib
@@ -49,20 +49,20 @@ class Names:
 
     @classmethod
     def of_runs(cls, bounds: np.ndarray, names: Sequence[str]) -> "Names":
-        """The Names of runs; names: one for each run."""
+        """Return the Names of runs; names: one for each run."""
         code = {name: index for index, name in enumerate(dict.fromkeys(names))}
         return cls(bounds, np.array([code[name] for name in names], np.int32), list(code))
 
     def per_frame(self) -> np.ndarray:
-        """(N,) int32, each frame's index in `table`."""
+        """Return (N,) int32, each frame's index in `table`."""
         return np.repeat(self.codes, np.diff(self.bounds))
 
 
 @dataclass
 class SplitContent:
-    """One split as read from the files: `names` by "camera", "source" and "action".
+    """One split as read from the files. names: by "camera", "source" and "action".
 
-    arrays: key -> (N, ...) array, or the blocks of frames that it consists of, in any iterable.
+    arrays: key -> (N, ...) array, or an iterable of the blocks of frames that it consists of.
     """
 
     frames: int
@@ -70,7 +70,7 @@ class SplitContent:
     names: dict
 
     def blocks(self, key: str) -> Iterable[np.ndarray]:
-        """The array of that key, some frames at a time."""
+        """Return the array of that key, some frames at a time."""
         array = self.arrays[key]
         if not isinstance(array, np.ndarray):
             return array
@@ -90,10 +90,10 @@ class Content:
 class Format:
     """A file format.
 
-    layout: raised when the files of its caches change their meaning. shapes: key -> shape of one frame. read(files) ->
-    Content, checked except for the values of its numbers. check_numbers(block, place, start) refuses with an InputError
-    what no frame may hold; block: (n, ...) float32, the frames from `start` on; place: file, split and key. None where
-    the blocks check themselves.
+    layout: increase it when the files of a cache change their meaning. shapes: key -> shape of one frame. read(files)
+    -> Content, checked except for the values of its numbers. check_numbers(block, place, start) raises InputError for
+    what no frame may hold; block: (n, ...) float32, the frames from `start` on; place: file, split and key. It is None
+    if the blocks check themselves.
     """
 
     layout: int
@@ -129,7 +129,8 @@ class Cache:
 
 
 def prepare(files: Sequence[str | Path], form: Format, progress: Callable[[int, int], None] | None = None) -> "Cache":
-    """The Cache of `files` of the Format `form`, built first where there is none; it lies beside the first of them.
+    """Return the Cache of `files` of the Format `form`, built first where there is none; it lies beside the first of
+    them.
 
     progress(done, of) is called while a cache is built, in bytes read and checked.
     Raises InputError if a file cannot be read or does not fit the format, or the cache cannot be written.
@@ -164,7 +165,7 @@ def prepare(files: Sequence[str | Path], form: Format, progress: Callable[[int, 
 
 
 def open_cache(folder: Path, form: Format) -> "Cache | None":
-    """The Cache in `folder`, or None if it is missing, incomplete, damaged or of another layout."""
+    """Return the Cache in `folder`, or None if it is missing, incomplete, damaged or of another layout."""
     manifest = _read_manifest(folder, form)
     if manifest is None or not _files_intact(folder, manifest, form):
         return None
@@ -193,7 +194,7 @@ def _open_split(folder: Path, split: str, manifest: dict[str, Any], form: Format
 
 
 def _files_intact(folder: Path, manifest: dict[str, Any], form: Format) -> bool:
-    """Whether every file is as it was written: by its size and time, else by its digest."""
+    """Return whether every file is as it was written, by its size and time or else by its digest."""
     moved = False
     try:
         for name in form.files:
@@ -210,7 +211,7 @@ def _files_intact(folder: Path, manifest: dict[str, Any], form: Format) -> bool:
 
 
 def _read_manifest(folder: Path, form: Format) -> dict[str, Any] | None:
-    """The manifest in `folder`, or None if there is none or it belongs to another file or layout."""
+    """Return the manifest in `folder`, or None if there is none or it belongs to another file or layout."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         source = manifest["source"]
@@ -222,7 +223,7 @@ def _read_manifest(folder: Path, form: Format) -> dict[str, Any] | None:
 
 
 def _refresh_manifest(folder: Path, manifest: dict[str, Any]):
-    """Replace the manifest. Where it cannot be written, the next start verifies digests again."""
+    """Replace the manifest. If it cannot be written, the next start verifies digests again."""
     with contextlib.suppress(OSError):
         temporary = folder / f"manifest.json.{secrets.token_hex(4)}.tmp"
         temporary.write_text(json.dumps(manifest), encoding="utf-8")
@@ -285,7 +286,7 @@ def _write_split(
 
 
 def _publish(temporary: Path, folder: Path, form: Format):
-    """Give a complete cache its name, unless another builder was first; then clear away what it replaces."""
+    """Give a complete cache its name, unless another build was first; then remove what it replaces."""
     if folder.exists() and open_cache(folder, form) is None:
         shutil.rmtree(folder)
     try:
@@ -307,7 +308,7 @@ def _folder_name(digest: str, form: Format) -> str:
 
 
 def _home(path: Path) -> Path:
-    """The folder that holds the caches of this one file."""
+    """Return the folder that holds the caches of this one file."""
     if folder := os.environ.get(FOLDER_VARIABLE):
         place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
         return Path(folder) / f"{path.name}-{place}.cache"

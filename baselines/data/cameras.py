@@ -44,7 +44,10 @@ def rotation_from_quaternion(q: np.ndarray) -> np.ndarray:
 
 @cache
 def load_cameras(subject: int) -> tuple[Camera, ...]:
-    """The four cameras as they stood for a subject, in the order of CAMERAS. Raises KeyError if not one of SUBJECTS."""
+    """Return the four cameras as they stood for a subject, in the order of CAMERAS.
+
+    Raises KeyError for a subject that is not one of SUBJECTS.
+    """
     calibration = json.loads(Path(__file__).with_name("h36m_cameras.json").read_text())
     placed = calibration["extrinsics"][f"S{subject}"]
     return tuple(
@@ -82,7 +85,7 @@ def project_to_2d(points: np.ndarray, camera: Camera) -> np.ndarray:
 
 @cache
 def room_centre(subject: int) -> np.ndarray:
-    """(2,) mm, world frame: the floor position below the point nearest to the four optical axes."""
+    """Return the floor position below the point nearest to the four optical axes, (2,) mm, world frame."""
     cameras = load_cameras(subject)
     across = [np.eye(3) - np.outer(c.rotation[:, 2], c.rotation[:, 2]) for c in cameras]
     nearest = np.linalg.solve(sum(across), sum(a @ c.position for a, c in zip(across, cameras, strict=True)))

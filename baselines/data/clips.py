@@ -1,4 +1,4 @@
-"""Which frames make up a clip or a window, as arrays of frame numbers.
+"""Choose the frames of a clip or a window, as arrays of frame numbers.
 
 A run is an unbroken stretch of frames of one source; `bounds` (R + 1,) holds where each of the R runs starts, and the
 number of frames last. T = `frames` is the length of a clip.
@@ -52,7 +52,8 @@ def cover_clips(bounds: np.ndarray, frames: int) -> np.ndarray:
 
 
 def centred_windows(bounds: np.ndarray, frames: int, centres: np.ndarray | None = None) -> np.ndarray:
-    """The T frames around each centre, f - T // 2 onwards, with the run's first and last frames repeated past its ends.
+    """Return the T frames around each centre f, from f - T // 2 on. Past the ends of a run its first and last frames
+    repeat.
 
     bounds: (R + 1,) int; centres: int array of any shape, every frame by default. Returns centres.shape + (T,) int64.
     Raises InputError if `frames` is below 1, IndexError if a centre is no frame of the data.
@@ -67,7 +68,7 @@ def centred_windows(bounds: np.ndarray, frames: int, centres: np.ndarray | None 
 
 
 def stretched_share(clips: np.ndarray) -> float:
-    """Share of clips whose frames do not follow one another: takes shorter than a clip, resampled to its length.
+    """Return the share of clips that were stretched: takes shorter than a clip, resampled to its length.
 
     clips: (clips, T) frame numbers, as `split_clips` and `cover_clips` give them. Returns 0 for no clip.
     """

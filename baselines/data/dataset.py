@@ -1,9 +1,8 @@
-"""The data sets, by one interface: what models are trained and evaluated on, whichever files it comes from.
+"""One interface to the data sets that models are trained and evaluated on, whatever files they come from.
 
-A data set has two splits, train and test, of poses of 17 joints in Human3.6M's order, joint 0 the root. Frames of a
-split are numbered 0 .. N - 1; every method takes frame numbers as an int array of any shape and returns arrays that
-begin with that shape. All data stay in memory-mapped files (`baselines.data.cache`), shared by the processes that use
-them.
+A data set has two splits, train and test, of poses of 17 joints in Human3.6M's order; joint 0 is the root. The frames
+of a split have numbers 0 .. N - 1. Every method takes frame numbers as an int array of any shape and returns arrays
+that begin with that shape. All data stay in memory-mapped files (`baselines.data.cache`), which processes share.
 """
 
 from abc import ABC, abstractmethod
@@ -19,14 +18,14 @@ from liftbench.baselines.errors import InputError
 
 
 class Dataset(ABC):
-    """What all data sets share; each format adds how its files are read and what its arrays mean.
+    """What all data sets share. Each format adds how its files are read and what its arrays mean.
 
     FORMAT: the `cache.Format` of its files; protocol: a key of `baselines.evaluation.protocols.PROTOCOLS`; INPUTS:
-    the 2D inputs there are, the default first, with what they are; RELEASE_FRAMES: {split: N} of the public files, by
-    which they are told from others that do not say how they were made.
+    {name: meaning} of the 2D inputs, the default first; RELEASE_FRAMES: {split: N} of the public files, which
+    identifies them among files that do not say how they were made.
 
-    Attributes: path; input; digest, a SHA-256 of the files; origin, their own account of how they were made, {} if
-    there is none; subjects, {split: ("S9", "S11")}; left_out, sentences on what of the files is not used.
+    Attributes: path; input; digest, a SHA-256 of the files; origin, their own account of how they were made, or {};
+    subjects, {split: ("S9", "S11")}; left_out, sentences on the parts of the files that are not used.
     Raises InputError if a file cannot be read or does not fit its schema, the cache cannot be written, or `input` is
     unknown.
     """
@@ -51,7 +50,7 @@ class Dataset(ABC):
         self._open(cache.prepare(self._files(), self.FORMAT, progress))
 
     def _files(self) -> list[Path]:
-        """The files that are read, the one beside which the cache lies first."""
+        """Return the files to read. The cache lies beside the first of them."""
         return [self.path]
 
     def _open(self, opened: cache.Cache):
@@ -60,7 +59,7 @@ class Dataset(ABC):
         self.subjects = {split: self._subjects(part.names["source"]) for split, part in opened.splits.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the arrays: a worker process maps the same files again."""
+        """Leave out the arrays; a worker process maps the same files again."""
         opened = ("_folder", "_splits", "digest", "origin", "left_out", "subjects")
         return {"folder": self._folder} | {key: value for key, value in vars(self).items() if key not in opened}
 
@@ -76,43 +75,45 @@ class Dataset(ABC):
 
     @abstractmethod
     def inputs(self, split: str, index: np.ndarray) -> np.ndarray:
-        """Network input, index.shape + (17, 3) float32: normalised x, y, and confidence (1 if there is none)."""
+        """Return the network input, index.shape + (17, 3) float32: normalised x and y, and confidence (1 if absent)."""
 
     @abstractmethod
     def targets(self, split: str, index: np.ndarray) -> np.ndarray:
-        """What the network should answer, index.shape + (17, 3) float32, network units; training subtracts the root."""
+        """Return the target poses, index.shape + (17, 3) float32, in network units. Training subtracts the root."""
 
     @abstractmethod
     def ground_truth_mm(self, split: str, index: np.ndarray) -> np.ndarray:
-        """What errors are measured against, index.shape + (17, 3), mm, camera frame, not root-relative."""
+        """Return the true poses for scoring, index.shape + (17, 3), mm, camera frame, not root-relative."""
 
     @abstractmethod
     def millimetres(self, split: str, index: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """Predictions in network units, index.shape + (17, 3), root at zero -> mm, root-relative, in their dtype."""
+        """Convert predictions in network units, index.shape + (17, 3), root at zero, to root-relative mm;
+        keep the dtype.
+        """
 
     @abstractmethod
     def evaluated(self, split: str) -> np.ndarray:
-        """(N,) bool: the frames that count in the protocol."""
+        """Return which frames count in the protocol, (N,) bool."""
 
     @abstractmethod
     def camera_resolution(self, split: str, index: np.ndarray) -> np.ndarray:
-        """Width and height in pixels, index.shape + (2,) float32."""
+        """Return width and height in pixels, index.shape + (2,) float32."""
 
     @staticmethod
     @abstractmethod
     def _subjects(sources: list[str]) -> tuple[str, ...]:
-        """The people of the named sources."""
+        """Return the people of the named sources."""
 
     def frames(self, split: str) -> int:
         """N, the number of frames."""
         return int(self._split(split).bounds[-1])
 
     def bounds(self, split: str) -> np.ndarray:
-        """(R + 1,) int64: where each run of frames of one source starts, then N."""
+        """Return where each run of frames of one source starts, then N: (R + 1,) int64."""
         return self._split(split).bounds
 
     def clips(self, split: str, frames: int, stride: int | None = None) -> np.ndarray:
-        """Frame numbers of the protocol's clips, (clips, T) int64; see `baselines.data.clips.split_clips`.
+        """Return frame numbers of the protocol's clips, (clips, T) int64; see `baselines.data.clips.split_clips`.
 
         frames: T. stride: frames from one clip to the next, by default T // 3 in train and T in test.
         """
@@ -122,30 +123,32 @@ class Dataset(ABC):
         return split_clips(part.bounds, part.codes["source"][part.bounds[:-1]].tolist(), frames, stride)
 
     def every_frame_clips(self, split: str, frames: int) -> np.ndarray:
-        """Frame numbers of clips that cover every frame, (clips, T) int64; see `baselines.data.clips.cover_clips`."""
+        """Return frame numbers of clips that cover every frame, (clips, T) int64; see
+        `baselines.data.clips.cover_clips`.
+        """
         return cover_clips(self._split(split).bounds, frames)
 
     def windows(self, split: str, frames: int, centres: np.ndarray | None = None) -> np.ndarray:
-        """Frame numbers around each centre (every frame by default), centres.shape + (T,) int64.
+        """Return frame numbers around each centre (every frame by default), centres.shape + (T,) int64.
 
         For models that predict the centre frame; see `baselines.data.clips.centred_windows`.
         """
         return centred_windows(self._split(split).bounds, frames, centres)
 
     def cameras(self, split: str) -> tuple[np.ndarray, list[str]]:
-        """Each frame's camera: (N,) int32 codes, and the list of names they index."""
+        """Return each frame's camera: (N,) int32 codes, and the list of names they index."""
         return self._named(split, "camera")
 
     def sources(self, split: str) -> tuple[np.ndarray, list[str]]:
-        """Each frame's source, one take of one camera: (N,) int32 codes, and the list of names they index."""
+        """Return each frame's source, one take of one camera: (N,) int32 codes, and the list of names they index."""
         return self._named(split, "source")
 
     def actions(self, split: str) -> tuple[np.ndarray, list[str]]:
-        """Each frame's action: (N,) int32 codes, and the list of names they index."""
+        """Return each frame's action: (N,) int32 codes, and the list of names they index."""
         return self._named(split, "action")
 
     def summary(self) -> dict[str, dict]:
-        """What the files hold, {split: {quantity: value}}, in numbers, strings, lists and dicts only."""
+        """Summarise the files: {split: {quantity: value}}, in numbers, strings, lists and dicts only."""
         return {
             split: {
                 "frames": self.frames(split),
@@ -159,7 +162,7 @@ class Dataset(ABC):
         }
 
     def _measured(self, split: str) -> dict[str, Any]:
-        """What a format adds to its summary."""
+        """Return what a format adds to its summary."""
         return {}
 
     def _shares(self, split: str, kind: str) -> dict[str, float]:
@@ -180,11 +183,11 @@ class Dataset(ABC):
 def open_dataset(
     path: str | Path, input: str | None = None, progress: Callable[[int, int], Any] | None = None
 ) -> Dataset:
-    """The data set that `path` holds, with the 2D `input` of that name (the format's default for None).
+    """Open the data set in `path`, with the 2D `input` of that name (None: the format's default).
 
     A file is Human3.6M in the MotionBERT format; a folder holds the files of VideoPose3D or of MPI-INF-3DHP.
-    progress(done, of) is called while the files are read for the first time. Raises InputError where it is neither, and
-    as `Dataset`.
+    progress(done, of) is called while the files are read for the first time. Raises InputError if it is neither, and
+    what `Dataset` raises.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""Image coordinates to the network's [-1, 1] and back, as MotionBERT's Human3.6M data reader does it."""
+"""Convert image coordinates to the network's [-1, 1] and back, as MotionBERT's Human3.6M data reader does."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ MM_PER_M = 1000
 
 
 def normalize(pose: np.ndarray, resolution: np.ndarray) -> np.ndarray:
-    """Pixels to normalised coordinates: xy / w * 2 - (1, h / w); z / w * 2.
+    """Convert pixels to normalised coordinates: xy / w * 2 - (1, h / w); z / w * 2.
 
     pose: (..., J, 2) or (..., J, 3), pixels; z is depth in pixels relative to the root.
     resolution: (..., 2), (width, height) in pixels, its leading axes broadcast with those of `pose`.
@@ -17,7 +17,7 @@ def normalize(pose: np.ndarray, resolution: np.ndarray) -> np.ndarray:
 
 
 def denormalize(pose: np.ndarray, resolution: np.ndarray) -> np.ndarray:
-    """Normalised coordinates to pixels: the inverse of `normalize`, same arguments."""
+    """Convert normalised coordinates to pixels: the inverse of `normalize`, with the same arguments."""
     width, offset = _width_and_offset(resolution, pose.shape[-1])
     return (pose + offset) / 2 * width
 
@@ -30,5 +30,5 @@ def _width_and_offset(resolution: np.ndarray, channels: int) -> tuple[np.ndarray
 
 
 def root_relative(pose: np.ndarray) -> np.ndarray:
-    """pose minus its joint 0, the pelvis; pose: (..., J, C) in any unit."""
+    """Subtract joint 0, the pelvis, from a pose, (..., J, C) in any unit."""
     return pose - pose[..., :1, :]

@@ -1,4 +1,4 @@
-"""A picture of a data set: 2D detections above, the 3D poses they belong to below."""
+"""Draw a data set: 2D detections above, their 3D poses below."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ LEFT_COLOUR, RIGHT_COLOUR, MIDDLE_COLOUR = "#0072B2", "#D55E00", "#444444"
 
 
 def colour(joint: int) -> str:
-    """The colour of the bone that ends in a joint."""
+    """Return the colour of the bone that ends in a joint."""
     return LEFT_COLOUR if joint in LEFT else RIGHT_COLOUR if joint in RIGHT else MIDDLE_COLOUR
 
 
@@ -32,7 +32,7 @@ def draw(
 
     joint_2d: (K, 17, 2) pixels; confidence: (K, 17) in [0, 1], shown as opacity;
     joints_3d: (K, 17, 3) mm, camera frame (x right, y down, z forward), seen a little from the side, all at one scale.
-    titles: K. Left limbs are blue, right limbs orange. Raises InputError where path cannot be written.
+    titles: K. Left limbs are blue, right limbs orange. Raises InputError if path cannot be written.
     """
     columns = len(titles)
     half = 0.51 * np.ptp(joints_3d, axis=1).max()  # one scale for all
@@ -56,7 +56,7 @@ def draw(
 
 
 def draw_dataset(dataset: Dataset, path: str | Path, columns: int = 4) -> Path:
-    """Draw one test pose of each of `columns` actions, from every camera in turn; see `draw`."""
+    """Draw one test pose of each of `columns` actions; the cameras take turns. See `draw`."""
     actions, names = dataset.actions("test")
     cameras, camera_names = dataset.cameras("test")
     index = []
@@ -73,7 +73,7 @@ def draw_dataset(dataset: Dataset, path: str | Path, columns: int = 4) -> Path:
 
 
 def draw_2d(axes: Axes, pixels: np.ndarray, confidence: np.ndarray, half: float) -> None:
-    """pixels: (17, 2), shown in a part of the image that reaches half pixels around the person's middle."""
+    """Draw pixels, (17, 2), in the part of the image within `half` pixels of the person's middle."""
     for joint in range(1, 17):
         bone = pixels[[PARENTS[joint], joint]]
         sure = confidence[[PARENTS[joint], joint]].min()
@@ -86,7 +86,7 @@ def draw_2d(axes: Axes, pixels: np.ndarray, confidence: np.ndarray, half: float)
 
 
 def draw_3d(axes: Axes, joints: np.ndarray, half: float) -> None:
-    """joints: (17, 3) mm, camera frame, within half mm of the middle of their own extent."""
+    """Draw joints, (17, 3) mm, camera frame, which lie within `half` mm of the middle of their extent."""
     x, depth, up = joints[:, [0, 2, 1]].T * [[1], [1], [-1]]
     for joint in range(1, 17):
         bone = [PARENTS[joint], joint]

@@ -1,4 +1,4 @@
-"""Predictions of a model, and everything that one evaluation of it reports."""
+"""Predict with a model, and compute everything that an evaluation reports."""
 
 import functools
 from collections.abc import Callable
@@ -27,10 +27,11 @@ def predict(
     flip: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Normalised predictions of the test clips `index` (clips, T): their own and, with flip, the mirrored average too.
+    """Predict the normalised poses of the test clips `index`, (clips, T) frame numbers.
 
-    Returns (own, averaged), each (clips, T, 17, 3) float32, or (clips, 1, 17, 3) from a centre-frame model; averaged is
-    None without flip. progress(done, of) is called after every batch, in clips.
+    Returns (own, averaged), each (clips, T, 17, 3) float32, or (clips, 1, 17, 3) from a centre-frame model. own: the
+    plain predictions; averaged: their mean with those of the mirrored clips, None without flip. progress(done, of) is
+    called after every batch, in clips.
     """
     model.eval()
     own, averaged = [], []
@@ -47,7 +48,7 @@ def predict(
 
 
 def mirror(pose: torch.Tensor) -> torch.Tensor:
-    """A pose or its keypoints (..., 17, 2 or 3) seen in a mirror: x negated, left and right joints swapped."""
+    """Mirror a pose or its keypoints, (..., 17, 2 or 3): negate x and swap left and right joints."""
     joints, sign = _mirror_tables(pose.device)
     return pose.index_select(-2, joints) * sign[: pose.shape[-1]].to(pose.dtype)
 
@@ -55,15 +56,15 @@ def mirror(pose: torch.Tensor) -> torch.Tensor:
 @functools.cache
 @torch.inference_mode(False)  # training uses them too
 def _mirror_tables(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Order of joints and signs, kept on the device: an upload at each call would make it wait."""
+    """Return the order of joints and the signs, kept on the device: an upload at each call would make it wait."""
     return torch.tensor(FLIP, device=device), torch.tensor([-1.0, 1.0, 1.0], device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Score):
-    """A Score, what it was computed on, and what any model must beat."""
+    """A Score, what it was computed on, and the error that any model must beat."""
 
-    mean_pose_mpjpe_mm: float  # of always answering the mean training pose
+    mean_pose_mpjpe_mm: float  # the error of always answering the mean training pose
     test_frames: int
     test_clips: int
 
@@ -77,11 +78,11 @@ def evaluate(
     device: str = "cpu",
     progress: Callable[[int, int], Any] | None = None,
 ) -> Evaluation:
-    """Everything that one evaluation reports of a registered model: `score` plus more rows under `variants`.
+    """Evaluate a registered model: `score`, with more rows under `variants`.
 
-    "without flip": the official row without the mirrored average; "every frame", where the official row has full clips
-    only: that row, but with the frames behind the last full clip of a source too (by clips that end with the source).
-    A centre-frame model predicts every frame from the window around it, its edges repeated; where only full clips
+    "without flip" is the official row without the mirrored average. "every frame" exists where the official row has
+    full clips only: it adds the frames behind the last full clip of a source, by clips that end with the source. A
+    centre-frame model predicts every frame from the window around it, with the edges repeated; where only full clips
     count, it is scored on the frames that clips of T cover.
     """
     registered, official = entry(name), official_clips(name, dataset, frames)
@@ -119,10 +120,10 @@ def quick_mpjpe(
     predict: Callable[..., tuple[np.ndarray, np.ndarray | None]] = predict,
     stride: int = 1,
 ) -> float:
-    """The official MPJPE, mm, but without the mirrored average: for following a training run.
+    """Return the official MPJPE, mm, but without the mirrored average, to follow a training run.
 
-    predict: a function with the arguments of `predict`, such as one that shares the clips between processes; stride:
-    every n-th clip is scored, 1 for all.
+    predict: a function with the arguments of `predict`, such as one that divides the clips among processes. stride:
+    score every n-th clip; 1 scores all.
     """
     registered, official = entry(name), official_clips(name, dataset, frames)[::stride]
     index = _inputs_of(registered, dataset, official, frames)
@@ -131,10 +132,10 @@ def quick_mpjpe(
 
 
 def official_clips(name: str, dataset: Dataset, frames: int) -> np.ndarray:
-    """The frames whose poses the official row of a registered model counts: (clips, T), or (frames, 1) for a
+    """Return the frames that the official row of a registered model counts: (clips, T), or (frames, 1) for a
     centre-frame model.
 
-    Raises InputError if there is none.
+    Raises InputError if there are none.
     """
     registered = entry(name)
     if PROTOCOLS[dataset.protocol].every_frame:
@@ -148,7 +149,7 @@ def official_clips(name: str, dataset: Dataset, frames: int) -> np.ndarray:
 
 
 def _every_frame(registered: Entry, dataset: Dataset, frames: int) -> np.ndarray:
-    """All frames of the test split, as `official_clips`."""
+    """Return all frames of the test split, shaped as in `official_clips`."""
     clips = dataset.every_frame_clips("test", frames)
     return np.unique(clips)[:, None] if registered.output == "centre" else clips
 
@@ -158,6 +159,6 @@ def _inputs_of(registered: Entry, dataset: Dataset, clips: np.ndarray, frames: i
 
 
 def _rows_in(clips: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Which rows of `clips` are rows of `wanted`."""
+    """Return which rows of `clips` are rows of `wanted`."""
     wanted = {row.tobytes() for row in np.ascontiguousarray(wanted)}
     return np.array([row.tobytes() in wanted for row in np.ascontiguousarray(clips)])

@@ -1,6 +1,6 @@
-"""Errors of 3D poses, per frame or per joint, batched; numpy, any unit (the result has the unit of the poses).
+"""Errors of 3D poses, per frame or per joint, batched, in numpy. The result has the unit of the poses.
 
-Poses are (..., 17, 3), root-relative where that matters; names as in VideoPose3D.
+Poses are (..., 17, 3), root-relative where that matters. Names are those of VideoPose3D.
 """
 
 import numpy as np
@@ -33,10 +33,10 @@ def p_mpjpe(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def align(predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Each predicted pose moved onto its target by the best rotation, scale and translation; no reflection.
+    """Move each predicted pose onto its target by the best rotation, scale and translation, without reflection.
 
-    Umeyama 1991: with X the centred target and Y the centred prediction, X^T Y = U S V^T and R = V U^T, the last
-    singular direction flipped where that would be a reflection. A prediction whose joints coincide goes to the
+    Umeyama 1991: with X the centred target and Y the centred prediction, X^T Y = U S V^T and R = V U^T. Where that
+    would be a reflection, the last singular direction is flipped. A prediction whose joints coincide moves to the
     target's centre.
     """
     centre = target.mean(-2, keepdims=True)
@@ -65,9 +65,10 @@ def acceleration_errors(predicted: np.ndarray, target: np.ndarray) -> np.ndarray
 
 
 def pck(errors: np.ndarray, threshold: float = 150.0) -> np.ndarray:
-    """Share of the 14 PCK_JOINTS that are less than `threshold` mm off (3D PCK, Mehta et al. 2017), in [0, 1].
+    """Return the share, in [0, 1], of the 14 PCK_JOINTS that are less than `threshold` mm off (3D PCK, Mehta et al.
+    2017).
 
-    errors: (..., 17) mm, of `joint_errors` -> (...,). The published numbers come from the MATLAB scripts of the data
+    errors: (..., 17) mm, from `joint_errors` -> (...,). The published numbers come from the MATLAB scripts of the data
     set; this follows the rules of `mpii_compute_3d_pck` (those joints, strictly less) in plain Python.
     """
     return (errors[..., PCK_JOINTS] < threshold).mean(-1)
@@ -76,7 +77,7 @@ def pck(errors: np.ndarray, threshold: float = 150.0) -> np.ndarray:
 def auc(errors: np.ndarray) -> np.ndarray:
     """Area under the PCK curve: the mean of `pck` over the 31 AUC_THRESHOLDS_MM, 0 to 150 mm in steps of 5 mm.
 
-    errors: (..., 17) mm -> (...,). As no error is less than 0, a perfect pose reaches 30 / 31, in the MATLAB scripts
-    too.
+    errors: (..., 17) mm -> (...,). No error is less than 0, so a perfect pose reaches 30 / 31, as in the MATLAB
+    scripts.
     """
     return np.mean([pck(errors, threshold) for threshold in AUC_THRESHOLDS_MM], axis=0)

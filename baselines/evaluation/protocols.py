@@ -1,15 +1,16 @@
-"""The protocols of the data sets, and beside the official row of each what users mix it up with.
+"""The protocols of the data sets: the official row of each, and beside it the rows that users confuse with it.
 
-In all of them: predictions are the average of a clip and its mirrored copy; the root is set to zero; the data set turns
-them into millimetres; errors are root-relative; a frame covered more than once counts with its mean error. Official is:
+All of them average the predictions for a clip and its mirrored copy, set the root to zero, convert to millimetres with
+the data set, and measure root-relative errors. A frame covered more than once counts with its mean error. The official
+row is:
 
-h36m (MotionBERT and its descendants): three takes with shifted labels are left out; mean per action, then over actions;
-    frames behind a source's last full clip are not evaluated. Millimetres come by the camera of the clip's first frame
-    and each frame's 2.5d factor, from the ground truth: absolute scale is given to every method.
-h36m_videopose3d (VideoPose3D and its descendants): every frame counts, mean per action, then over actions. The network
-    answers in metres. The LSTM/Transformer repository, on the same files, prints the mean over all frames: the row
+h36m (MotionBERT and its descendants): leaves out three takes with shifted labels; mean per action, then over actions;
+    does not evaluate the frames behind a source's last full clip. The camera of the clip's first frame and each frame's
+    2.5d factor, both from the ground truth, give the millimetres: every method is told the absolute scale.
+h36m_videopose3d (VideoPose3D and its descendants): every frame counts; mean per action, then over actions. The network
+    answers in metres. The LSTM/Transformer repository uses the same files and prints the mean over all frames: the row
     "frame-wise".
-mpi_inf_3dhp (as the P-STMO scripts prepare it): every valid frame counts, mean over frames, "actions" are the test
+mpi_inf_3dhp (as the P-STMO scripts prepare it): every valid frame counts; mean over frames; the "actions" are the test
     sequences. PCK and AUC stand beside the errors.
 """
 
@@ -35,9 +36,9 @@ class Protocol:
 
     by_action: bool  # the official row is a mean per action, then over actions; else over frames
     every_frame: bool  # the official row counts every frame; else only those of full clips
-    leaves_takes_out: bool = False  # and so there is a row with them
-    columns: tuple = _ERRORS  # quantities of each row of `variants`
-    headlines: tuple = ("mpjpe_mm", "p_mpjpe_mm")  # of the official row, given as a whole and per action
+    leaves_takes_out: bool = False  # if so, another row includes them
+    columns: tuple = _ERRORS  # the quantities in each row of `variants`
+    headlines: tuple = ("mpjpe_mm", "p_mpjpe_mm")  # given for the official row as a whole and per action
 
 
 _SHARES = ("pck_150mm_percent", "auc_percent")
@@ -52,11 +53,11 @@ PROTOCOLS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """The errors of one evaluation, mm; `score["mpjpe_mm"]` gives the same as `score.mpjpe_mm`.
+    """The errors of one evaluation, mm; `score["mpjpe_mm"]` is `score.mpjpe_mm`.
 
-    The headlines are those of the official row, as a whole and per action. variants: {row: {quantity: value, or None
-    where there is none}}, the rows as `score` says. PCK and AUC, percent, belong to the protocol mpi_inf_3dhp; they are
-    None, and no keys, elsewhere.
+    The headlines are those of the official row, as a whole and per action. variants: {row: {quantity: value or None}};
+    `score` lists the rows. PCK and AUC, in percent, exist for the protocol mpi_inf_3dhp only; elsewhere they are None
+    and not among the keys.
     """
 
     mpjpe_mm: float
@@ -79,20 +80,20 @@ class Score:
         return iter(self.keys())
 
     def keys(self) -> list[str]:
-        """The names of what there is, so that `{**score}` is a dict of it."""
+        """Return the names of the values that exist, so that `{**score}` is a dict of them."""
         return [field.name for field in fields(self) if getattr(self, field.name) is not None]
 
 
 def score(dataset: Dataset, predictions: np.ndarray, frames: np.ndarray, split: str = "test") -> Score:
     """Score normalised predictions of clips by the protocol of the data set and its common variations.
 
-    predictions: (clips, T, 17, 3) normalised as `dataset.targets` (camera frame, roots are set to zero);
-    frames: (clips, T) their frame numbers, as `dataset.clips` gives them (a centre-frame model has T = 1).
+    predictions: (clips, T, 17, 3), normalised like `dataset.targets` (camera frame, roots are set to zero);
+    frames: (clips, T), their frame numbers, as `dataset.clips` returns them (T = 1 for a centre-frame model).
 
-    The rows of `variants` are "official", "action-wise" or "frame-wise" (whichever the official one is not) and, where
+    The rows of `variants` are "official", "action-wise" or "frame-wise" (whichever the official one is not) and, if
     the protocol leaves takes out, "with excluded takes". They hold mpjpe_mm, p_mpjpe_mm, n_mpjpe_mm,
-    mpjve_mm_per_frame, acceleration_error_mm_per_frame2; mpi_inf_3dhp adds pck_150mm_percent and auc_percent.
-    Velocities and accelerations are taken over consecutive evaluated frames of a source, seams between clips included.
+    mpjve_mm_per_frame and acceleration_error_mm_per_frame2; mpi_inf_3dhp adds pck_150mm_percent and auc_percent.
+    Velocities and accelerations cover consecutive evaluated frames of a source, seams between clips included.
 
     Raises InputError for shapes that do not fit and for predictions that are not finite.
     """
@@ -157,7 +158,7 @@ def _mean_of_actions(by_action: dict[str, Any]) -> float | None:
 def _errors_by_frame(
     dataset: Dataset, predictions: np.ndarray, frames: np.ndarray, split: str
 ) -> dict[str, np.ndarray]:
-    """Errors of every covered frame, in mm, with the mean root-relative pose predicted for it and its truth."""
+    """Return the errors of every covered frame, in mm, and the mean root-relative pose predicted for it."""
     covered, slot = np.unique(frames, return_inverse=True)
     slot = slot.reshape(frames.shape)
     joints = np.zeros((len(covered), len(JOINTS)))
@@ -189,8 +190,8 @@ def _errors_by_frame(
 
 
 def _motion_errors(dataset: Dataset, errors: dict[str, np.ndarray], split: str) -> dict[str, np.ndarray]:
-    """Velocity and acceleration errors of the covered frames; NaN where a frame lacks neighbours in its source that
-    count as it does."""
+    """Return velocity and acceleration errors of the covered frames. They are NaN for a frame without neighbours in its
+    source that count, or do not count, as it does."""
     frame, poses = errors["frame"], errors["poses_mm"]
     truth = root_relative(dataset.ground_truth_mm(split, frame).astype(np.float64))
     source = dataset.sources(split)[0][frame]
@@ -204,7 +205,9 @@ def _motion_errors(dataset: Dataset, errors: dict[str, np.ndarray], split: str) 
 
 
 def mean_pose_mpjpe(dataset: Dataset, frames: np.ndarray) -> float:
-    """Official MPJPE, mm, of always answering the mean root-relative training pose: what any model must beat."""
+    """Return the official MPJPE, mm, of always answering the mean root-relative training pose. Any model must
+    beat it.
+    """
     every = np.arange(0, dataset.frames("train"), max(1, dataset.frames("train") // 20_000))
     mean = root_relative(dataset.targets("train", every)).mean(0)
     return score(dataset, np.broadcast_to(mean, (*frames.shape, *mean.shape)), frames).mpjpe_mm

@@ -98,7 +98,7 @@ def apply(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """(..., 3) scaled to length 1."""
+    """Return (..., 3) scaled to length 1."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
@@ -137,15 +137,15 @@ def reach(
 
 
 def within(vectors: np.ndarray, limit: float) -> np.ndarray:
-    """(T, 3) mm shortened to lengths below limit, smoothly over the last centimetre or so."""
+    """Return (T, 3) mm shortened to lengths below limit, smoothly over the last centimetre or so."""
     blur = 12.0
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors * (limit - blur * np.logaddexp(0, (limit - length) / blur)) / length
 
 
 def elbow_side(arm: np.ndarray, raised: np.ndarray, side: int) -> np.ndarray:
-    """Where an elbow points: EASY_ELBOW, turned by raised about EASY_ARM and carried along as that swings, by the
-    shortest way, onto the arm. Undefined only for an arm that points straight back.
+    """Return where an elbow points: EASY_ELBOW, turned by raised about EASY_ARM and carried along as that swings, by
+    the shortest way, onto the arm. Undefined only for an arm that points straight back.
 
     arm: (T, 3) shoulder to wrist; raised: (T,) radians; both in the chest's frame -> (T, 3) at right angles to the arm.
     """
@@ -267,7 +267,7 @@ def stand(body: np.ndarray, rng: np.random.Generator, t: np.ndarray, restless: f
     first, wide, toes = rng.uniform(-np.pi, np.pi), rng.uniform(95, 160), rng.uniform(0.1, 0.35)
 
     def progress(begin: float, end: float) -> np.ndarray:
-        """How far each move is, (T, moves), between the given shares of its 1.1 seconds."""
+        """Return how far each move is, (T, moves), between the given shares of its 1.1 seconds."""
         return ease(((t[:, None] - moves) / 1.1 - begin) / (end - begin))
 
     def station(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ COLUMNS = ("joint_2d", "confidence", "joint3d_image", "2.5d_factor", "joints_2.5
 
 
 def millimetres_per_pixel(pixels: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The 2.5D factor of each frame.
+    """Return the 2.5D factor of each frame.
 
     pixels: (T, 17, 2); points: (T, 17, 3) mm, camera frame -> (T,): the scale that brings the root-relative pixels
     closest, in least squares, to the root-relative x and y in millimetres (near root depth over focal length).
@@ -24,7 +24,7 @@ def millimetres_per_pixel(pixels: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def record(points: np.ndarray, camera: Camera, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What one camera sees of one take, by the schema's column.
+    """Return what one camera sees of one take, by the schema's column.
 
     points: (T, 17, 3) mm, camera frame. joint_2d are detections with their confidence (detector.detect), joint3d_image
     the exact projections with depth relative to the root in the same pixels, joints_2.5d_image the same in millimetres.
@@ -69,13 +69,13 @@ class Split:
         self.action += [action] * len(recorded["camera_name"])
 
     def schema(self) -> dict:
-        """The split as the MotionBERT file holds it."""
+        """Return the split as the MotionBERT file holds it."""
         columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
         return {**columns, "source": self.source, "action": self.action}
 
 
 def save(content: dict, path: str | Path) -> Path:
-    """Pickle content at path, whole or not at all. Raises InputError where path cannot be written."""
+    """Pickle content at path, whole or not at all. Raises InputError if path cannot be written."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         pickle.dump(content, file, protocol=4)
     return Path(path)

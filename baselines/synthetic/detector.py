@@ -21,7 +21,7 @@ LOSS_FRAMES = (2, 30)
 
 
 def hidden(points: np.ndarray) -> np.ndarray:
-    """Which joints are behind another body part.
+    """Return which joints are behind another body part.
 
     points: (T, 17, 3) mm, camera frame -> (T, 17) from 0, in sight, to 1. A bone that does not touch the joint hides it
     where it passes nearer to the camera and its flesh reaches the line of sight.
@@ -44,7 +44,9 @@ def hidden(points: np.ndarray) -> np.ndarray:
 
 
 def smooth_noise(rng: np.random.Generator, frames: int, shape: tuple[int, ...], width: float) -> np.ndarray:
-    """(frames, *shape) of unit variance, correlated over about width frames (a Gaussian filter over white noise)."""
+    """Return (frames, *shape) of unit variance, correlated over about width frames (a Gaussian filter over white
+    noise).
+    """
     reach = int(3 * width)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
     kernel /= np.sqrt((kernel**2).sum())
@@ -54,7 +56,7 @@ def smooth_noise(rng: np.random.Generator, frames: int, shape: tuple[int, ...], 
 
 
 def swaps(rng: np.random.Generator, frames: int) -> np.ndarray:
-    """(frames, 17) joint numbers: which joint the detector shows in the place of each."""
+    """Return (frames, 17) joint numbers: which joint the detector shows in the place of each."""
     shown = np.tile(np.arange(17), (frames, 1))
     for right, left in LIMBS:
         for _ in range(rng.poisson(frames * SWAPS_PER_FRAME)):
@@ -86,7 +88,7 @@ def detect(pixels: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> 
 
 
 def lose(pixels: np.ndarray, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Which joints a detector does not see at all: those outside the image, and any for a moment.
+    """Return which joints a detector does not see at all: those outside the image, and any for a moment.
 
     pixels: (T, 17, 2) exact projections; image: (2, 2), its lowest and highest x and y -> (T, 17) bool.
     """

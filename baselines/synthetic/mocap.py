@@ -119,7 +119,7 @@ def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0, cameras: 
 
 
 def held_out(subjects: list[str]) -> list[str]:
-    """The test subjects among all, in sorted order: the 2nd, the 6th, ..."""
+    """Return the test subjects among all, in sorted order: the 2nd, the 6th, ..."""
     return subjects[1::HOLD_OUT]
 
 
@@ -161,7 +161,7 @@ def at_random(world: np.ndarray, views: int, varied: bool, seed: tuple[int, int]
 def detect(
     points: np.ndarray, camera: Camera, rng: np.random.Generator, spread: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the detector model makes of a person of any size in the image.
+    """Return what the detector model makes of a person of any size in the image.
 
     points: (T, 17, 3) mm, camera frame; spread: how much larger the errors are. Returns the exact projections,
     (T, 17, 2), and the detections, (T, 17, 3): pixels and confidence.
@@ -191,9 +191,9 @@ def longest_run(good: np.ndarray) -> tuple[int, int]:
 
 
 def read(path: Path) -> tuple[list[tuple[str, str, np.ndarray]], str]:
-    """The clips in the npz at path, (subject, action, (T, 17, 3) mm) each, and whom to credit.
+    """Return the clips in the npz at path, (subject, action, (T, 17, 3) mm) each, and whom to credit.
 
-    Raises InputError where the file is not as this module says.
+    Raises InputError if the file is not as this module says.
     """
     arrays = npz.load(path, REQUIRED, optional=("fps", "credit"))
     for name in REQUIRED:

@@ -79,7 +79,7 @@ def _test_sequence(name: str, frames: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def _motion(body: np.ndarray, frames: int, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """(frames, 17, 3) mm, world frame, `rate` frames per second, about the origin."""
+    """Return (frames, 17, 3) mm, world frame, `rate` frames per second, about the origin."""
     step = FPS // rate
     return act(rng.choice(list(ACTIONS)), body, frames * step, rng)[::step]
 
@@ -99,7 +99,7 @@ def _outdoor_camera(name: str, angle: float, rng: np.random.Generator) -> Camera
 
 
 def _camera(name: str, size: tuple[int, int], focal: float, distance: float, angle: float, height: float) -> Camera:
-    """A pinhole camera that looks at the middle of a person at the origin. Lengths in mm, focal in pixels."""
+    """Return a pinhole camera that looks at the middle of a person at the origin. Lengths in mm, focal in pixels."""
     position = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
     forward = np.array([0, 0, 900.0]) - position
     forward /= np.linalg.norm(forward)

@@ -20,7 +20,7 @@ WIDE_ROLL = 0.1  # of the cameras lean by up to 25 degrees, the others by about 
 
 
 def draw_camera(world: np.ndarray, rng: np.random.Generator) -> tuple[Camera, np.ndarray]:
-    """A camera that looks at the middle of a person's path, and the image in its pixels.
+    """Return a camera that looks at the middle of a person's path, and the image in its pixels.
 
     world: (T, 17, 3) mm, z up, floor at 0 -> the camera, and (2, 2): the image's lowest and highest x and y.
     """
@@ -44,7 +44,9 @@ def draw_camera(world: np.ndarray, rng: np.random.Generator) -> tuple[Camera, np
 
 
 def looking(direction: np.ndarray, yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """(3, 3), columns are the axes of a camera that looks along direction, (3,) world, then turned by radians."""
+    """Return (3, 3), columns are the axes of a camera that looks along direction, (3,) world, then turned by
+    radians.
+    """
     forward = direction / np.linalg.norm(direction)
     right = np.cross(forward, [0, 0, 1])
     right /= np.linalg.norm(right)
@@ -53,7 +55,7 @@ def looking(direction: np.ndarray, yaw: float, pitch: float, roll: float) -> np.
 
 
 def about(axis: int, angle: float) -> np.ndarray:
-    """(3, 3) rotation about one of the coordinate axes."""
+    """Return (3, 3) rotation about one of the coordinate axes."""
     turn = np.eye(3)
     a, b = (axis + 1) % 3, (axis + 2) % 3
     turn[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)

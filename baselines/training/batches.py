@@ -1,7 +1,7 @@
-"""Training clips in batches: cut, made root-relative, mirrored, and ready before the model asks for them.
+"""Batches of training clips: cut, made root-relative, mirrored, and ready before the model asks for them.
 
-On a GPU with room for it the whole split is kept there, and a batch is one gather; elsewhere a thread reads ahead and
-cuts batches from the data set's mapped arrays. The values are the same either way.
+A GPU with enough room keeps the whole split, and a batch is one gather. Otherwise a thread reads ahead and cuts batches
+from the data set's mapped arrays. The values are the same either way.
 """
 
 from collections import deque
@@ -22,7 +22,7 @@ _BLOCK = 1 << 16  # frames moved to the device at a time
 
 
 class Batches:
-    """The training clips of a recipe; `len` is their number. Raises InputError where no source yields a clip."""
+    """The training clips of a recipe; `len` is their number. Raises InputError if no source yields a clip."""
 
     def __init__(self, dataset: Dataset, recipe: Recipe, device: torch.device | str = "cpu"):
         registered = recipe.entry
@@ -98,14 +98,14 @@ class Batches:
 
 
 def fits_on_device(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes should be kept on the device: a GPU on which they take less than half of the free memory."""
+    """Return whether to keep `size` bytes on the device: on a GPU, if they take less than half of its free memory."""
     return device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2
 
 
 def order_of_epoch(seed: int, epoch: int, clips: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The clips of an epoch in random order, (clips,) int64, and which of them are mirrored, (clips,) bool.
+    """Return the clips of an epoch in random order, (clips,) int64, and which of them are mirrored, (clips,) bool.
 
-    They follow from the arguments alone, so every process draws the same, and so does a resumed run.
+    They depend on the arguments alone, so every process and every resumed run draws the same.
     """
     draw = np.random.default_rng((seed, epoch))
     return draw.permutation(clips), (draw.random(clips) < 0.5) & flip

@@ -1,4 +1,6 @@
-"""What a training run keeps on disk: a state to resume from, and weights for others to load; never half-written."""
+"""Write what a training run keeps on disk: a state to resume from, and weights to load. Neither is ever
+half-written.
+"""
 
 import contextlib
 import io
@@ -16,17 +18,16 @@ from liftbench.baselines.files import replacing
 
 
 def write_state(path: Path, state: dict[str, Any]):
-    """Write a state to resume from in place of the one before; the bytes are on the disk when this returns."""
+    """Replace the state to resume from. The bytes are on the disk when this returns."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     _write(path, buffer.getbuffer())
 
 
 def read_state(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The state that `write_state` wrote, on the CPU, or None where there is none.
+    """Return the state that `write_state` wrote, on the CPU, or None if there is none.
 
-    Raises InputError if it cannot be read, is damaged, or differs from `identity`, the recipe and the data that it must
-    be of.
+    Raises InputError if it cannot be read, is damaged, or belongs to another recipe or data file than `identity`.
     """
     if not path.exists():
         return None
@@ -44,7 +45,7 @@ def read_state(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def named_damage(path: Path) -> Iterator[None]:
-    """Where a state cannot be read or used, raise InputError that says so."""
+    """Raise InputError if a state cannot be read or used."""
     try:
         yield
     except OSError as error:
@@ -56,7 +57,7 @@ def named_damage(path: Path) -> Iterator[None]:
 
 
 def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]):
-    """Named tensors as safetensors; every value of the metadata is kept as JSON."""
+    """Write named tensors as safetensors, with every value of the metadata as JSON."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     _write(path, safetensors.torch.save(tensors, {key: json.dumps(value) for key, value in metadata.items()}))
 

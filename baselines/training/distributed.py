@@ -22,10 +22,10 @@ TIMEOUT = timedelta(minutes=10)  # until a process that no longer answers counts
 
 
 def start(device: str) -> Fabric:
-    """A Fabric for this process alone, or, under torchrun, for all processes that it started on all nodes.
+    """Return a Fabric for this process alone, or, under torchrun, for the processes that it started on all nodes.
 
     device: "cpu", "cuda" or "auto". Gradients travel by NCCL between GPUs, and by Gloo between processors. Raises
-    InputError where torchrun started more processes than there are GPUs.
+    InputError if torchrun started more processes than there are GPUs.
     """
     if not torch.distributed.is_torchelastic_launched():
         return Fabric(accelerator=device, devices=1, plugins=LightningEnvironment())  # even inside a job of Slurm
@@ -37,7 +37,7 @@ def start(device: str) -> Fabric:
         )
     fabric = Fabric(accelerator=device, devices=local, num_nodes=world // local, strategy=DDPStrategy(timeout=TIMEOUT))
     fabric.launch()
-    signal.signal(signal.SIGTERM, _stop)  # which torchrun sends when another process has died
+    signal.signal(signal.SIGTERM, _stop)  # torchrun sends it when another process has died
     return fabric
 
 
@@ -50,7 +50,7 @@ _START_AGAIN = "Start all processes again with --resume to go on from the last c
 
 @contextlib.contextmanager
 def end_together() -> Iterator[None]:
-    """Raise InputError where a collective operation fails because another process has died."""
+    """Raise InputError if a collective operation fails because another process has died."""
     try:
         yield
     except RuntimeError as error:
@@ -62,7 +62,7 @@ def end_together() -> Iterator[None]:
 
 
 def begin_together(fabric: Fabric, place: tuple, folder: Path) -> None:
-    """Raise InputError, in all processes, where they would not begin at the same place: epochs and steps done."""
+    """Raise InputError in all processes if they would not begin at the same place: epochs and steps done."""
     if fabric.world_size == 1:
         return
     everyone = [None] * fabric.world_size
@@ -75,11 +75,12 @@ def begin_together(fabric: Fabric, place: tuple, folder: Path) -> None:
 
 
 def parts_of(numbers: np.ndarray, accumulate: int, rank: int, processes: int) -> list[tuple[np.ndarray, float]]:
-    """What one process computes of a batch, one part per backward pass: [(clip numbers, their share of the batch)].
+    """Return the parts of a batch that one process computes, one per backward pass: [(clip numbers, share of the
+    batch)].
 
-    numbers: the batch's clips. They are cut into processes * accumulate parts, equal up to one clip, or into fewer
-    where there are not enough. A process without a part computes the batch's first clip with a share of zero: all
-    processes run equally many passes, since they wait for each other's gradients and statistics of SyncBatchNorm.
+    numbers: the batch's clips. They are cut into processes * accumulate parts, equal up to one clip, or into fewer if
+    there are not enough. A process without a part computes the batch's first clip with a share of zero: all processes
+    must run equally many passes, because they wait for each other's gradients and statistics of SyncBatchNorm.
     """
     each = min(accumulate, -(-len(numbers) // processes))
     parts = np.array_split(numbers, processes * each)[rank::processes]
@@ -87,7 +88,8 @@ def parts_of(numbers: np.ndarray, accumulate: int, rank: int, processes: int) ->
 
 
 def predict_together(fabric: Fabric, progress: Callable[[int, int], None] | None = None) -> Callable:
-    """`evaluation.predict` without flip, where every process predicts its part of the clips and gets the others'.
+    """Return `evaluation.predict` without flip, in which every process predicts its part of the clips and gets the
+    rest.
 
     progress(done, of) counts the clips of this process.
     """
@@ -115,7 +117,7 @@ def predict_together(fabric: Fabric, progress: Callable[[int, int], None] | None
 
 
 def equal_buffers(fabric: Fabric, model: torch.nn.Module) -> None:
-    """Give every process the first one's buffers, the running statistics of BatchNorm."""
+    """Copy the first process's buffers, the running statistics of BatchNorm, to all processes."""
     if fabric.world_size > 1:
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, src=0)

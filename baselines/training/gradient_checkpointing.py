@@ -1,4 +1,4 @@
-"""Gradient checkpointing: blocks keep only their input, and compute their activations again in the backward pass."""
+"""Gradient checkpointing: blocks keep only their input and recompute their activations in the backward pass."""
 
 import contextlib
 import functools
@@ -13,11 +13,11 @@ from liftbench.baselines.errors import InputError
 
 
 def recompute_blocks(model: nn.Module):
-    """Let every residual block of the model compute its activations again instead of keeping them.
+    """Let every residual block of the model recompute its activations instead of keeping them.
 
     A block is a module with a `drop_path` of its own, a layer of a Transformer, or the method that a module's class
-    names as `recomputed`. Gradients, dropout and stochastic depth are the same as without, and so are the running
-    statistics of BatchNorm, to which a batch adds once. Raises InputError for a model without blocks.
+    names as `recomputed`. Gradients, dropout, stochastic depth and the running statistics of BatchNorm are the same as
+    without it; a batch enters the statistics once. Raises InputError for a model without blocks.
     """
     blocks = [(module, method) for module in model.modules() if (method := _recomputed(module))]
     if not blocks:
@@ -31,7 +31,7 @@ def recompute_blocks(model: nn.Module):
 
 
 def _recomputed(module: nn.Module) -> str | None:
-    """The name of the method that computes a residual block, None where the module is none."""
+    """Return the name of the method that computes a residual block, or None if the module is not a block."""
     layer = hasattr(module, "drop_path") or isinstance(module, nn.TransformerEncoderLayer)
     return getattr(module, "recomputed", "forward" if layer else None)
 
@@ -42,7 +42,7 @@ def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContext
 
 @contextlib.contextmanager
 def _repeated(block: nn.Module, scan: str) -> Iterator[None]:
-    """The second forward pass of a block: by the scan of the first one, and without a trace in BatchNorm."""
+    """Run the second forward pass of a block with the scan of the first, and without a trace in BatchNorm."""
     norms = [module for module in block.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:

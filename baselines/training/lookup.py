@@ -1,4 +1,4 @@
-"""Where a recipe is, by path or by name, and the settings that it inherits from its base."""
+"""Find a recipe by path or by name, and read it with the settings that it inherits from its base."""
 
 import difflib
 import importlib.resources
@@ -14,15 +14,15 @@ CONFIGS = Path(str(importlib.resources.files("liftbench.configs")))
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with liftbench, such as `lstm` and `mocap/lstm`."""
+    """Return the names of the recipes that come with liftbench, such as `lstm` and `mocap/lstm`."""
     return sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
 
 
 def find_recipe(recipe: str | Path) -> Path:
-    """The file of a recipe: a path that exists, or else the recipe of liftbench with that name.
+    """Return the file of a recipe: a path that exists, or else the recipe of liftbench with that name.
 
-    A name may leave its folder out where no other recipe has it: `posemamba_toy` is `toy/posemamba_toy`. Raises
-    InputError for an unknown one, with those that are near.
+    A name may omit its folder if no other recipe shares it: `posemamba_toy` is `toy/posemamba_toy`. Raises InputError
+    for an unknown name; the message lists similar ones.
     """
     if os.path.isfile(recipe):  # False too where a path is too long or closed; Path.is_file would raise
         return Path(recipe)
@@ -36,12 +36,12 @@ def find_recipe(recipe: str | Path) -> Path:
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The settings of a recipe file, over those of its `base`, and so on.
+    """Return the settings of a recipe file, laid over those of its `base`, and so on.
 
     base: a path from the recipe's own folder, in it or in the folder above, or the name of a recipe of liftbench. A
-    setting replaces that of the base as a whole; null takes it away. A model path/to/file.py:build is taken from the
-    folder of the recipe that names it. Raises InputError for a base that is missing,
-    outside or leads back to its own recipe, and for a file that is not YAML.
+    setting replaces that of the base as a whole; null removes it. A model path/to/file.py:build is relative to the
+    folder of the recipe that names it. Raises InputError for a base that is missing, lies outside or leads back to its
+    own recipe, and for a file that is not YAML.
     """
     path, seen, settings = Path(path), [], {}
     while True:
@@ -61,7 +61,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 def _base(path: Path, base: Any) -> Path:
     if not isinstance(base, str):
-        raise InputError(f"Cannot read the recipe {path}: its base is no path. Write base: ../posemamba_s.yaml.")
+        raise InputError(f"Cannot read the recipe {path}: its base is not a path. Write base: ../posemamba_s.yaml.")
     beside = path.parent / base
     if not os.path.isfile(beside):
         if found := _named(base):
@@ -75,7 +75,7 @@ def _base(path: Path, base: Any) -> Path:
 
 
 def _named(name: str) -> Path | None:
-    """The file of a recipe of liftbench, or None."""
+    """Return the file of a recipe of liftbench, or None."""
     names = recipe_names()
     full = [name] if name in names else [other for other in names if other.endswith(f"/{name}")]
     return CONFIGS / f"{full[0]}.yaml" if len(full) == 1 else None

@@ -1,8 +1,8 @@
 """Training by a recipe: published losses, one loop for every model and stage, resumable at any step.
 
-All randomness of a step (order, mirrored clips, stochastic depth) follows from the recipe's seed and the step's place
-in the run, and so does the learning rate. A checkpoint's epoch and step are therefore the whole state of the sampler,
-the schedule and the random generators, and a run that is killed and resumed reaches the weights of one that was not.
+The recipe's seed and the step's place in the run determine all randomness of a step (order, mirrored clips, stochastic
+depth) and the learning rate. A checkpoint's epoch and step are therefore the whole state of the sampler, the schedule
+and the random generators, and a run that is killed and resumed reaches the weights of one that was not.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ from liftbench.baselines.training.stages import Stage, first_stage, pose_stage
 from liftbench.baselines.training.tracking import tracking
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-EXPLODED = 1e6  # a loss that is no longer one of normalised poses, which are of order 1
-STEPS_BETWEEN_CHECKS = 50  # for values that are not finite, on a GPU, which a check stops for a moment
+EXPLODED = 1e6  # normalised poses are of order 1, so such a loss no longer belongs to them
+STEPS_BETWEEN_CHECKS = 50  # for values that are not finite, on a GPU, where a check makes it wait
 
 
 def train(
@@ -48,21 +48,20 @@ def train(
     checkpoint_minutes: float = 10,
     services: Sequence[str] = ("tensorboard",),
 ) -> tuple[list[dict], bool]:
-    """Train by `recipe` on `dataset` into the run folder; returns (history, trained): one dict per epoch, and whether
-    any of them was trained by this call.
+    """Train by `recipe` on `dataset` into the run folder. Return (history, trained): one dict per epoch, and whether
+    this call trained any of them.
 
     The folder receives recipe.yaml, log.csv, what the tracking `services` write, last.ckpt (everything needed to
     resume, written after every epoch and, within one, every `checkpoint_minutes`), last.safetensors and
-    best.safetensors; "best" has the lowest test MPJPE, as the papers choose. The first stage of a model of two is
-    trained before, into folder/stage_1, and the second builds on its last epoch. With `resume` an interrupted run goes
-    on, and a missing one is begun. Under torchrun all its processes train together; only the first one writes and
-    reports.
+    best.safetensors; "best" has the lowest test MPJPE, as in the papers. If the model has two stages, the first is
+    trained into folder/stage_1, and the second builds on its last epoch. `resume` continues an interrupted run and
+    begins a missing one. Under torchrun all processes train together; only the first one writes and reports.
 
     on_epoch(row) is called after every epoch; on_progress(what, done, of) after every step ("epoch 2 of 5") and every
     batch of the test clips ("test of epoch 2 of 5").
 
-    Raises InputError when the folder holds another run or cannot be written, the data are not the recipe's, or a loss
-    or gradient is no longer finite. A KeyboardInterrupt says what the folder keeps and how to go on.
+    Raises InputError if the folder holds another run or cannot be written, if the recipe is for other data, or if a
+    loss or gradient is no longer finite. A KeyboardInterrupt says what the folder keeps and how to go on.
     """
     folder = Path(folder)
     begun = any((path / "last.ckpt").exists() for path in (folder, folder / "stage_1"))
@@ -165,8 +164,8 @@ class _Run:
 
     @contextlib.contextmanager
     def _tracking(self, services: Sequence[str]) -> Iterator[Callable[[list[dict]], None]]:
-        """`tracking`, once log.csv and the weights are those of the last epoch: a kill right after its checkpoint
-        leaves them behind, and they may have been damaged or removed since."""
+        """Start `tracking`, after bringing log.csv and the weights up to the last epoch: a kill right after its
+        checkpoint leaves them behind, and they may have been damaged or removed since."""
         logged = self._logged()
         complete = logged == len(self.history) and (self.folder / "last.safetensors").exists()
         if self.history and not complete and self.step == 0:
@@ -180,14 +179,16 @@ class _Run:
             yield log
 
     def _logged(self) -> int:
-        """How many epochs log.csv holds; 0 if it is not a beginning of the history and has to be written anew."""
+        """Return how many epochs log.csv holds; 0 if it is not a beginning of the history and has to be
+        written anew.
+        """
         path = self.folder / "log.csv"
         found = path.read_bytes().splitlines() if path.exists() else []
         expected = pd.DataFrame(self.history).to_csv(index=False).encode().splitlines()
         return len(found) - 1 if found and found == expected[: len(found)] else 0
 
     def _epoch(self, progress: Callable[[str, int, int], None], checkpoint_minutes: float):
-        """The rest of an epoch, from `self.step` on, and its row of the history."""
+        """Train the rest of an epoch, from `self.step` on, and add its row to the history."""
         epoch, recipe, fabric = len(self.history), self.recipe, self.fabric
         title = f"{self.name}epoch {epoch + 1} of {recipe.epochs}"
         self.order, self.mirrored = order_of_epoch(recipe.seed, epoch, len(self.batches), recipe.flip)
@@ -265,7 +266,7 @@ class _Run:
         self.sums = {name: self.sums.get(name, 0) + value.double() * clips for name, value in measured.items()}
 
     def _check(self):
-        """Raise InputError if a loss or gradient of this epoch was not finite, with the batch kept beside the run."""
+        """Raise InputError if a loss or gradient of this epoch was not finite; keep the batch beside the run."""
         step = int(self.first_bad)
         if step < 0:
             return
@@ -315,7 +316,7 @@ class _Run:
         metadata = {"model": recipe.model, "frames": recipe.frames, "numbers": recipe.numbers, "input": recipe.input}
         metadata |= {"data": recipe.data, "epoch": epoch}
         mocap = (self.dataset.origin or {}).get("kind") == "mocap"
-        metadata |= {"joint_9": "neck" if mocap else "nose"}  # for lifting: joint 9 of Human3.6M lies at the face
+        metadata |= {"joint_9": "neck" if mocap else "nose"}  # for lifting: joint 9 of Human3.6M lies in the face
         weights = self.evaluated.state_dict()
         if self.best == epoch:
             chosen = {"chosen_by": self.stage.chosen_by}
@@ -333,7 +334,7 @@ _STATEFUL = ("model", "averaged", "optimizer", "scaler")
 
 
 def _refuse_missing_precision(model: torch.nn.Module, recipe: Recipe) -> None:
-    """Raise InputError where this processor cannot run the model in the recipe's precision; a short clip shows it."""
+    """Raise InputError if this processor cannot run the model in the recipe's precision. One clip shows it."""
     clip = torch.zeros(1, recipe.frames, 17, entry(recipe.model).channels)
     try:
         with torch.no_grad(), torch.autocast("cpu", AUTOCAST[recipe.precision]):

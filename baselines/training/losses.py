@@ -1,7 +1,7 @@
-"""Training losses, for poses (B, T, 17, 3) in any one unit; each returns a scalar tensor.
+"""Training losses for poses (B, T, 17, 3) in any one unit. Each returns a scalar tensor.
 
-Sources: the terms of MotionBERT (Zhu et al., ICCV 2023, section 4.2) and of the code it shares with PoseMamba, Pose3DM
-and MDTF; temporal consistency after P-STMO and MixSTE. `TERMS` names them for recipes.
+Sources: the terms of MotionBERT (Zhu et al., ICCV 2023, section 4.2) and of the code that it shares with PoseMamba,
+Pose3DM and MDTF; temporal consistency from P-STMO and MixSTE. `TERMS` names them for recipes.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ def relative_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def relative_velocity(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean distance of the frame-to-frame motions over the person's size, as `relative_mpjpe`."""
+    """Mean distance of the frame-to-frame motions over the person's size, as in `relative_mpjpe`."""
     if predicted.shape[1] < 2:
         return predicted.new_zeros(())
     return _relative(predicted.diff(dim=1), target.diff(dim=1), target)
@@ -111,7 +111,7 @@ TERMS = {
 
 
 def total(predicted: Tensor, target: Tensor, weights: Mapping[str, float]) -> Tensor:
-    """The weighted sum of terms; weights: name of a term in TERMS -> weight, e.g. PoseMamba's
+    """Return the weighted sum of terms; weights: name of a term in TERMS -> weight, e.g. PoseMamba's
     {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 20, "temporal_consistency": 0.5}."""
     return sum(weight * TERMS[name](predicted, target) for name, weight in weights.items())
 

@@ -1,4 +1,4 @@
-"""A training recipe: one validated YAML file, one published table row (or its toy twin)."""
+"""A training recipe: one validated YAML file for one published table row, or for its toy version."""
 
 import difflib
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ class TotalVariation(BaseModel):
 
 
 class Stage1(BaseModel):
-    """The first stage of a model of two, where it differs from the second."""
+    """The settings in which the first of two stages differs from the second."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -48,7 +48,7 @@ INPUTS = {"h36m": ("sh", "gt"), "h36m_videopose3d": ("cpn", "gt"), "mpi_inf_3dhp
 
 
 class Recipe(BaseModel):
-    """What decides a training run, besides the data file.
+    """Everything that decides a training run, except the data file.
 
     stride is between the first frames of consecutive clips (for centre-frame models: between centre frames).
     batch_size counts the clips of one step of the optimiser, over all processes and all parts that `accumulate` makes.
@@ -93,7 +93,7 @@ class Recipe(BaseModel):
 
     @property
     def entry(self) -> Entry:
-        """What the registry says of the model."""
+        """The model's row in the registry."""
         return entry(self.model, self.frames)
 
     @field_validator("loss")
@@ -103,14 +103,14 @@ class Recipe(BaseModel):
             raise ValueError(f"names no term. Known are {', '.join(TERMS)}")
         for term in weights:
             if term not in TERMS:
-                raise ValueError(f"{term!r} is no loss term. {_nearest(term, TERMS)}")
+                raise ValueError(f"{term!r} is not a loss term. {_nearest(term, TERMS)}")
         return weights
 
     @model_validator(mode="after")
     def _input_of_the_data(self) -> "Recipe":
         if self.input not in INPUTS[self.data]:
             raise ValueError(
-                f"input {self.input} is no 2D input of the data {self.data}. Choose {' or '.join(INPUTS[self.data])}"
+                f"input {self.input} is not a 2D input of the data {self.data}. Choose {' or '.join(INPUTS[self.data])}"
             )
         return self
 
@@ -162,11 +162,11 @@ class Recipe(BaseModel):
 
     @property
     def share_tested(self) -> str:
-        """What to add to the name of a score measured after an epoch, if it is not of all test clips."""
+        """Text to add to the name of a score that is measured after an epoch on a part of the test clips."""
         return f" (1 of {self.test_stride} clips)" if self.test_stride > 1 else ""
 
     def of_stage_1(self) -> "Recipe":
-        """The recipe of the first stage, which shares what `stage_1` does not name."""
+        """Return the recipe of the first stage, which shares what `stage_1` does not name."""
         return self.model_copy(update=self.stage_1.model_dump() | {"stage_1": None, "total_variation": None})
 
 
@@ -186,7 +186,7 @@ def read_recipe(recipe: str | Path, **overrides) -> Recipe:
 
 
 def _explain(error: ErrorDetails) -> tuple[str, str]:
-    """(what is wrong, what to do) of one of pydantic's errors; of a validator here, "what is wrong. What to do"."""
+    """Return (what is wrong, what to do) for an error of pydantic. Our validators say "what is wrong. What to do"."""
     key = ".".join(str(part)[:40] for part in error["loc"])
     if error["type"] == "extra_forbidden":
         group = {"total_variation": TotalVariation, "stage_1": Stage1}.get(error["loc"][0], Recipe)

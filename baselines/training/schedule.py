@@ -1,4 +1,4 @@
-"""The learning rate, as a function of how far training has come."""
+"""The learning rate as a function of training progress."""
 
 import math
 from typing import TYPE_CHECKING
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
 
 
 def learning_rate(recipe: "Recipe", epoch: int, step: int, steps: int) -> float:
-    """The rate of one step of the optimiser; epoch and step count from 0, steps are those of one epoch.
+    """Return the rate of one step of the optimiser. epoch and step count from 0; steps is their number per epoch.
 
-    exponential: learning_rate times learning_rate_decay to the power of the epoch, constant within an epoch; cosine:
-    half a cosine from learning_rate, after the warm-up, to zero at the end of training. During warmup_epochs either is
-    scaled by a factor that grows linearly and reaches 1 with the last step of the warm-up (Goyal et al. 2017).
+    exponential: learning_rate times learning_rate_decay to the power of the epoch, constant within an epoch. cosine:
+    half a cosine from learning_rate, after the warm-up, to zero at the end of training. During warmup_epochs both are
+    multiplied by a factor that grows linearly and reaches 1 at the last step of the warm-up (Goyal et al. 2017).
     """
     begun, ended = epoch + step / steps, epoch + (step + 1) / steps
     if recipe.schedule == "exponential":

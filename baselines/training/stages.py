@@ -1,5 +1,4 @@
-"""What a stage of training trains, by which loss, and how it is followed: the pose, and what some papers train before
-it."""
+"""The stages of training, each with its module, loss and scores: the pose, and what some papers train before it."""
 
 import operator
 from collections.abc import Callable
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 class Stage:
     """What one stage trains.
 
-    model: called with keypoints; those of its parameters that require a gradient are trained.
-    losses(predicted, targets) -> {"loss": the scalar to minimise, more to be followed}; scores(model, predict) -> what
-    is measured on the test subjects after every epoch, where `predict` takes the arguments of `inference.predict`;
-    better(a, b): whether a beats b, both values of the score `headline`, by which the best epoch is chosen.
+    model: called with keypoints; its parameters that require a gradient are trained. losses(predicted, targets) ->
+    {"loss": the scalar to minimise, and more values to log}. scores(model, predict) -> what is measured on the test
+    subjects after every epoch; `predict` takes the arguments of `inference.predict`. headline: the score that chooses
+    the best epoch; better(a, b): whether its value a beats b.
     """
 
     recipe: "Recipe"
@@ -37,7 +36,7 @@ class Stage:
 
 
 def pose_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> Stage:
-    """The last stage, or the only one, which gives the poses. The stages before it are frozen."""
+    """Return the last or only stage, which gives the poses. The stages before it are frozen."""
     for name in recipe.entry.stages[:-1]:
         getattr(model, name).requires_grad_(False)
     total_variation = load(REGULARIZERS["total_variation"]) if recipe.total_variation else None
@@ -61,10 +60,10 @@ def pose_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> St
 
 
 def first_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> Stage:
-    """The first stage of a model of two: a submodule that brings its own loss and scores.
+    """Return the first stage of a model with two: a submodule that brings its own loss and scores.
 
-    The submodule has loss(answer, targets) -> scalar and scores(answer, targets) -> dict, both of its answer to
-    keypoints and the normalised target poses (B, T, 17, 3); and `headline`, the name of the score whose highest value
+    The submodule has loss(answer, targets) -> scalar and scores(answer, targets) -> dict, where answer is its output
+    for keypoints and targets are the normalised poses (B, T, 17, 3). Its `headline` names the score whose highest value
     chooses the best epoch.
     """
     row = recipe.entry

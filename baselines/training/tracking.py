@@ -1,4 +1,4 @@
-"""Where the numbers of a training run go while it trains: log.csv always, and the services that were asked for."""
+"""Log the numbers of a training run while it trains: to log.csv always, and to the services that were asked for."""
 
 import contextlib
 import importlib.util
@@ -18,12 +18,12 @@ from liftbench.baselines.files import replacing
 def tracking(
     folder: Path, recipe: dict[str, Any], history: Sequence[dict] = (), services: Iterable[str] = ("tensorboard",)
 ) -> Iterator[Callable[[Sequence[dict]], None]]:
-    """Yield log(history), to be called after every epoch with all rows so far: one flat dict per epoch.
+    """Yield log(history). Call it after every epoch with all rows so far, one flat dict per epoch.
 
     folder: the run folder, which receives log.csv, TensorBoard's events and the files of Weights & Biases; recipe: a
-    dict; history: the rows that an interrupted run already has, which are not logged twice; services: of SERVICES.
-    Only the first of several processes may call this. Raises InputError for a service that is unknown, not installed
-    or does not start.
+    dict; history: the rows that an interrupted run already has, which are not logged twice; services: names in
+    SERVICES. Only the first of several processes may call this. Raises InputError for a service that is unknown, not
+    installed or does not start.
     """
     check_services(services)
     with contextlib.ExitStack() as stack:

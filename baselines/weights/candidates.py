@@ -1,4 +1,4 @@
-"""Which registered model the tensors of a file belong to."""
+"""Find the registered model that the tensors of a file belong to."""
 
 import functools
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _LONGEST_CLIP = 10_000  # frames; tensors that claim more were not made for thes
 
 @dataclass(frozen=True)
 class Candidate:
-    """A registered model, or one stage of it (None: the whole), and how the tensors of a file fit it."""
+    """A registered model or one stage of it (stage None: the whole model), and how the tensors of a file fit it."""
 
     model: str
     stage: str | None
@@ -27,19 +27,19 @@ class Candidate:
 
 
 def trained_frames(model: str, state: dict[str, Tensor]) -> int | None:
-    """The clip length T that weights of a model were made for; None where no tensor tells a plausible one.
+    """Return the clip length T that weights of a model were made for; None if no tensor shows a plausible one.
 
-    state: of the whole model or of one stage of it.
+    state: the tensors of the whole model or of one stage of it.
     """
     frames = entry(model).frames_of({key: tuple(value.shape) for key, value in state.items()})
     return frames if frames and frames <= _LONGEST_CLIP else None
 
 
 def candidates(state: dict[str, Tensor]) -> list[Candidate]:
-    """All registered models, and the stages of those trained in stages, the best fitting first.
+    """Return all registered models, and the stages of those trained in stages, the best fit first.
 
-    Those that do not fit are ranked by the names and shapes that they share with the file. Models that fit equally well
-    stand in the order of the registry.
+    Models that do not fit are ranked by the names and shapes that they share with the file. Models that fit equally
+    well keep the order of the registry.
     """
     found = [
         Candidate(name, stage, sum(value.numel() for value in module.parameters()), compare(module, state))
@@ -50,7 +50,7 @@ def candidates(state: dict[str, Tensor]) -> list[Candidate]:
 
 
 def exact(state: dict[str, Tensor], where: str | Path) -> list[Candidate]:
-    """The candidates that fit exactly; raises InputError where there are none."""
+    """Return the candidates that fit exactly; raises InputError if there are none."""
     nearest, *others = candidates(state)
     if not nearest.fit.exact:
         raise InputError(
@@ -61,7 +61,7 @@ def exact(state: dict[str, Tensor], where: str | Path) -> list[Candidate]:
 
 
 def whole_models(state: dict[str, Tensor], where: str | Path) -> list[str]:
-    """The names of the models that fit exactly; raises InputError where there are none, or one stage fits only."""
+    """Return the names of the models that fit exactly; raises InputError if there are none, or only a stage fits."""
     fitting = exact(state, where)
     names = [candidate.model for candidate in fitting]
     if fitting[0].stage:
@@ -74,6 +74,6 @@ def whole_models(state: dict[str, Tensor], where: str | Path) -> list[str]:
 
 @functools.lru_cache(maxsize=256)
 def _modules(name: str, frames: int | None) -> list[tuple[str | None, nn.Module]]:
-    """(None, the model) and (stage, its module) for every stage, without memory for their weights."""
+    """Return (None, the model) and (stage, its module) for every stage, without memory for their weights."""
     model = create_model(name, frames=frames).to("meta")
     return [(None, model)] + [(stage, getattr(model, stage)) for stage in entry(name).stages]

@@ -1,4 +1,6 @@
-"""Official checkpoints to safetensors: which registered model a file fits, and a file that says what it holds."""
+"""Convert official checkpoints to safetensors: find the model that a file fits, and write a file that says
+what it is.
+"""
 
 import datetime
 import json
@@ -17,7 +19,7 @@ from liftbench.baselines.weights.candidates import candidates, exact, trained_fr
 from liftbench.baselines.weights.metadata import KINDS
 from liftbench.baselines.weights.read import Checkpoint, read_checkpoint
 
-FOLDER = Path("weights")  # of converted files, unless told otherwise
+FOLDER = Path("weights")  # for converted files, by default
 _KEPT = ("numbers", "input", "epoch", "chosen_by", "joint_9")  # facts that evaluation and lifting ask for
 
 
@@ -27,15 +29,15 @@ def convert(
     model: str | None = None,
     origins: Sequence[str] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Write a checkpoint, or the two of a model of two stages, as one safetensors file -> (its path, provenance).
+    """Write a checkpoint, or the two of a model with two stages, as one safetensors file -> (its path, provenance).
 
-    paths: a file or folder that `read_checkpoint` reads, or one of each stage in any order. out: the file to write,
-    default weights/MODEL.safetensors; its provenance, a dict, stands beside it as JSON. model: the name of the model it
-    must fit; without it, of several models that tensors cannot tell apart, the file's own word or else the first of the
-    registry counts, and `also_fits` holds the others. origins: where each of the paths comes from.
+    paths: a file or folder that `read_checkpoint` reads, or one per stage in any order. out: the file to write, default
+    weights/MODEL.safetensors; its provenance, a dict, is written beside it as JSON. model: the name of the model that
+    it must fit. Without it, if the tensors fit several models, the model that the file names counts, or else the first
+    in the registry; `also_fits` holds the others. origins: where each of the paths comes from.
 
-    Raises InputError where the weights fit no registered model exactly, are of one stage only or not finite, or `out`
-    exists.
+    Raises InputError if the weights fit no registered model exactly, belong to one stage only or are not finite, or if
+    `out` exists.
     """
     if model is not None:
         entry(model)
@@ -86,7 +88,7 @@ def convert(
 
 
 def new_file(out: str | Path | None, model: str) -> Path:
-    """`out`, or weights/MODEL.safetensors; raises InputError where it exists or is not called .safetensors."""
+    """Return `out`, or weights/MODEL.safetensors. Raises InputError if it exists or its name lacks .safetensors."""
     out = Path(out or FOLDER / f"{model}.safetensors")
     if out.suffix != ".safetensors":
         raise InputError(f"Cannot write {out}: weights are written as safetensors. Let the name end in .safetensors.")
@@ -99,7 +101,7 @@ def new_file(out: str | Path | None, model: str) -> Path:
 def _join(
     paths: Sequence[str | Path], checkpoints: Sequence[Checkpoint]
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors, and the facts beside them, of one checkpoint or of one for each stage."""
+    """Return the tensors, and the facts beside them, of one checkpoint or of one per stage."""
     if len(checkpoints) == 1:
         return checkpoints[0].state, checkpoints[0].facts
     state = {}
@@ -113,7 +115,7 @@ def _join(
 
 
 def inspect(path: str | Path) -> list[tuple[str, str]]:
-    """What a weights file holds and which registered models it fits, in words: (item, text) each.
+    """Describe what a weights file holds and which registered models it fits: [(item, text)].
 
     Raises InputError for what `read_checkpoint` refuses.
     """

@@ -1,4 +1,4 @@
-"""Official checkpoints from where their authors host them, converted.
+"""Download official checkpoints from where their authors host them, and convert them.
 
 The hosts are configuration: checkpoints.yaml, and the user's own file of the same form.
 """
@@ -66,16 +66,16 @@ class GoogleDriveFile(BaseModel, extra="forbid"):
 
 
 class Hosted(BaseModel, extra="forbid"):
-    """Where the checkpoint of a model is: the authors' page, and its file or one for each stage, if any."""
+    """Where the checkpoint of a model is: the authors' page, and its file, one file per stage, or none."""
 
     page: str
     files: list[Annotated[HuggingFaceFile | GoogleDriveFile, Field(discriminator="host")]] = []
 
 
 def hosts(path: str | Path | None = None) -> dict[str, Hosted]:
-    """The known checkpoints by model name; an entry of the user's file `path` replaces ours.
+    """Return the known checkpoints by model name; an entry of the user's file `path` replaces ours.
 
-    Raises InputError where a file is missing or not of the form of checkpoints.yaml.
+    Raises InputError if a file is missing or not of the form of checkpoints.yaml.
     """
     found = {}
     for source in [Path(__file__).with_name("checkpoints.yaml"), *([path] if path else [])]:
@@ -99,9 +99,9 @@ def fetch(
 ) -> tuple[Path, dict[str, Any]]:
     """Download the official checkpoint of a registered model, verify and convert it -> (path, provenance).
 
-    out: as in `convert`. report(url) is called before each download. Interrupted downloads go on in the next call;
-    nothing else is left behind. Raises InputError where none is published, the download fails, or what arrives is not
-    of `name`.
+    out: as in `convert`. report(url) is called before each download. The next call continues an interrupted download;
+    nothing else is left behind. Raises InputError if no checkpoint is published, the download fails, or the file does
+    not fit `name`.
     """
     entry(name)
     known = hosts(hosts_file)

@@ -1,4 +1,4 @@
-"""The weights of a run in 16 bits: half the size, to ship."""
+"""Write the weights of a run in 16 bits, half the size, to ship them."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from liftbench.baselines.weights.trained import open_weights
 
 
 def halve(run: str | Path, out: str | Path) -> Path:
-    """Write the weights of a run folder or of a file of ours to `out`, with what they say of themselves, as float16.
+    """Write the weights of a run folder or of a file of ours to `out` as float16, with their metadata.
 
-    Loading turns them into float32 again, off by 0.05 % at most. Raises InputError where they cannot be read, a value
+    Loading turns them into float32 again, off by 0.05 % at most. Raises InputError if they cannot be read, a value
     is too large for 16 bits, or `out` cannot be written.
     """
     weights = open_weights(run)

@@ -1,4 +1,4 @@
-"""Weights into a model: all of them or none, and what does not fit is named."""
+"""Load weights into a model: all of them or none. What does not fit is named."""
 
 import warnings
 from collections import Counter
@@ -17,7 +17,7 @@ from liftbench.baselines.weights.read import read_checkpoint
 class Fit:
     """How the tensors of a file relate to those of a model: keys on one side only, and shapes that differ."""
 
-    left_out: list[str]  # official keys that the model by design does not build
+    left_out: list[str]  # official keys of parts that the model deliberately does not build
     missing: list[str]
     unexpected: list[str]
     misshapen: list[str]
@@ -38,7 +38,7 @@ class Fit:
 
 
 def compare(model: nn.Module, state: Mapping[str, Tensor]) -> Fit:
-    """How tensors by name fit a model."""
+    """Compare named tensors with those of a model."""
     own = model.state_dict()
     left_out = getattr(model, "unused_official_keys", lambda keys: set())(state)
     names = len(own.keys() & state.keys()) / len(own.keys() | state.keys())
@@ -59,9 +59,9 @@ def compare(model: nn.Module, state: Mapping[str, Tensor]) -> Fit:
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     """Load weights from `path` into `model`, all of them or none, and return the model.
 
-    Reads what `read_checkpoint` reads. Raises InputError naming the keys and shapes that do not fit. What an official
-    checkpoint holds but a model by design does not build (`unused_official_keys`, Pose3DM) is left out with a warning
-    that says how many parameters that is.
+    Reads what `read_checkpoint` reads. Raises InputError naming the keys and shapes that do not fit. Parts of an
+    official checkpoint that a model deliberately does not build (`unused_official_keys`, Pose3DM) are left out, and a
+    warning says how many parameters they have.
     """
     state = read_checkpoint(path, model.state_dict().keys()).state
     fit = compare(model, state)

@@ -1,4 +1,4 @@
-"""What a safetensors file of ours says about itself: every fact as JSON, in the header."""
+"""Read what a safetensors file of ours says about itself: every fact stands in its header, as JSON."""
 
 import json
 from pathlib import Path
@@ -16,9 +16,9 @@ _LONGEST = 10_000  # characters of a fact
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The facts of KINDS that a file of ours states; {} for a file of others.
+    """Return the facts of KINDS that a file of ours states; {} for any other file.
 
-    Raises InputError for a file that cannot be read, and for a fact that is not of its kind.
+    Raises InputError for a file that cannot be read, and for a fact of the wrong type.
     """
     if path.suffix != ".safetensors":
         return {}
@@ -27,7 +27,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
-            f"Cannot read {path}: it is no sound safetensors file ({in_short(error)}). Copy it again."
+            f"Cannot read {path}: it is not a sound safetensors file ({in_short(error)}). Copy it again."
         ) from error
     found = {key: decoded(metadata[key]) for key in KINDS if key in metadata}
     if not isinstance(found.get("model"), str) or found["model"] == metadata["model"]:  # ours is JSON, with quotes
@@ -39,7 +39,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def decoded(text: str) -> Any:
-    """A fact of ours, which is JSON; the text itself where it is none, as in files of others."""
+    """Decode a fact, which is JSON in our files; return the text itself if it is not JSON."""
     try:
         return json.loads(text) if len(text) <= _LONGEST else text
     except (ValueError, RecursionError):
@@ -47,7 +47,7 @@ def decoded(text: str) -> Any:
 
 
 def in_short(value: Any) -> str:
-    """Any value as one line of at most 120 characters."""
+    """Describe any value in one line of at most 120 characters."""
     text = str(value) if isinstance(value, (str, int, float, Exception)) else repr(type(value).__name__)
     line = " ".join(text[:500].split())
     return line if len(line) <= 120 else f"{line[:117]}..."

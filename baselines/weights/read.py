@@ -1,4 +1,4 @@
-"""Reading weights: official checkpoints and our own safetensors, checked tensor by tensor before anything is loaded."""
+"""Read weights, official checkpoints and our own safetensors, and check every tensor before anything is loaded."""
 
 import math
 import os
@@ -22,21 +22,20 @@ _LONGEST_FACT = 200  # characters
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a weights file holds: tensors by their official names, on the CPU, and the plain facts beside them."""
+    """The content of a weights file: tensors by their official names, on the CPU, and the plain facts beside them."""
 
     state: dict[str, torch.Tensor]
     facts: dict[str, Any]  # numbers or text: epoch, lr, min_loss, ...
     format: str
-    stripped: list[str]  # what was round the tensors and their names, in words
+    stripped: list[str]  # the wrappers that were removed from the tensors and their names, in words
 
 
 def read_checkpoint(path: str | Path, own: Collection[str] = ()) -> Checkpoint:
     """Read a weights file without running anything in it.
 
-    Takes safetensors; torch checkpoints since version 0.2 of PyTorch, with or without optimizer state; and folders into
-    which a torch checkpoint, which is a zip archive, was unpacked. The dicts and prefixes in `wrappers` are taken away,
-    but for prefixes that the names `own` of a model have too. Raises InputError for anything else, and for what is
-    damaged or hostile.
+    Takes safetensors; torch checkpoints since PyTorch 0.2, with or without optimizer state; and folders into which a
+    torch checkpoint, a zip archive, was unpacked. The dicts and prefixes in `wrappers` are removed, except prefixes
+    that the names `own` of a model have too. Raises InputError for anything else, and for damaged or hostile files.
     """
     path = Path(path)
     try:
@@ -67,7 +66,7 @@ def read_checkpoint(path: str | Path, own: Collection[str] = ()) -> Checkpoint:
 
 
 def _content(path: Path) -> tuple[bytes | None, str]:
-    """(the bytes of a torch checkpoint, or None of a safetensors file; what it is, in words)."""
+    """Return (the bytes of a torch checkpoint, or None for a safetensors file; the format in words)."""
     if os.path.isdir(path):
         return torch_checkpoint.pack(path), "torch checkpoint, unpacked into a folder"
     if not os.path.isfile(path):
@@ -83,14 +82,14 @@ def _content(path: Path) -> tuple[bytes | None, str]:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """(tensors, facts) of a file."""
+    """Return (tensors, facts) of a file."""
     try:
         with safe_open(path, "pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
         raise InputError(
-            f"Cannot read {path}: it is no sound safetensors file ({in_short(error)}). Copy it again."
+            f"Cannot read {path}: it is not a sound safetensors file ({in_short(error)}). Copy it again."
         ) from error
     return state, {key: decoded(value) for key, value in metadata.items() if key != "format"}
 
@@ -119,12 +118,12 @@ def _describe(value: Any) -> str:
         return type(value).__name__
     if value.dtype not in _DTYPES:
         return f"a tensor of {value.dtype}, which no model here has"
-    whole = "under a key that is no text" if _is_plain(value) else "that is not stored in full"
+    whole = "under a key that is not text" if _is_plain(value) else "that is not stored in full"
     return f"a tensor of {value.dtype}, {tuple(value.shape)}, {whole}"
 
 
 def _fact(value: Any) -> int | float | str | None:
-    """`value` as a plain number or short text; None for anything else."""
+    """Return `value` as a plain number or short text; None for anything else."""
     if isinstance(value, np.generic) or (isinstance(value, torch.Tensor) and value.dim() == 0 and _is_plain(value)):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Torch checkpoints: refused or loaded, without running anything in them, in time that their size bounds."""
+"""Load torch checkpoints, or refuse them, without running anything in them. Their size bounds the time it takes."""
 
 import io
 import pickle
@@ -17,8 +17,8 @@ from liftbench.baselines.errors import InputError
 
 
 class _Generator:
-    """Stands for the state of numpy's random generator, which VideoPose3D's code and its heirs keep beside the weights.
-    None of what makes it up is run."""
+    """A stand-in for the state of numpy's random generator, which VideoPose3D's code and its descendants keep beside
+    the weights. It runs nothing."""
 
     def __init__(self, *_):
         pass
@@ -32,7 +32,7 @@ _OF_A_GENERATOR = [
     "numpy.random.__RandomState_ctor", "numpy.random._mt19937.MT19937", "numpy.ndarray",
     "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
 ]  # fmt: skip
-# A checkpoint may hold its best loss as a numpy scalar; nothing else than these and tensors is admitted.
+# A checkpoint may hold its best loss as a numpy scalar. Only these and tensors are allowed.
 _SAFE_GLOBALS = [
     *((_Generator, name) for name in _OF_A_GENERATOR),
     np.dtype, *(type(np.dtype(kind)) for kind in ("float64", "float32", "uint32")),
@@ -42,7 +42,7 @@ _SAFE_GLOBALS = [
 _MOST_INSTRUCTIONS = 1_000_000  # in a pickle; Pose3DM-L with its optimizer has 320,000
 _LARGEST_KEY = 2**60  # whole numbers below are their own hashes
 _ONLY_WEIGHTS = "Save the weights alone, as a dict of tensors"
-# What a pickle may call. Others that torch knows, such as sets and bytearrays, cost more than they are long.
+# What a pickle may call. Others that torch knows, such as sets and bytearrays, can cost far more than their size.
 _CALLS = re.compile(
     r"torch\._utils _rebuild_\w+|collections OrderedDict|_codecs encode|numpy dtype|torch (device|Size)|"
     r"numpy\._?core\.multiarray (scalar|_reconstruct)|numpy\.random(\._pickle)? __\w+_ctor"
@@ -54,9 +54,9 @@ _DAMAGE = (
 
 
 def pack(folder: Path) -> bytes:
-    """The bytes of the torch checkpoint that was unpacked into `folder`, or into the one folder inside it.
+    """Return the bytes of the torch checkpoint that was unpacked into `folder`, or into a single folder inside it.
 
-    Raises InputError where there is none or more than one, and for links.
+    Raises InputError if there is no checkpoint or more than one, and for links.
     """
     found = [folder] if (folder / "data.pkl").exists() else sorted(file.parent for file in folder.glob("*/data.pkl"))
     if len(found) != 1:
@@ -80,7 +80,7 @@ def pack(folder: Path) -> bytes:
 
 
 def load(content: bytes, path: Path) -> Any:
-    """What torch.load makes of a checkpoint's bytes, on the CPU. `path` names it in messages.
+    """Load a checkpoint from its bytes, on the CPU. `path` names it in messages.
 
     Raises InputError for what is damaged, is no checkpoint, asks to run something, or would cost far more than its
     size.
@@ -108,7 +108,7 @@ def load(content: bytes, path: Path) -> Any:
 
 
 def _check_zip(content: bytes, path: Path) -> bytes:
-    """The pickle in an archive; raises InputError for one that torch would not have written."""
+    """Return the pickle in an archive; raises InputError for an archive that torch would not have written."""
     archive = zipfile.ZipFile(io.BytesIO(content))
     entries = archive.infolist()
     names = [entry.filename for entry in entries]
@@ -131,14 +131,14 @@ def _check_zip(content: bytes, path: Path) -> bytes:
 
 
 def _check_pickle(stream: io.BytesIO, path: Path):
-    """Walk through one pickle without building anything; raises InputError for calls and keys that could cost much.
+    """Walk through one pickle without building anything; raise InputError for calls and keys that could be expensive.
 
     The stack holds a (kind, value) for each object: "text", "number", "global", "empty" for (), or "other".
     """
     stack, memo = [], {}
     for done, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         if done > _MOST_INSTRUCTIONS:
-            raise InputError(f"Cannot read {path}: its pickle is longer than that of any checkpoint. {_ONLY_WEIGHTS}.")
+            raise InputError(f"Cannot read {path}: its pickle is longer than any checkpoint's. {_ONLY_WEIGHTS}.")
         name, before = opcode.name, opcode.stack_before
         if name == "MARK":
             stack.append(None)

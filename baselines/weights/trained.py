@@ -1,4 +1,4 @@
-"""A trained model: built, with its weights, and what is known about them."""
+"""Build a trained model with its weights, and gather what is known about them."""
 
 import os
 from collections.abc import Mapping
@@ -47,8 +47,8 @@ def open_weights(
 ) -> Weights:
     """Build the model of a run folder or a weights file, and load its weights. best: those of the best epoch.
 
-    Our own files say what they are. In others the tensors tell; where they fit several models, the first counts
-    unless `model_name` chooses. Raises InputError where something is missing, contradicts the file or fits no model.
+    Our own files say which model they hold. For others the tensors decide; if they fit several models, the first counts
+    unless `model_name` chooses. Raises InputError if something is missing, contradicts the file or fits no model.
     """
     path = Path(path)
     if os.path.isdir(path):
@@ -77,7 +77,7 @@ def open_weights(
 
 
 def _identified(path: Path, model_name: str | None) -> dict[str, Any]:
-    """What the tensors of a file say that says nothing of itself."""
+    """Identify a file that says nothing about itself by its tensors."""
     state = read_checkpoint(path).state
     if model_name:
         return {"model": model_name, "frames": trained_frames(model_name, state)}
@@ -86,10 +86,10 @@ def _identified(path: Path, model_name: str | None) -> dict[str, Any]:
 
 
 def _is_moved(key: str, known: Any, given: Any) -> bool:
-    """Whether both are the same function of a user's file, which may stand elsewhere by now."""
+    """Return whether both name the same function of a user's file, which may have moved since."""
     return key == "model" and is_file(known) and os.path.basename(known) == os.path.basename(given)
 
 
 def of_forward_pass(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the settings that change the training or the speed of a model, but not what it computes."""
+    """Leave out settings that change a model's training or speed, but not what it computes."""
     return {key: value for key, value in numbers.items() if key != "limb_gradient"}

@@ -1,4 +1,4 @@
-"""What training code wraps round a model's tensors: dicts in dicts, prefixes of names, and counters among them."""
+"""Remove what training code wraps around a model's tensors: nested dicts, prefixes of names, and counters."""
 
 from collections.abc import Collection
 from typing import Any
@@ -10,7 +10,7 @@ _DEEPEST = 4
 
 
 def innermost(checkpoint: dict) -> tuple[dict, dict, list[str]]:
-    """(the dict of tensors in a checkpoint, what stands beside it, the keys that lead there)."""
+    """Return (the dict of tensors in a checkpoint, what stands beside it, the keys that lead to it)."""
     beside, way = {}, []
     while len(way) < _DEEPEST:
         inside = next((key for key in CONTAINERS if isinstance(checkpoint.get(key), dict)), None)
@@ -23,9 +23,9 @@ def innermost(checkpoint: dict) -> tuple[dict, dict, list[str]]:
 
 
 def unwrap(state: dict[str, Any], own: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
-    """(the tensors without leftovers, by names without prefixes; what was stripped, in words).
+    """Return (the tensors without leftovers, by names without prefixes; what was stripped, in words).
 
-    own: the names of a model's tensors, whose own prefixes stay. Raises ValueError where two names become one.
+    own: the names of a model's tensors, whose own prefixes stay. Raises ValueError if two names become one.
     """
     stripped = []
     for leftover in LEFTOVERS:

@@ -43,13 +43,13 @@ class _Rate(ProgressColumn):
 
 
 def progress(**options) -> Progress:
-    """A progress bar on stderr that shows nothing where stderr is no terminal."""
+    """Return a progress bar on stderr that shows nothing where stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True, **PLAIN), disable=not sys.stderr.isatty(), **options)
 
 
 def choose_device(name: str) -> str:
-    """The torch device type of --device."""
+    """Return the torch device type of --device."""
     import torch
 
     from liftbench.baselines.errors import InputError
@@ -75,7 +75,9 @@ def choose_scan(name: str, device: str) -> str:
 
 
 def open_data(path: str | Path, input_2d: str | None = None) -> "Dataset":
-    """The data set of a file or folder, with a line that says what it is, and one for everything left out of it."""
+    """Return the data set of a file or folder, with a line that says what it is, and one for everything left
+    out of it.
+    """
     from liftbench.baselines.data.dataset import open_dataset
 
     with progress() as bar:
@@ -90,7 +92,7 @@ def open_data(path: str | Path, input_2d: str | None = None) -> "Dataset":
 
 
 def numbers(text: str, separator: str, option: str, example: str, count: int | None = None) -> list[float]:
-    """The numbers of an option. Raises InputError where they are none, or not `count`."""
+    """Return the numbers of an option. Raises InputError if they are none, or not `count`."""
     from liftbench.baselines.errors import InputError
 
     try:
@@ -139,7 +141,7 @@ def loading() -> Iterator[None]:
 
 
 def table(*titles: str, numbers: tuple[str, ...] = (), title: str | None = None) -> Table:
-    """A table in which names fold and nothing is cut, however narrow the terminal is.
+    """Return a table in which names fold and nothing is cut, however narrow the terminal is.
 
     titles: of columns of text; numbers: of the columns behind them, which stay on one line.
     """

@@ -56,8 +56,9 @@ def watch(
     crop: str | None,
     tiles: bool,
 ) -> "Detections":
-    """The people in a video, with a progress bar; prints how many frames show somebody, the speed, and a warning where
-    the person is small."""
+    """Return the people in a video, with a progress bar; prints how many frames show somebody, the speed, and a warning
+    where the person is small.
+    """
     from liftbench.lift.video.detect import SMALL, frames_with_people, share_of_height
     from liftbench.lift.video.detect import detect as find
 

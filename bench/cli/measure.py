@@ -96,7 +96,7 @@ def cost(
 
 
 def _print_costs(record: "CostRecord"):
-    """Where the MACs of one model are, what its elementwise operations are, and what others do not count."""
+    """Return where the MACs of one model are, what its elementwise operations are, and what others do not count."""
     from liftbench.bench.report.tables.cost import by_group
 
     for title, macs in (
@@ -412,7 +412,7 @@ def _saying_what_is_kept(path: Path, recorded: list[str]) -> Iterator[None]:
 
 
 def _recorded(path: Path, measure: Callable[[Callable[[str, int, int], None]], "Record"]) -> "Record":
-    """The record that measure(progress) makes, appended to a file; progress(text, done, of) moves a bar."""
+    """Return the record that measure(progress) makes, appended to a file; progress(text, done, of) moves a bar."""
     from liftbench.bench import records
 
     with _saying_what_is_kept(path, []), progress() as bar:

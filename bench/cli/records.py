@@ -84,7 +84,7 @@ def choose(
 
 
 def _count(text: str | None) -> float | None:
-    """The number of 5M, 250K or 5000000."""
+    """Return the number of 5M, 250K or 5000000."""
     from liftbench.baselines.errors import InputError
 
     if text is None:

@@ -110,7 +110,7 @@ def train(
 
 
 def _epoch_line(row: dict, recipe: "Recipe") -> str:
-    """An epoch's losses, its scores on the test subjects, and its time, in words."""
+    """Return an epoch's losses, its scores on the test subjects, and its time, in words."""
     pose_stage = "test_mpjpe_mm" in row
     words = [f"{key.replace('_', ' ')} {row[key]:.4f}" for key in ("loss", "total_variation") if key in row]
     for key in (key for key in row if key.startswith("test_")):

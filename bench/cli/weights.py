@@ -111,7 +111,7 @@ def inspect(
 
 
 def print_converted(path: Path, provenance: Mapping[str, Any]):
-    """What a converted file holds, and what was left out or could not be told."""
+    """Return what a converted file holds, and what was left out or could not be told."""
     out.print(
         f"wrote {path}: {provenance['model']}, {provenance['frames']} frames, {provenance['parameters']:,} parameters "
         f"(where it comes from: {path.with_suffix('.json')})", soft_wrap=True,

@@ -42,8 +42,8 @@ class Timed:
     frames: clip length (default: as published). dataset: a `baselines.data.dataset.Dataset` for timing end to end, on
     its test split. scan: the implementation (default: as `kernels.choose` has it). numbers: overrides of the variant's
     numbers. Attributes: registered, the registry's entry; name, frames, numbers, device, call, dtype, mode, dataset;
-    scan, the implementation that runs, None where there is none; difference, the largest one that the parity check
-    found, None where there was nothing to check.
+    scan, the implementation that runs, None if there is none; difference, the largest one that the parity check
+    found, None if there was nothing to check.
 
     Raises InputError as `liftbench.create_model` does and for settings that do not go together,
     `kernels.ScanUnavailable` for a scan that cannot run, and for whatever does not pass the parity check.
@@ -85,7 +85,7 @@ class Timed:
         return {"model": self.name} | {name: getattr(self, name) for name in names}
 
     def on(self, batch: int) -> Callable[[], object]:
-        """A call without arguments on a batch of clips."""
+        """Return a call without arguments on a batch of clips."""
         with kernels.using(self._named_scan):
             call = self._call(batch)
 
@@ -171,7 +171,7 @@ class Timed:
         return from_file_to_mm
 
     def _check_scan(self) -> tuple[str | None, float | None]:
-        """(the scan implementation that runs, its difference from the reference), or (None, None)."""
+        """Return (the scan implementation that runs, its difference from the reference), or (None, None)."""
         if not kernels.scans(self.model):
             return None, None
         chosen = kernels.choose(self.device.type)
@@ -226,12 +226,12 @@ def macs_per_clip(model: nn.Module, clip: torch.Tensor, device: str = "meta") ->
 
 
 def _difference(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
-    """The largest one, relative to the largest value of the tensor."""
+    """Return the largest one, relative to the largest value of the tensor."""
     return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(found, expected, strict=True))
 
 
 def _captured(call: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], torch.Tensor]:
-    """The call as a CUDA graph."""
+    """Return the call as a CUDA graph."""
     aside = torch.cuda.Stream(device)
     aside.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(aside):

@@ -82,7 +82,7 @@ def measure(
 
 
 def parse(text: str) -> tuple[str, dict[str, int | str]]:
-    """(name, settings of `Timed`) of a contender; raises InputError for one that cannot be read."""
+    """Return (name, settings of `Timed`) of a contender; raises InputError for one that cannot be read."""
     if not (found := _FORM.fullmatch(text)):
         raise InputError(
             f"Cannot read the contender {text!r}: it does not follow NAME[@SETTING[+SETTING...]][:FRAMES]. Write for "
@@ -108,7 +108,7 @@ def parse(text: str) -> tuple[str, dict[str, int | str]]:
 
 
 def ratio_of_medians(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
-    """(ratio, low, high): the median over rounds of first / second, and its bootstrap interval."""
+    """Return (ratio, low, high): the median over rounds of first / second, and its bootstrap interval."""
     ratios = np.divide(first, second)
     drawn = np.random.default_rng(0).choice(ratios, (_DRAWS, len(ratios)))
     tail = 50 * (1 - CONFIDENCE)

@@ -127,7 +127,7 @@ def _write_file(path: Path, train_frames: int, test_frames: int):
 
 
 def _in_fresh_process(step: str, path: Path) -> dict[str, Any]:
-    """A step's own figures and the peak of its memory in MiB: all, private, and shared pages of files."""
+    """Return a step's own figures and the peak of its memory in MiB: all, private, and shared pages of files."""
     command = [sys.executable, "-m", "liftbench.bench.measure.loader_steps", step, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         peak = {}

@@ -13,7 +13,7 @@ from liftbench.baselines.errors import InputError
 
 
 def usable_device(device: str | torch.device) -> torch.device:
-    """The torch.device of "cpu" or "cuda". Raises InputError for any other and for a GPU that is not there."""
+    """Return the torch.device of "cpu" or "cuda". Raises InputError for any other and for a GPU that is not there."""
     if str(device).partition(":")[0] not in ("cpu", "cuda"):
         raise InputError(f"Cannot measure on {device}: there is no such device. Choose cpu or cuda.")
     device = torch.device(device)
@@ -23,9 +23,9 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 
 def meter(device: torch.device) -> "Meter":
-    """The meter of a device.
+    """Return the meter of a device.
 
-    seconds(call) times a call and synchronises; peak_mib(call) is its peak of memory, None where that cannot be
+    seconds(call) times a call and synchronises; peak_mib(call) is its peak of memory, None if that cannot be
     measured, and held_mib() the part of it that was taken before; free_mib() is what is left; `method` says how memory
     is measured, or why it cannot be.
     """
@@ -73,7 +73,7 @@ class _CpuMeter:
     clock = "perf_counter"
 
     def synchronize(self):
-        """A CPU call is over when it returns."""
+        """Return a CPU call is over when it returns."""
 
     def held_mib(self) -> float:
         return 0.0

@@ -120,7 +120,7 @@ def _measure(contest: timing.Contest, place: _Place, models: dict[str, Entry]) -
 
 @functools.cache
 def _macs(name: str, frames: int, depth: int | None) -> int | None:
-    """MACs of one clip; None where a user's own model cannot be counted without numbers to look at."""
+    """MACs of one clip; None if a user's own model cannot be counted without numbers to look at."""
     row = entry(name)
     try:
         model = create_model(name, frames=frames, **_numbers(row, depth))
@@ -151,7 +151,9 @@ def _forward(name: str, row: Entry, place: _Place, device: torch.device) -> Call
 
 
 def crossovers(record: ScalingRecord) -> list[str]:
-    """A sentence for each other model: from how many frames on attention needs more MACs and more time than it."""
+    """Return a sentence for each other model: from how many frames on attention needs more MACs and more time
+    than it.
+    """
     sentences = []
     values = {
         what: readings.series(record, "frames", value) for what, value in (("MACs", "macs"), ("time", "median_ms"))

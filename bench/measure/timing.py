@@ -48,7 +48,7 @@ def check_seconds(seconds: float, what: str) -> None:
 
 
 def ready_device(device: str | torch.device) -> torch.device:
-    """The device to measure on. Raises InputError where it is not usable and where PyTorch's idle threads sleep."""
+    """Return the device to measure on. Raises InputError if it is not usable and where PyTorch's idle threads sleep."""
     device = meters.usable_device(device)
     if device.type == "cpu" and torch.get_num_threads() > 1 and not idle_threads_spin():
         raise InputError(SLEEPING)
@@ -56,7 +56,7 @@ def ready_device(device: str | torch.device) -> torch.device:
 
 
 def idle_threads_spin() -> bool:
-    """Whether threads go on using the processor after a parallel operator, while this one sleeps."""
+    """Return whether threads go on using the processor after a parallel operator, while this one sleeps."""
     burnt_s, x = [], torch.ones(2**20)
     for _ in range(9):
         x.exp_().fill_(1)
@@ -73,7 +73,7 @@ class Share:
         self.others_s, self.began = self._others_s(), time.perf_counter()
 
     def so_far(self) -> float | None:
-        """None where the system does not say."""
+        """None if the system does not say."""
         if self.others_s is None:
             return None
         elapsed = (time.perf_counter() - self.began) * len(os.sched_getaffinity(0))
@@ -101,18 +101,18 @@ def why_refused(device: torch.device, share: float | None, *samples: Sequence[fl
 
 
 def spread(samples: Sequence[float]) -> float:
-    """(p80 - p20) / median."""
+    """Return (p80 - p20) / median."""
     p20, median, p80 = np.percentile(samples, [20, 50, 80])
     return (p80 - p20) / median
 
 
 def percentiles(samples_ms: Sequence[float]) -> dict[str, float]:
-    """The fields p20_ms, median_ms and p80_ms of a record."""
+    """Return the fields p20_ms, median_ms and p80_ms of a record."""
     return dict(zip(("p20_ms", "median_ms", "p80_ms"), np.percentile(samples_ms, [20, 50, 80]).tolist()))
 
 
 def medians(rounds_ms: Iterable[Sequence[float]]) -> list[float]:
-    """The median of each round."""
+    """Return the median of each round."""
     return [float(np.median(row)) for row in rounds_ms]
 
 
@@ -235,7 +235,7 @@ class Contest:
         return None
 
     def _first_call(self, call: Call) -> tuple[float, float | None]:
-        """(seconds, rise of the peak of memory in MiB or None)."""
+        """Return (seconds, rise of the peak of memory in MiB or None)."""
         held = self.meter.held_mib()
         self.meter.synchronize()
         began = time.perf_counter()
@@ -244,15 +244,16 @@ class Contest:
         return time.perf_counter() - began, None if peak is None else max(peak - held, 0.0)
 
     def _rounds(self, calls: Mapping[str, tuple[Call, float]]) -> int:
-        """How many, if one takes as long as all calls together."""
+        """Return how many, if one takes as long as all calls together."""
         fewest, most = self.rounds
         seconds = max(sum(seconds for _, seconds in calls.values()), 1e-9)
         return min(max(int(2 * self.longest_call_s / seconds), fewest), most)
 
 
 def _expected(points: Sequence[tuple[Size, float]], size: Size) -> float:
-    """What a larger size takes: in proportion to the work, times a power between 0 and 1 of the length, which is the
-    one found between the last point and the last shorter one."""
+    """Return what a larger size takes: in proportion to the work, times a power between 0 and 1 of the length, which is
+    the one found between the last point and the last shorter one.
+    """
     (last, value), growth = points[-1], 0.0
     if shorter := next(((one, v) for one, v in reversed(points) if one.length < last.length), None):
         before, value_before = shorter
@@ -262,5 +263,5 @@ def _expected(points: Sequence[tuple[Size, float]], size: Size) -> float:
 
 
 def in_short(error: BaseException) -> str:
-    """An exception in one short line."""
+    """Return an exception in one short line."""
     return f"{type(error).__name__}: {error}".partition("\n")[0][:200]

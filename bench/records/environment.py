@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Environment(BaseModel):
-    """Where a record was made. None where it does not apply or cannot be found out."""
+    """Where a record was made. None if it does not apply or cannot be found out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,7 +30,7 @@ class Environment(BaseModel):
     liftbench: str
     git_commit: str | None
     git_dirty: bool | None  # whether anything outside results/ differs from the commit
-    scan_implementation: str | None  # that ran, None where no scan did
+    scan_implementation: str | None  # that ran, None if no scan did
 
     @property
     def machine(self) -> str:
@@ -39,12 +39,12 @@ class Environment(BaseModel):
 
 
 def stamp(device: "str | torch.device" = "cpu", scan_implementation: str | None = None) -> dict[str, Any]:
-    """The fields that every record begins with: when and where it was made."""
+    """Return the fields that every record begins with: when and where it was made."""
     return {"created_utc": datetime.now(timezone.utc), "environment": describe(device, scan_implementation)}
 
 
 def describe(device: "str | torch.device" = "cpu", scan_implementation: str | None = None) -> Environment:
-    """The Environment of a measurement on `device` (anything torch.device takes), made here and now."""
+    """Return the Environment of a measurement on `device` (anything torch.device takes), made here and now."""
     import torch  # here, so that records are read without it
 
     device = torch.device(device)
@@ -67,7 +67,7 @@ def describe(device: "str | torch.device" = "cpu", scan_implementation: str | No
 
 
 def _cpu() -> str:
-    """The processor's name, with the numbers that tell generations apart where one name covers several."""
+    """Return the processor's name, with the numbers that tell generations apart where one name covers several."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -78,7 +78,9 @@ def _cpu() -> str:
 
 
 def _git(folder: Path) -> tuple[str | None, bool | None]:
-    """(commit, dirty) of the checkout whose top is `folder`; (None, None) outside of one, or before a first commit."""
+    """Return (commit, dirty) of the checkout whose top is `folder`; (None, None) outside of one, or before a first
+    commit.
+    """
     top = _output("git", "-C", str(folder), "rev-parse", "--show-toplevel")
     commit = _output("git", "-C", str(folder), "rev-parse", "--verify", "HEAD")
     if top is None or commit is None or Path(top) != folder:
@@ -88,7 +90,7 @@ def _git(folder: Path) -> tuple[str | None, bool | None]:
 
 
 def _output(*command) -> str | None:
-    """The first line that a command prints ("" if none), None if it fails or does not exist."""
+    """Return the first line that a command prints ("" if none), None if it fails or does not exist."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):

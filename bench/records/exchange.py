@@ -13,7 +13,7 @@ from liftbench.bench.records.store import Record, read
 
 
 class Comparison(NamedTuple):
-    """One quantity that both folders hold; ratio: second over first, None where the first is zero."""
+    """One quantity that both folders hold; ratio: second over first, None if the first is zero."""
 
     what: str
     quantity: str

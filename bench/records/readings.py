@@ -40,7 +40,7 @@ def ceiling(record: ScanRecord, comparison: ScanComparison) -> float:
 
 
 def ratio_to_best_public(comparison: ScanComparison, one: ScanTiming) -> float | None:
-    """Median over the rounds of the time of the fastest public contender over this one's; None where there is none."""
+    """Median over the rounds of the time of the fastest public contender over this one's; None if there is none."""
     public = [other for other in comparison.timings if other.public and other.median_ms]
     if not public or one.public or one.median_ms is None:
         return None
@@ -58,7 +58,7 @@ def series(record: ScalingRecord, axis: str, value: str) -> dict[str, list[tuple
 
 
 def exponent(points: Sequence[tuple[float, float]]) -> float | None:
-    """The slope through the last LAST points (x, y) in logarithms; None where there are fewer."""
+    """Return the slope through the last LAST points (x, y) in logarithms; None if there are fewer."""
     if len(points) < LAST:
         return None
     x, y = np.log(points[-LAST:]).T
@@ -66,7 +66,9 @@ def exponent(points: Sequence[tuple[float, float]]) -> float | None:
 
 
 def crossover(points: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]) -> float | None:
-    """The largest x at which the values of two series are equal, None where the common part of both has no such x."""
+    """Return the largest x at which the values of two series are equal, None if the common part of both has no such
+    x.
+    """
     others = dict(others)
     common = [(math.log(x), math.log(y / others[x])) for x, y in points if x in others]
     found = None

@@ -34,7 +34,7 @@ _RECORD = TypeAdapter(Record)
 def append(path: str | Path, record: BaseRecord) -> None:
     """Append one record to a .jsonl file as a single write of one whole line; make the file where it is missing.
 
-    A line that a crash left unfinished is closed first, so that it does not spoil this one. Raises InputError where the
+    A line that a crash left unfinished is closed first, so that it does not spoil this one. Raises InputError if the
     file cannot be written.
     """
     path = Path(path)

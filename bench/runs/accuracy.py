@@ -85,7 +85,7 @@ def record_training(
 
 
 def _is_recorded(path: Path, record: records.TrainingRecord) -> bool:
-    """Whether the file holds this run. Its epochs' seconds tell it from any other, to their last digit."""
+    """Return whether the file holds this run. Its epochs' seconds tell it from any other, to their last digit."""
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError, AttributeError):  # a line cut short by a kill, or no record
             if json.loads(line).get("epoch_s") == record.epoch_s:
@@ -94,12 +94,14 @@ def _is_recorded(path: Path, record: records.TrainingRecord) -> bool:
 
 
 def _scan_of(model: nn.Module, implementation: str) -> str | None:
-    """The scan that ran, None for a model without one."""
+    """Return the scan that ran, None for a model without one."""
     return implementation if kernels.scans(model) else None
 
 
 def _data(dataset: Dataset, test_frames: int, test_clips: int) -> records.Data:
-    """The data of a record. What does not say how it was made counts as the public data set only if it is as long."""
+    """Return the data of a record. What does not say how it was made counts as the public data set only if it is as
+    long.
+    """
     released = dataset.RELEASE_FRAMES and all(
         dataset.frames(split) == frames for split, frames in dataset.RELEASE_FRAMES.items()
     )

@@ -34,7 +34,8 @@ _DRAW_EVERY = 60  # seconds
 
 
 def default_folder(recipe_path: str | Path, top: str | Path = "runs", model: str | None = None) -> Path:
-    """Where a recipe's run goes by default: runs/cpn/lstm for configs/cpn/lstm.yaml, runs/NAME outside of configs/.
+    """Return where a recipe's run goes by default: runs/cpn/lstm for configs/cpn/lstm.yaml, runs/NAME outside of
+    configs/.
 
     model: the name of another model than the recipe's; its run goes to runs/cpn/lstm_MODEL.
     """
@@ -183,7 +184,9 @@ class Run:
 
 
 def find(top: str | Path) -> list[Run]:
-    """All runs below a folder, or that folder itself, sorted by path. Raises InputError if there is no such folder."""
+    """Return all runs below a folder, or that folder itself, sorted by path. Raises InputError if there is no such
+    folder.
+    """
     top = Path(top)
     if not os.path.isdir(top):
         raise InputError(f"Cannot list {top}: there is no such folder. Train something first or check the path.")
@@ -192,7 +195,7 @@ def find(top: str | Path) -> list[Run]:
 
 
 def open_run(folder: str | Path) -> Run:
-    """The Run of a folder; one that cannot be read has the state "damaged", and a reason."""
+    """Return the Run of a folder; one that cannot be read has the state "damaged", and a reason."""
     folder = Path(folder)
     running = _is_locked(folder / "train.log")
     try:
@@ -265,7 +268,7 @@ def _check_weights(path: Path, epochs: int):
 
 
 def _failure(path: Path) -> str | None:
-    """What train.log says in its last line if that tells of a failure."""
+    """Return what train.log says in its last line if that tells of a failure."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     except (OSError, UnicodeDecodeError) as error:
@@ -285,7 +288,9 @@ def _is_locked(path: Path) -> bool:
 
 
 def differences(first: Run, second: Run) -> list[tuple[str, Any, Any]]:
-    """(key, value of the first, value of the second) of all that differs in recipe and environment, dotted keys."""
+    """Return (key, value of the first, value of the second) of all that differs in recipe and environment,
+    dotted keys.
+    """
     facts = [
         _flat(run.recipe.model_dump(), "") | _flat(run.environment.model_dump() if run.environment else {}, "on ")
         for run in (first, second)
@@ -306,12 +311,12 @@ def _flat(content: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def data_of(record: AccuracyRecord) -> str:
-    """The data of a record, in a few words that tell two files of one name apart."""
+    """Return the data of a record, in a few words that tell two files of one name apart."""
     return f"{record.data.name} {record.data.input} ({record.data.sha256[:6]})"
 
 
 def errors(first: Run, second: Run) -> list[tuple[str, float | None, float | None]]:
-    """(quantity, value of the first, value of the second), None for what is not known."""
+    """Return (quantity, value of the first, value of the second), None for what is not known."""
     rows = [
         ("test MPJPE of the last epoch, mm", first.last_mm, second.last_mm),
         ("test MPJPE of the best epoch, mm", first.best_mm, second.best_mm),
@@ -326,7 +331,7 @@ def errors(first: Run, second: Run) -> list[tuple[str, float | None, float | Non
 
 
 def curves_of(folder: str | Path, model: str, label: str) -> list[tuple[str, str, pd.DataFrame]]:
-    """(label, model, log)s of a run folder for draw_curves, one for each stage that has begun."""
+    """Return (label, model, log)s of a run folder for draw_curves, one for each stage that has begun."""
     logs = [(f"{label}, stage 1", read_log(Path(folder) / STAGE_1)), (label, read_log(folder))]
     return [(label, model, log) for label, log in logs if len(log)]
 

@@ -61,7 +61,7 @@ class Outcome:
 
 
 def plan(recipes: Sequence[str | Path], data: Sequence[str | Path], top: str | Path = "runs", **overrides) -> list[Row]:
-    """The Rows of recipes, by path or by name; each takes the first of the data files whose protocol it is for.
+    """Return the Rows of recipes, by path or by name; each takes the first of the data files whose protocol it is for.
 
     overrides: values instead of the recipes'. Raises InputError for a recipe that is not valid or has no data, or two
     that share a run folder.
@@ -92,7 +92,7 @@ def plan(recipes: Sequence[str | Path], data: Sequence[str | Path], top: str | P
 
 
 def finished(row: Row) -> bool:
-    """Whether the row was trained by this recipe on these data, and its last weights evaluated."""
+    """Return whether the row was trained by this recipe on these data, and its last weights evaluated."""
     run = folders.open_run(row.folder)
     evaluated = [found.checkpoint.sha256 for found in run.accuracies if found.data.sha256 == row.digest]
     return (
@@ -167,7 +167,7 @@ def _executor(name: str, folder: Path, resources: Resources) -> submitit.Executo
     if name == "local" and resources.nodes > 1:
         raise InputError("Cannot use several nodes: the local executor has one. Choose --executor slurm.")
     if name not in ("local", "slurm"):
-        raise InputError(f"Cannot use the executor {name!r}: there is no such one. Choose local or slurm.")
+        raise InputError(f"Cannot use the executor {name!r}: no executor has that name. Choose local or slurm.")
     if name == "slurm" and resources.hours is None:
         raise InputError(
             "Cannot use Slurm: it has to know how many hours a job may take at a time. Say it with --time."
@@ -186,7 +186,7 @@ def _executor(name: str, folder: Path, resources: Resources) -> submitit.Executo
 
 
 def _gpus(place: int, number: int) -> list[int]:
-    """The GPUs of a place among the local jobs, out of those that this process may use."""
+    """Return the GPUs of a place among the local jobs, out of those that this process may use."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = [int(name) for name in allowed.split(",") if name.isdigit()] or list(range(64))
     return names[place * number : (place + 1) * number]
@@ -202,7 +202,7 @@ def _arguments(
 
 
 def _queued(executor: str, logs: Path, row: Row) -> submitit.Job | None:
-    """The Slurm job of an earlier sweep that still works on the row, or None."""
+    """Return the Slurm job of an earlier sweep that still works on the row, or None."""
     path = logs / f"{row.name}.job"
     if executor != "slurm" or not path.exists():
         return None

@@ -76,7 +76,7 @@ def test_faults_of_a_model_are_not_blamed_on_the_user(monkeypatch):
     monkeypatch.setitem(MODELS, "broken", MODELS["mlp"].__class__(**vars(MODELS["mlp"]) | {"builder": broken}))
     with pytest.raises(AssertionError, match="ours"):
         liftbench.create_model("broken")
-    with pytest.raises(InputError, match="d_model must be a multiple of nhead, but 256 is not one of 7"):
+    with pytest.raises(InputError, match="d_model 256 and nhead 7: nhead must divide d_model"):
         liftbench.create_model("transformer", nhead=7)
 
 
@@ -218,7 +218,7 @@ def test_confidence_is_not_scaled():
     ("name", "problem"),
     [
         ("mdtf_tiny", "with normalization 'person': it is trained in stages. Choose image"),
-        ("mlp", "'box': there is no such one. Choose image or person"),
+        ("mlp", "'box': no normalization has that name. Choose image or person"),
     ],
 )
 def test_a_normalization_that_there_is_not(name, problem):

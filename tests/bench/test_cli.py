@@ -181,7 +181,7 @@ def test_records_of_two_folders_and_a_module_of_ones_own(run):
         ),
         ("evaluate .", "so no epoch is finished"),
         ("measure cost posemamba", "Cannot find the model 'posemamba': no model has that name. Did you mean"),
-        ("measure cost mlp --frames 0", "0 is no number of frames. Give a positive whole number"),
+        ("measure cost mlp --frames 0", "0 is not a number of frames. Give a positive whole number"),
         ("measure cost none.py:build", "Cannot read none.py: there is no such file. Check the path before the colon"),
         ("records merge none --out merged", "there is no folder none"),
         ("records compare none none", "there is no folder none"),

@@ -193,7 +193,7 @@ def test_wrong_requests():
         create_model("posemamba")
     with pytest.raises(InputError, match="it has no setting 'dept'. Use .*depth"):
         create_model("posemamba_s", dept=3)
-    with pytest.raises(InputError, match="0 is no number of frames. Give a positive"):
+    with pytest.raises(InputError, match="0 is not a number of frames. Give a positive"):
         create_model("mlp", frames=0)
     with pytest.raises(
         ValueError, match=r"Cannot read a clip of 30 frames: this model was built for at most 27\. Cut the clip\."

@@ -1,4 +1,4 @@
-"""What the schemas of the data sets share: words for what was found and where, and checks of what all may hold."""
+"""What the schemas of the data sets share: words for what was found and where, and common checks."""
 
 import itertools
 import json
@@ -18,41 +18,41 @@ _LARGEST_ORIGIN = 100_000  # characters and values
 
 
 def kind(value: Any) -> str:
-    """What a value is, for a message."""
+    """Describe what a value is, for a message."""
     if isinstance(value, np.ndarray):
         return f"numpy array of shape {value.shape}"
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
 
 
 def short(value: Any) -> str:
-    """A value as it would be written, cut short, for a message; what is neither text nor a number, by its kind."""
+    """Return a value's text, cut short, for a message; for anything but text or a number, its kind."""
     if isinstance(value, str):
         return repr(value[:_LONGEST_WORD]) + "..." * (len(value) > _LONGEST_WORD)
     return repr(value) if isinstance(value, (int, float)) and not abs(value) > 1e100 else kind(value)
 
 
 def is_name(value: Any) -> bool:
-    """Whether a value is a word or a few that can stand in a table and in a message."""
+    """Return whether a value is a short text that can stand in a table and in a message."""
     return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable() and bool(value.strip())
 
 
 def listed(keys: Iterable[Any]) -> str:
-    """The first keys of a dict, for a message."""
+    """List the first keys of a dict, for a message."""
     return ", ".join(map(short, itertools.islice(keys, 20))) or "nothing"
 
 
 def is_float(array: np.ndarray) -> bool:
-    """Whether an array is float16, float32 or float64."""
+    """Return whether an array is float16, float32 or float64."""
     return array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8)
 
 
 def first_frame(bad: np.ndarray) -> int:
-    """The first frame of which anything is bad; bad: (n, ...) bool."""
+    """Return the first frame with a bad value; bad: (n, ...) bool."""
     return int(np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))[0])
 
 
 def finite(block: np.ndarray, place: str, start: int = 0) -> np.ndarray:
-    """block: (n, ...), the frames from `start` on; returned as float32 where all of its numbers are finite as such."""
+    """Return block as float32; block: (n, ...), the frames from `start` on. Raises InputError unless all are finite."""
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite
         block = np.asarray(block, np.float32)
     good = np.isfinite(block)
@@ -64,9 +64,10 @@ def finite(block: np.ndarray, place: str, start: int = 0) -> np.ndarray:
 
 
 def pixels(block: np.ndarray, place: str, size: float, start: int = 0) -> np.ndarray:
-    """block: (n, J, 2 or more), x and y in an image of `size` pixels, returned as float32.
+    """Return block as float32; block: (n, J, 2 or more), x and y in an image of `size` pixels.
 
-    Refuses poses far outside of the image, and a stretch of poses that would mostly be a dot in it: normalised ones.
+    Raises InputError for poses far outside the image, and for a block whose typical pose is a mere dot in it, because
+    it is normalised.
     """
     block = finite(block, place, start)
     far = np.abs(block[..., :2]) > _IMAGES_AWAY * size
@@ -80,9 +81,10 @@ def pixels(block: np.ndarray, place: str, size: float, start: int = 0) -> np.nda
 
 
 def check_origin(origin: Any, path: str | Path) -> dict[str, Any]:
-    """Return an account of how data were made, a dict; refuse one that a record could not carry.
+    """Return `origin`, a dict that says how data were made; refuse one that a record could not carry.
 
-    It is walked with a budget first: a file of some kB can name one list so often that it would be gigabytes in JSON.
+    A budget bounds the walk through it: a file of some kB can name one list so often that its JSON would take
+    gigabytes.
     """
     if not isinstance(origin, dict):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Human3.6M in the MotionBERT format: clips, network inputs and targets, and what evaluation needs beside them.
+"""Human3.6M in the MotionBERT format: clips, network inputs and targets, and what evaluation needs.
 
 See `baselines.data.dataset` for what all data sets share.
 """
@@ -31,8 +31,8 @@ class Human36M(Dataset):
     """A Human3.6M file, checked and cached on first use.
 
     path: the pickle file. input: "sh", the 2D detections of the file, or "gt", the ground truth projected to 2D with
-    confidence 1 (as MotionBERT makes it: x, y of the normalised targets). Raises InputError and has
-    the attributes as `Dataset`.
+    confidence 1 (as MotionBERT makes it: x, y of the normalised targets). It has the attributes of `Dataset` and raises
+    InputError as it does.
     """
 
     protocol = "h36m"
@@ -46,7 +46,7 @@ class Human36M(Dataset):
     RELEASE_FRAMES = RELEASE_FRAMES
 
     def inputs(self, split: str, index: np.ndarray) -> np.ndarray:
-        """Network input, index.shape + (17, 3) float32: x, y normalised to [-1, 1], confidence in [0, 1]."""
+        """Return the network input, index.shape + (17, 3) float32: x, y normalised to [-1, 1], confidence in [0, 1]."""
         part = self._split(split)
         pose = part.arrays["joint_2d"][index] if self.input == "sh" else part.arrays["joint3d_image"][index][..., :2]
         xy = normalize(pose, self.camera_resolution(split, index))
@@ -54,8 +54,8 @@ class Human36M(Dataset):
         return np.concatenate([xy, score[..., None]], axis=-1)
 
     def targets(self, split: str, index: np.ndarray) -> np.ndarray:
-        """Ground truth, index.shape + (17, 3) float32, image coordinates normalised as the input, z / w * 2 relative to
-        the root.
+        """Return the ground truth, index.shape + (17, 3) float32: image coordinates normalised like the input, and
+        z / w * 2 relative to the root.
 
         x and y are not root-relative: training subtracts the root, see `baselines.data.normalization.root_relative`.
         """
@@ -63,28 +63,29 @@ class Human36M(Dataset):
         return normalize(pose, self.camera_resolution(split, index))
 
     def ground_truth_mm(self, split: str, index: np.ndarray) -> np.ndarray:
-        """The pose that errors are measured against, index.shape + (17, 3) float32, mm, not root-relative."""
+        """Return the pose that errors are measured against, index.shape + (17, 3) float32, mm, not root-relative."""
         return self._split(split).arrays["joints_2.5d_image"][index]
 
     def millimetres(self, split: str, index: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """Predictions (..., T, 17, 3), normalised as the targets with the root at zero -> mm, root-relative.
+        """Convert predictions (..., T, 17, 3), normalised like the targets with the root at zero, to root-relative mm.
 
-        As the official evaluation: pixels by the camera of each clip's first frame, times the factor of each frame.
+        Like the official evaluation, it takes pixels by the camera of each clip's first frame, times each frame's
+        factor.
         """
         pose = denormalize(predicted, self.camera_resolution(split, index[..., :1]))
         return root_relative(pose * self.factors(split, index)[..., None, None])
 
     def evaluated(self, split: str) -> np.ndarray:
-        """The frames that count, (N,) bool: all but those of the excluded takes."""
+        """Return the frames that count, (N,) bool: all but those of the excluded takes."""
         sources, names = self.sources(split)
         return ~np.isin([name[: -len("_ca_01")] for name in names], EXCLUDED_TAKES)[sources]
 
     def factors(self, split: str, index: np.ndarray) -> np.ndarray:
-        """Millimetres per pixel of each frame, index.shape float32; taken from the ground truth."""
+        """Return the millimetres per pixel of each frame, index.shape float32; taken from the ground truth."""
         return self._split(split).arrays["2.5d_factor"][index]
 
     def camera_resolution(self, split: str, index: np.ndarray) -> np.ndarray:
-        """Image width and height, index.shape + (2,) float32, pixels."""
+        """Return image width and height, index.shape + (2,) float32, pixels."""
         part = self._split(split)
         table = np.array([CAMERA_RESOLUTION[camera] for camera in part.names["camera"]], np.float32)
         return table[part.codes["camera"][index]]

@@ -1,4 +1,4 @@
-"""What a Human3.6M file of the MotionBERT schema must hold, and the refusal of one that does not.
+"""Check that a Human3.6M file follows the MotionBERT schema.
 
 A dict of two splits, each a dict over the N frames of the split:
 joint_2d (N, 17, 2) detections, pixels; confidence (N, 17) or (N, 17, 1); joint3d_image (N, 17, 3) ground truth, pixels,
@@ -47,10 +47,10 @@ CAMERA_RESOLUTION = {
     "55011271": (1000, 1000),
     "58860488": (1000, 1000),
     "60457274": (1000, 1002),
-    "random": (1000, 1000),  # any other camera: its image scaled to this width, in the middle of the square
+    "random": (1000, 1000),  # any other camera; its image is scaled to this width and centred in the square
 }  # width, height in pixels
 IMAGE_SIZE = 1002  # of the larger side, pixels
-# Lowest and highest value. Confidences are peaks of heat maps, which pass 1 a little; percentages go farther.
+# Lowest and highest value. Confidences are peaks of heat maps, which exceed 1 a little; percentages exceed it more.
 # A person of 1.7 m would fill the image at 1.7 mm per pixel, and be 17 pixels tall at 100.
 RANGES = {
     "confidence": (-0.25, 1.25, "a confidence in [0, 1]"),
@@ -61,7 +61,7 @@ SOURCE_PATTERN = re.compile(r"s_(?P<subject>\d\d)_act_(?P<action>\d\d)_subact_(?
 
 
 def check(content: Any, path: Path) -> tuple[dict[str, SplitContent], dict[str, Any]]:
-    """The splits of a file's `content` as {split: SplitContent}, and its origin, {} if it states none.
+    """Return the splits of a file's `content` as {split: SplitContent}, and its origin, {} if it states none.
 
     Raises InputError naming split, key, what was expected and what was found.
     """
@@ -71,9 +71,9 @@ def check(content: Any, path: Path) -> tuple[dict[str, SplitContent], dict[str, 
 
 
 def check_numbers(block: np.ndarray, place: str, start: int):
-    """Refuse what no frame may hold.
+    """Raise InputError for values that no frame may hold.
 
-    block: (n, ...) float32, the frames from `start` on. place: file, split and key, for the InputError.
+    block: (n, ...) float32, the frames from `start` on. place: file, split and key, for the message.
     """
     finite(block, place, start)
     key = place.rpartition("/")[2]
@@ -89,11 +89,11 @@ def check_numbers(block: np.ndarray, place: str, start: int):
 
 
 def _consistent(arrays: dict[str, np.ndarray], frames: int, place: str) -> Iterator[np.ndarray]:
-    """The blocks of joints_2.5d_image, checked against joint3d_image and 2.5d_factor: errors are measured against one
-    and predictions come out of the others.
+    """Yield the blocks of joints_2.5d_image, checked against joint3d_image and 2.5d_factor: errors are measured against
+    one, and predictions are converted with the others.
 
-    They may differ by rounding. In float32 that is below 0.001 mm (1,000 pixels of 5 mm); computed by another route and
-    stored in float32 it stays below the 0.1 mm that is allowed. Half precision adds its own rounding.
+    They may differ by rounding. In float32 that is below 0.001 mm (1,000 pixels of 5 mm); values computed another way
+    and stored in float32 stay below the 0.1 mm that is allowed. Half precision adds its own rounding.
     """
     coarsest = max(np.finfo(arrays[key].dtype).eps for key in ("joint3d_image", "2.5d_factor", "joints_2.5d_image"))
     for start in range(0, frames, BLOCK_FRAMES):

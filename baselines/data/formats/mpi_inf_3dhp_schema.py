@@ -1,4 +1,4 @@
-"""What the two files of MPI-INF-3DHP, as the P-STMO scripts make them, must hold, and the refusal of others.
+"""Check the two files of MPI-INF-3DHP that the P-STMO scripts make.
 
 Each has one member `data`, a dict. data_train_3dhp.npz: "S1 Seq1" -> [{camera "0" -> {data_2d (n, 17, 2), data_3d
 (n, 17, 3)}}, frames per second]. data_test_3dhp.npz: TS1 .. TS6 -> {data_2d, data_3d, valid (n,) or (n, 1)}. data_2d
@@ -39,10 +39,10 @@ _Run = tuple[str, str, dict[str, np.ndarray], str]  # sequence, camera, arrays b
 
 
 def read(files: Sequence[Path]) -> Content:
-    """The Content of [training file, test file], joints in JOINT_ORDER.
+    """Return the Content of [training file, test file], joints in JOINT_ORDER.
 
-    Raises InputError naming file, sequence, key, what was expected and what was found; for what is wrong with numbers,
-    while the arrays are walked through.
+    Raises InputError naming file, sequence, key, what was expected and what was found. Wrong numbers are found later,
+    when the blocks are read.
     """
     train, test = files
     testing = npz.load(test, ["data"])
@@ -53,7 +53,7 @@ def read(files: Sequence[Path]) -> Content:
 
 
 def _training_runs(data: Any, path: Path) -> list[_Run]:
-    """(sequence, camera, {key: array}, place) of every camera of every sequence."""
+    """Return (sequence, camera, {key: array}, place) of every camera of every sequence."""
     _require(isinstance(data, dict), f"{path}: data is a {kind(data)}, expected a dict of sequences")
     _require(data, f"{path}: data holds no sequence")
     runs = []
@@ -80,7 +80,7 @@ def _training_runs(data: Any, path: Path) -> list[_Run]:
 
 
 def _test_runs(data: Any, path: Path) -> list[_Run]:
-    """As `_training_runs`; a test sequence is its own camera."""
+    """Return what `_training_runs` returns; a test sequence is its own camera."""
     _require(isinstance(data, dict), f"{path}: data is a {kind(data)}, expected a dict of sequences")
     missing = [name for name in TEST_SEQUENCES if name not in data]
     _require(not missing, f"{path}: data has no {' and no '.join(missing)}, only {listed(data)}")
@@ -116,7 +116,7 @@ def _poses(content: Any, place: str, *further) -> dict[str, np.ndarray]:
 
 
 def _valid(array: Any, frames: int, place: str) -> np.ndarray:
-    """(n,) float32 of 0 and 1."""
+    """Check the flags and return them as (n,) float32 of 0 and 1."""
     _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
     column = array.shape in ((frames, 1), (1, frames))
     _require(
@@ -145,7 +145,7 @@ def _split(runs: Sequence[_Run]) -> SplitContent:
 
 
 def _blocks(key: str, runs: Sequence[dict[str, np.ndarray]], places: Sequence[str]) -> Iterator[np.ndarray]:
-    """The arrays of all runs under one key, float32, run by run, checked as they come."""
+    """Yield the arrays of all runs under one key, float32, run by run; check each first."""
     for arrays, place in zip(runs, places, strict=True):
         block = arrays[key]
         if key in ("data_2d", "data_3d"):
@@ -159,7 +159,7 @@ def _blocks(key: str, runs: Sequence[dict[str, np.ndarray]], places: Sequence[st
 
 
 def _check_anatomy(poses: np.ndarray, place: str):
-    """Refuse poses in another unit or joint order: a typical leg has the size of a leg, and its two sides agree."""
+    """Refuse poses in another unit or joint order: the typical leg has the length of a leg, and both sides agree."""
     for right, left in LEG_BONES:
         with np.errstate(over="ignore"):
             lengths = [float(np.median(np.linalg.norm(poses[:, a] - poses[:, b], axis=-1))) for a, b in (right, left)]

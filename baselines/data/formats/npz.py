@@ -1,8 +1,8 @@
 """Read the arrays of an .npz file without running it.
 
-`numpy.load` unpickles members of dtype object, which calls whatever function a file names. Here they are read by
-`baselines.data.formats.unpickle`, numbers straight from their bytes, and a member may not grow without bound when it
-is inflated.
+`numpy.load` unpickles members of dtype object, which calls whatever function a file names. This module reads them with
+`baselines.data.formats.unpickle`, reads numbers straight from their bytes, and limits how much a member may grow when
+it is inflated.
 """
 
 import io
@@ -30,12 +30,12 @@ _DAMAGE = (  # a header is a Python literal, hence its errors
 
 
 def load(path: str | Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any]:
-    """The members `names`, and those of `optional` that there are, of the .npz file `path`: {name: content}.
+    """Return the members `names` of an .npz file, and those of `optional` that it has: {name: content}.
 
-    An array of numbers or text comes as a read-only numpy array; an object that `numpy.savez` wrapped in an array
-    without dimensions, such as a dict, as itself. Other members are not read.
-    Raises InputError if the file is missing, unreadable, truncated or damaged, is no .npz file, lacks one of the names,
-    or holds there what is neither numbers nor plain containers of them.
+    An array of numbers or text becomes a read-only numpy array. An object that `numpy.savez` wrapped in an array
+    without dimensions, such as a dict, is returned unwrapped. Other members are not read. Raises InputError if the file
+    is missing, unreadable, truncated or damaged, is no .npz file, lacks one of the names, or holds anything but numbers
+    and plain containers of them.
     """
     path = Path(path)
     try:
@@ -81,7 +81,7 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
 
 
 def _bytes_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> memoryview:
-    """The inflated member, checked against its CRC."""
+    """Inflate a member and check its CRC."""
     data = memoryview(bytearray(info.file_size))
     filled = 0
     with archive.open(info) as stream:

@@ -1,9 +1,9 @@
 """Read a pickle of numpy arrays and plain containers without running it.
 
 `pickle.load` calls whatever function a file names. This reader interprets the opcodes of protocols 2 to 5 itself: it
-imports nothing, sets no attribute, and answers only to the few names in `_GLOBALS` by which numpy spells arrays, dtypes
-and scalars. Its work is bounded by the size of the file: a value that the file repeats is not processed again for ever,
-and keys are text or small numbers, whose hashes cannot be made to collide.
+imports nothing, sets no attribute, and knows only the few names in `_GLOBALS` that numpy uses for arrays, dtypes and
+scalars. The size of the file bounds its work: a value that the file repeats is not processed again without limit, and
+keys are text or small numbers, whose hashes cannot be made to collide.
 
 Arrays are read-only views of the memory-mapped file, so a file of gigabytes costs no memory until its pages are read.
 """
@@ -29,7 +29,7 @@ class _RefusedError(Exception):
 
 
 class _Array:
-    """A numpy.ndarray between `_reconstruct` and its state; `memo_keys` is where the memo holds it."""
+    """A numpy.ndarray between `_reconstruct` and its state; `memo_keys` are its keys in the memo."""
 
     def __init__(self):
         self.memo_keys = []
@@ -72,7 +72,9 @@ def _reconstruct(array_type: Any, shape: Any, type_code: Any) -> _Array:
 
 
 def array_of(shape: tuple[int, ...], dtype: np.dtype, fortran_order: bool, data: Any) -> np.ndarray:
-    """A read-only array over `data`: bytes, or a list where the dtype is object. Raises ValueError if they disagree."""
+    """Return a read-only array over `data`: bytes, or a list if the dtype is object. Raises ValueError if
+    they disagree.
+    """
     if len(shape) > _MOST_AXES or not all(type(length) is int and 0 <= length < 2**48 for length in shape):
         raise ValueError("an array of impossible shape")
     count, order = math.prod(shape), "F" if fortran_order else "C"
@@ -171,12 +173,12 @@ class _Reader:
         return self.data[start : self.position]
 
     def number(self) -> int | float:
-        """The number that follows the opcode: a value, a length, a memo key."""
+        """Return the number that follows the opcode: a value, a length, a memo key."""
         layout = _LAYOUTS[self.opcode]
         return layout.unpack(self.take(layout.size))[0]
 
     def spend(self, values: Any):
-        """Count the work on values that the file may hold once and name many times."""
+        """Count the work on values, because a file can hold a value once and name it many times."""
         self.work += len(values) + sum(len(value) for value in values if isinstance(value, _SIZED))
         if self.work > _WORK * len(self.data) + _WORK:
             raise _RefusedError("more work than its size allows")
@@ -302,7 +304,7 @@ class _Reader:
 
 
 def _is_key(key: Any) -> bool:
-    """Whether a dict may have this key: others can be made to collide, or exhaust the stack when hashed."""
+    """Return whether a dict may have this key. Others can be made to collide, or exhaust the stack when hashed."""
     return isinstance(key, str) or (type(key) is int and abs(key) < _LARGEST_KEY)
 
 
@@ -334,7 +336,7 @@ _ACTIONS = {
 
 
 def load(path: str | Path) -> Any:
-    """The content of the pickle file `path`; its arrays are read-only views of the mapped file.
+    """Return the content of the pickle file `path`; its arrays are read-only views of the mapped file.
 
     Raises InputError where `loads` does, and when the file is missing, unreadable or empty.
     """
@@ -350,11 +352,11 @@ def load(path: str | Path) -> Any:
 
 
 def loads(data: Any, where: str | Path) -> Any:
-    """The content of the pickle in `data`, a bytes-like object; `where` names it in messages.
+    """Return the content of the pickle in `data`, a bytes-like object; `where` names it in messages.
 
-    Bytes of 256 and more come as read-only memoryviews of `data`. Numbers, strings, lists, tuples, dicts and numpy
-    arrays, dtypes and scalars are admitted.
-    Raises InputError for anything else, and for data that are not a pickle, are truncated or damaged.
+    Byte strings of 256 bytes or more become read-only memoryviews of `data`. Numbers, strings, lists, tuples, dicts and
+    numpy arrays, dtypes and scalars are allowed. Raises InputError for anything else, and for data that are not a
+    pickle, or truncated, or damaged.
     """
     if data[0:1] != pickle.PROTO or data[1:2] not in (b"\2", b"\3", b"\4", b"\5"):
         raise InputError(f"Cannot read {where}: it is not a pickle of protocol 2 to 5. Give the data set's own file.")

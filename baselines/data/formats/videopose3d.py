@@ -1,7 +1,7 @@
 """Human3.6M in the files of VideoPose3D (Pavllo et al. 2019): see `baselines.data.formats.videopose3d_schema`.
 
-A source is one take seen by one camera; an action is the first word of a take's name, as that repository groups them.
-Frames are numbered over subjects, takes and cameras, in this order. The network answers in metres, camera frame,
+A source is one take seen by one camera. An action is the first word of a take's name, as that repository groups them.
+Frame numbers run over subjects, takes and cameras, in this order. The network answers in metres, camera frame,
 root-relative. Every frame counts, as the centre of its window. See `baselines.data.dataset` for what all data sets
 share.
 """
@@ -27,7 +27,7 @@ class VideoPose3D(Dataset):
     """A folder with data_3d_h36m.npz and 2D of the chosen input, checked and cached on first use.
 
     input: "cpn", detections of a cascaded pyramid network tuned on Human3.6M, or "gt", the projected ground truth; both
-    come without confidence. Raises InputError and has the attributes as `Dataset`.
+    come without confidence. It has the attributes of `Dataset` and raises InputError as it does.
     """
 
     protocol, MARK = "h36m_videopose3d", "data_3d_h36m.npz"
@@ -36,7 +36,7 @@ class VideoPose3D(Dataset):
     RELEASE_FRAMES = RELEASE_FRAMES
 
     def _files(self) -> list[Path]:
-        """The 2D first: each input has its cache."""
+        """Return the two files, the 2D first, so that each input has its own cache."""
         for name, file in ((self.input, DETECTIONS[self.input]), ("", self.MARK)):
             if not (self.path / file).is_file():
                 others = [other for other in self.INPUTS if name and (self.path / DETECTIONS[other]).is_file()]
@@ -45,34 +45,36 @@ class VideoPose3D(Dataset):
         return [self.path / DETECTIONS[self.input], self.path / self.MARK]
 
     def inputs(self, split: str, index: np.ndarray) -> np.ndarray:
-        """Network input, index.shape + (17, 3) float32: x, y normalised to [-1, 1] by the resolution, confidence 1."""
+        """Return the network input, index.shape + (17, 3) float32: x, y normalised to [-1, 1] by the resolution,
+        confidence 1.
+        """
         xy = normalize(self._split(split).arrays["joints_2d"][index], self.camera_resolution(split, index))
         return np.concatenate([xy, np.ones_like(xy[..., :1])], axis=-1)
 
     def targets(self, split: str, index: np.ndarray) -> np.ndarray:
-        """Ground truth, index.shape + (17, 3) float32, metres, camera frame, root-relative."""
+        """Return the ground truth, index.shape + (17, 3) float32, metres, camera frame, root-relative."""
         return root_relative(self._split(split).arrays["joints_3d"][index])
 
     def ground_truth_mm(self, split: str, index: np.ndarray) -> np.ndarray:
-        """The pose that errors are measured against, index.shape + (17, 3) float32, mm, camera frame."""
+        """Return the pose that errors are measured against, index.shape + (17, 3) float32, mm, camera frame."""
         return self._split(split).arrays["joints_3d"][index] * np.float32(MM_PER_M)
 
     def millimetres(self, split: str, index: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """Predictions (..., 17, 3) in metres with the root at zero -> mm, root-relative."""
+        """Convert predictions (..., 17, 3) in metres, root at zero, to root-relative mm."""
         return predicted * MM_PER_M
 
     def evaluated(self, split: str) -> np.ndarray:
-        """The frames that count, (N,) bool: every one."""
+        """Return which frames count, (N,) bool: all of them."""
         return np.ones(self.frames(split), bool)
 
     def camera_resolution(self, split: str, index: np.ndarray) -> np.ndarray:
-        """Image width and height, index.shape + (2,) float32, pixels."""
+        """Return image width and height, index.shape + (2,) float32, pixels."""
         codes, names = self.cameras(split)
         sizes = dict(zip(CAMERAS, (camera.size for camera in load_cameras(SUBJECTS[0])), strict=True))
         return np.array([sizes[name] for name in names], np.float32)[codes[index]]
 
     def _measured(self, split: str) -> dict[str, Any]:
-        """How far the 2D lies from the projected 3D, of frames spread over the split."""
+        """Measure how far the 2D lies from the projected 3D, in frames spread over the split."""
         frames = np.arange(0, self.frames(split), -(-self.frames(split) // SUMMARY_FRAMES))
         codes, names = self.cameras(split)
         lenses = dict(zip(CAMERAS, load_cameras(SUBJECTS[0]), strict=True))  # each camera's is one for all subjects

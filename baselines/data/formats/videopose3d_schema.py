@@ -1,4 +1,4 @@
-"""What the files of Human3.6M as VideoPose3D has it must hold, and the refusal of others.
+"""Check the files of Human3.6M in VideoPose3D's format.
 
 data_3d_h36m.npz: `positions_3d`, a dict subject -> action -> (frames, 32, 3), metres, world frame.
 data_2d_h36m_cpn_ft_h36m_dbb.npz and data_2d_h36m_gt.npz: `positions_2d`, a dict subject -> action -> list of the four
@@ -6,7 +6,8 @@ cameras in the order of `baselines.data.cameras.CAMERAS`, each (frames, 17, 2), 
 `metadata`, a dict. An `origin` (dict) in the metadata is optional: synthetic files say there how they were made.
 Subjects are S1, S5, S6, S7, S8, S9, S11; actions have names like "Directions" or "Directions 1".
 
-The released 3D has no S11 Directions, whose video is damaged. It is left out wherever either file lacks a part of it.
+The released 3D has no S11 Directions, because its video is damaged. The take is left out if either file lacks a part of
+it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,10 +75,10 @@ class _Run(NamedTuple):
 
 
 def read(files: Sequence[Path]) -> Content:
-    """The Content of [2D file, 3D file]: joints_2d in pixels and joints_3d in metres in the frame of each camera.
+    """Return the Content of [2D file, 3D file]: joints_2d in pixels, and joints_3d in metres in each camera's frame.
 
-    Raises InputError naming file, subject, action, what was expected and what was found; for what is wrong with
-    numbers, while the blocks are walked through.
+    Raises InputError naming file, subject, action, what was expected and what was found. Wrong numbers are found later,
+    when the blocks are read.
     """
     file_2d, file_3d = files
     members = npz.load(file_2d, ["positions_2d", "metadata"])
@@ -103,14 +104,14 @@ def read(files: Sequence[Path]) -> Content:
     longer = [len(run.pixels) - len(run.world) for part in runs.values() for run in part]
     if any(longer):
         recordings = np.count_nonzero(longer)
-        left_out.append(f"{sum(longer):,} frames of 2D behind the end of the 3D, in {recordings} recordings")
+        left_out.append(f"{sum(longer):,} frames of 2D after the end of the 3D, in {recordings} recordings")
     return Content(splits, origin, left_out)
 
 
 def _runs(
     subject: int, takes_3d: dict[str, Any], takes_2d: dict[str, Any], file_3d: Path, file_2d: Path
 ) -> tuple[list[_Run], list[str]]:
-    """The runs of one subject, and sentences on the takes left out."""
+    """Return the runs of one subject, and sentences on the takes left out."""
     runs, left_out = [], []
     name = f"S{subject}"
     for action, world in takes_3d.items():
@@ -136,7 +137,7 @@ def _runs(
 
 
 def _is_whole(world: np.ndarray, views: Any) -> bool:
-    """Whether there are four cameras with as many frames as the 3D."""
+    """Return whether there are four cameras with as many frames as the 3D."""
     if not _is_list(views) or len(views) != len(CAMERAS):
         return False
     return all(isinstance(view, np.ndarray) and view.ndim and len(view) >= len(world) for view in views)
@@ -172,7 +173,9 @@ def _joints_2d(runs: Sequence[_Run], path: Path) -> Iterator[np.ndarray]:
 
 
 def _typical_distance(block: np.ndarray, run: _Run) -> float:
-    """Pixels between the 2D and the projected 3D, by the median of some frames; 0 where the 3D is refused later."""
+    """Return the median distance, in pixels, of the 2D from the projected 3D in some frames; 0 if the 3D will
+    be refused.
+    """
     some = slice(None, None, max(1, len(block) // 20))
     camera, world = load_cameras(run.subject)[run.camera], run.world[some, KEPT_JOINTS].astype(np.float64)
     joints = world_to_camera(world * MM_PER_M, camera)
@@ -200,7 +203,7 @@ def _joints_3d(runs: Sequence[_Run], path: Path) -> Iterator[np.ndarray]:
 
 
 def _subjects(members: dict[str, Any], name: str, path: Path) -> dict[str, dict]:
-    """One of the members: the checked dict subject -> action -> content."""
+    """Check and return one of the members: subject -> action -> content."""
     positions = members[name]
     _require(isinstance(positions, dict), f"{path}: {name} is a {kind(positions)}, expected a dict of subjects")
     missing = [f"S{subject}" for subject in SUBJECTS if f"S{subject}" not in positions]

@@ -13,7 +13,8 @@ from liftbench.bench.measure.cost.plain import plain_graph, twin
 
 
 def peak_bytes(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> int:
-    """The most bytes that activations take at the end of any operator of a forward pass of a clip in evaluation mode.
+    """Return the most bytes that activations take at the end of any operator of a forward pass of a clip in evaluation
+    mode.
 
     Each storage that is alive counts once and as a whole, the clip's and the answer's too; what was there before the
     pass does not (parameters, buffers, cached tables of indices). A scan adds its output.

@@ -23,7 +23,7 @@ class SelectiveScan(torch.autograd.Function):
 
 
 def twin(model: nn.Module, device: str) -> nn.Module:
-    """The same modules in eval mode on a device, apart from `model`: counting leaves its traces in them."""
+    """Return the same modules in eval mode on a device, apart from `model`: counting leaves its traces in them."""
     return copy.deepcopy(model).to(device).eval()
 
 

@@ -84,7 +84,7 @@ def _errors(
     device: str,
     say: timing.Progress,
 ) -> HeldOut:
-    """The HeldOut of all views: errors of each frame, by action."""
+    """Return the HeldOut of all views: errors of each frame, by action."""
     columns = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_per_frame")
     by_action, size = defaultdict(list), (random_cameras.WIDTH, random_cameras.WIDTH)
     network = weights.model.to(device)
@@ -113,7 +113,7 @@ def _errors(
 def _speed(
     weights: Weights, held_out: list[tuple[int, str, np.ndarray]], device: str
 ) -> tuple[float, int, float | None]:
-    """(frames a second of the whole pipeline, frames, share of other processes), of the best of some runs."""
+    """Return (frames a second of the whole pipeline, frames, share of other processes), of the best of some runs."""
     longest = max((world for _, _, world in held_out), key=len)[: _TIMED_S * mocap.FPS]
     keypoints, size = walks.film(longest, 45.0, np.random.default_rng(0))[1:3]
     seconds, share = [], timing.Share()

@@ -24,7 +24,7 @@ _LAYOUT, _LIMBS = "body25b", [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]
 
 
 def measure(weights: Weights, path: Path, device: str, say: timing.Progress) -> list[RealCamera]:
-    """The errors of every camera. Raises InputError where the file is not such a one."""
+    """Return the errors of every camera. Raises InputError if the file is not such a one."""
     found = npz.load(path, _KEYS)
     seen, points = np.asarray(found["keypoints2d"]), np.asarray(found["points3d"])
     cameras, frames = seen.shape[0], seen.shape[1] if seen.ndim == 4 else 0

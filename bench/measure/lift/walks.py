@@ -88,7 +88,7 @@ def film(world: np.ndarray, degrees: float, rng: np.random.Generator) -> tuple[n
 
 
 def compare(view: str, pairs: list[tuple[Gait, Gait]], failed: int) -> GaitView:
-    """The errors of (true, lifted) gaits."""
+    """Return the errors of (true, lifted) gaits."""
     differences, timing, events, missed, extra = {}, [], 0, 0, 0
     for true, lifted in pairs:
         for side in range(2):
@@ -119,7 +119,7 @@ def compare(view: str, pairs: list[tuple[Gait, Gait]], failed: int) -> GaitView:
 
 
 def _matched(true: np.ndarray, lifted: np.ndarray) -> list[float]:
-    """How much later each true event was found, s; an event counts once, the nearest first."""
+    """Return how much later each true event was found, s; an event counts once, the nearest first."""
     found, left = [], list(lifted)
     for event in true:
         nearest = min(left, key=lambda other: abs(other - event), default=None)

@@ -94,7 +94,7 @@ class _Plan(NamedTuple):
 
 
 def _plans(device: torch.device, quick: bool) -> tuple[list[_Plan], dict[str, str], dict[str, float]]:
-    """Every comparison to make, what is absent from them and why, and the differences from the oracle."""
+    """Return every comparison to make, what is absent from them and why, and the differences from the oracle."""
     scans, absent, differences = contenders.contenders(device)
     plans = [
         _Plan("implementations", case, call, "reference", scans, cases.scan_inputs)
@@ -162,7 +162,7 @@ def _compare(contest: timing.Contest, plan: _Plan) -> ScanComparison:
 
 
 def _ratio(outcome: timing.Outcome, baseline: timing.Outcome | None) -> float | None:
-    """The baseline's time over this one's, None where times of either are missing."""
+    """Return the baseline's time over this one's, None if times of either are missing."""
     if baseline is None or not baseline.rounds_ms or baseline.missing or outcome.missing:
         return None
     return readings.ratio(baseline.rounds_ms, outcome.rounds_ms)
@@ -171,7 +171,7 @@ def _ratio(outcome: timing.Outcome, baseline: timing.Outcome | None) -> float | 
 def _call(
     call: Callable[[], object], tensors: list[torch.Tensor], kept_mib: dict[str, float | None], name: str
 ) -> Callable[[], object]:
-    """The call to be timed; its first run also tells what it keeps for a backward pass."""
+    """Return the call to be timed; its first run also tells what it keeps for a backward pass."""
     if tensors[0].is_cuda:
         call()  # compiles and tunes
     if not tensors[0].requires_grad:
@@ -187,7 +187,7 @@ def _call(
 
 
 def _kept_mib(call: Callable[[], object], tensors: list[torch.Tensor]) -> float:
-    """What a call keeps for its backward pass, in MiB, its inputs left out."""
+    """Return what a call keeps for its backward pass, in MiB, its inputs left out."""
     kept, inputs = {}, {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

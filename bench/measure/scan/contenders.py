@@ -24,13 +24,13 @@ Scan = Callable[..., torch.Tensor]
 
 
 def forward(scan: Scan, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The output, without a graph."""
+    """Return the output, without a graph."""
     with torch.inference_mode():
         return scan(*tensors)
 
 
 def forward_backward(scan: Scan, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """The gradients of all inputs; the output serves as its own gradient, which is as dense as a real one."""
+    """Return the gradients of all inputs; the output serves as its own gradient, which is as dense as a real one."""
     y = scan(*tensors)
     return torch.autograd.grad(y, tensors, y.detach())
 
@@ -47,7 +47,7 @@ class Checked(NamedTuple):
 
 
 def contenders(device: str | torch.device = "cpu") -> Checked:
-    """All selective scans that run on a device, our own first."""
+    """Return all selective scans that run on a device, our own first."""
     device = torch.device(device)
     scans = {name: functools.partial(kernels.selective_scan, implementation=name) for name in kernels.IMPLEMENTATIONS}
     absent = {name: reason for name in scans if (reason := kernels.unusable(name, device.type))}
@@ -58,7 +58,7 @@ def contenders(device: str | torch.device = "cpu") -> Checked:
 
 
 def instruction_set_contenders(scan: Scan, device: str | torch.device = "cpu") -> Checked:
-    """The scan of `kernels.cpu` on each instruction set that this processor has, the best one first."""
+    """Return the scan of `kernels.cpu` on each instruction set that this processor has, the best one first."""
     by_set = {name: functools.partial(_on_instruction_set, name, scan) for name in instruction_sets()}
     return _agreeing(by_set, difference_of_scan, torch.device(device))
 
@@ -91,7 +91,7 @@ def _orders(frames: int) -> tuple[torch.Tensor, tuple[bool, ...]]:
 
 
 def instruction_sets() -> list[str]:
-    """The instruction sets of `kernels.cpu` that this processor has, the best one first."""
+    """Return the instruction sets of `kernels.cpu` that this processor has, the best one first."""
     names = []
     for name in ("avx512", "avx2", "portable"):
         try:
@@ -103,7 +103,7 @@ def instruction_sets() -> list[str]:
 
 
 def _on_instruction_set(instruction_set: str, scan: Callable[..., torch.Tensor], *tensors) -> torch.Tensor:
-    """The same scan on another instruction set, which stays for its backward pass."""
+    """Return the same scan on another instruction set, which stays for its backward pass."""
     cpu.use_instruction_set(instruction_set)
     return scan(*tensors)
 
@@ -133,7 +133,7 @@ def _agreeing(
 
 
 def difference_of_scan(scan: Scan, device: str | torch.device) -> float:
-    """The difference from the oracle on a small case. Its two groups share A, D and bias, as some peers need."""
+    """Return the difference from the oracle on a small case. Its two groups share A, D and bias, as some peers need."""
     case = Case("", 2, 2, 24, 70)
 
     def tied(scan: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -145,13 +145,13 @@ def difference_of_scan(scan: Scan, device: str | torch.device) -> float:
 
 
 def difference_of_grid(scan: Scan, device: str | torch.device) -> float:
-    """The difference from the oracle on a small grid with four directions."""
+    """Return the difference from the oracle on a small grid with four directions."""
     oracle = functools.partial(_over_grid, functools.partial(_fused, "reference"))
     return difference(scan, oracle, grid_inputs(Case("", 2, 4, 24, 5 * 17)), device)
 
 
 def difference(scan: Scan, oracle: Scan, inputs: Iterable[torch.Tensor], device: str | torch.device) -> float:
-    """The largest one of output and gradients, relative to the largest value of each; infinite if any is NaN."""
+    """Return the largest one of output and gradients, relative to the largest value of each; infinite if any is NaN."""
     largest = 0.0
     tensors = [tensor.detach().to(device).requires_grad_() for tensor in inputs]
     exact = [tensor.detach().double().to(device).requires_grad_() for tensor in inputs]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def public_scans() -> tuple[dict[str, Callable[..., torch.Tensor]], dict[str, str]]:
-    """({name: scan}, {name: why it cannot run here})."""
+    """Return ({name: scan}, {name: why it cannot run here})."""
     scans, absent = {}, {}
     for name, (package, load) in _PEERS.items():
         try:
@@ -26,7 +26,7 @@ def public_scans() -> tuple[dict[str, Callable[..., torch.Tensor]], dict[str, st
 
 
 def _mambapy() -> Callable[..., Tensor]:
-    """The scan of `MambaBlock.selective_scan` over mambapy's parallel scan."""
+    """Return the scan of `MambaBlock.selective_scan` over mambapy's parallel scan."""
     pscan = importlib.import_module("mambapy.pscan").pscan
 
     def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
@@ -42,8 +42,9 @@ def _mambapy() -> Callable[..., Tensor]:
 
 
 def _transformers() -> Callable[..., Tensor]:
-    """The path of Hugging Face's Mamba without kernels. It has no groups: they join the batch, which is right where
-    all groups have the same A, D and bias, as here."""
+    """Return the path of Hugging Face's Mamba without kernels. It has no groups: they join the batch, which is right
+    where all groups have the same A, D and bias, as here.
+    """
     slow_path = importlib.import_module("transformers.models.mamba.modeling_mamba").mamba_selective_scan
     slow_path = getattr(slow_path, "__wrapped__", slow_path)  # without its search for a faster library
 

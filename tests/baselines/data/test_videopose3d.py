@@ -162,7 +162,7 @@ def test_2d_longer_than_the_3d_is_cut_and_said(content, write):
     expected = views[2].copy()
     views[2] = np.concatenate([views[2], np.full((5, 17, 2), np.nan, np.float32)])
     data = open_dataset(write(content))
-    assert data.left_out == ["5 frames of 2D behind the end of the 3D, in 1 recordings"]
+    assert data.left_out == ["5 frames of 2D after the end of the 3D, in 1 recordings"]
     codes, names = data.sources("train")
     frames = np.flatnonzero(codes == names.index(f"S1 WalkDog.{CAMERAS[2]}"))
     np.testing.assert_allclose((data.inputs("train", frames)[..., :2] + 1) / 2 * 1000, expected, atol=1e-2)

@@ -91,7 +91,7 @@ def test_a_chain_of_bases(write):
         ({"a": "base: none.yaml"}, "a.yaml: its base none.yaml is missing"),
         ({"a": "base: b.yaml", "b": "base: a.yaml"}, "b.yaml: its base .*a.yaml leads back to it"),
         ({"a": "base: a.yaml"}, "a.yaml: its base .*a.yaml leads back to it"),
-        ({"a": "base: [b.yaml]"}, "a.yaml: its base is no path"),
+        ({"a": "base: [b.yaml]"}, "a.yaml: its base is not a path"),
         ({"a__b__c": "base: ../../d.yaml", "d": ""}, "c.yaml: its base ../../d.yaml is outside of its folder"),
         ({"a": "base: /etc/hostname"}, "a.yaml: its base /etc/hostname is outside of its folder"),
         ({"a": "base: b.yaml", "b": "["}, "Cannot read the recipe .*b.yaml"),

@@ -73,11 +73,11 @@ def test_published_posemamba_recipe(variant):
     [
         ("learning_rat: 1", "there is no setting learning_rat. Did you mean learning_rate"),
         ("epochs: 0", "key epochs: Input should be greater than 0"),
-        ("loss: {mpje: 1}", "key loss: 'mpje' is no loss term. Did you mean mpjpe"),
+        ("loss: {mpje: 1}", "key loss: 'mpje' is not a loss term. Did you mean mpjpe"),
         ("model: posemamba_q", "key model: Cannot find the model 'posemamba_q': no model has that name. Did you mean"),
         ("input: openpose", "key input: Input should be 'sh', 'gt' or 'cpn'"),
-        ("input: cpn", "yaml: input cpn is no 2D input of the data h36m. Choose sh or gt"),
-        ("data: mpi_inf_3dhp", "yaml: input sh is no 2D input of the data mpi_inf_3dhp. Choose gt"),
+        ("input: cpn", "yaml: input cpn is not a 2D input of the data h36m. Choose sh or gt"),
+        ("data: mpi_inf_3dhp", "yaml: input sh is not a 2D input of the data mpi_inf_3dhp. Choose gt"),
         ("learning_rate: .inf", "key learning_rate: .* finite"),
         ("schedule: cosine", "learning_rate_decay belongs to the exponential schedule. Leave it out of a cosine"),
         (

@@ -110,7 +110,7 @@ def test_tensors_that_no_model_has(model, dtype, suffix, tmp_path):
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        (0, "entry 'a int' is a tensor of .* under a key that is no text"),
+        (0, "entry 'a int' is a tensor of .* under a key that is not text"),
         (10**5000, "a key in it is neither text nor a number"),
         ((1, 2), "a key in it is neither text nor a number"),
         ("k" * 1000, "fits no registered model|k{100}"),
@@ -157,7 +157,7 @@ def test_a_pickle_that_runs_too_long(tmp_path, monkeypatch):
     monkeypatch.setattr(torch_checkpoint, "_MOST_INSTRUCTIONS", 20_000)
     path = tmp_path / "long.pt"
     path.write_bytes(b"\x80\x02" + b"N0" * 20_000 + b"N.")
-    refused(path, "longer than that of any checkpoint")
+    refused(path, "longer than any checkpoint")
 
 
 def test_nested_metadata_is_text(model, tmp_path):

@@ -103,7 +103,7 @@ def test_a_contender_may_be_a_function_of_a_file(tmp_path):
         ("lstm@cpu", "Cannot run lstm by the scan 'cpu': the model has no scan"),
         ("lstn", "Did you mean lstm"),
         ("lstm@float32+bfloat16", "has both float32 and bfloat16. Leave one out"),
-        ("lstm:0", "0 is no number of frames"),
+        ("lstm:0", "0 is not a number of frames"),
     ],
 )
 def test_contenders_that_cannot_be_read_are_input_errors(text, sentence):

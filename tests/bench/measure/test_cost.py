@@ -711,7 +711,7 @@ def test_what_is_wrong_with_a_module_of_the_users_is_said_in_one_sentence(own, w
 def test_the_clip_of_a_module_of_the_users_has_the_frames_asked_for_and_the_channels_that_it_takes(own):
     record = cost.measure(f"{own}/mine.py:three_channels", frames=4)
     assert (record.frames, record.macs_per_clip) == (4, 4 * 17 * 3 * 3)
-    with pytest.raises(InputError, match="is no number of frames. Give a positive whole number"):
+    with pytest.raises(InputError, match="is not a number of frames. Give a positive whole number"):
         cost.measure(f"{own}/mine.py:build", frames=0)
 
 
