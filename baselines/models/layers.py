@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from liftbench.posemamba.model import DropPath
 
-HEADS = 8  # every published comparator has as many
+HEADS = 8  # as in every published comparator
 
 
 def over_joints(module: nn.Module, x: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Data that the suite makes itself: synthetic people, motion capture replayed before cameras, a detector model."""
+"""Make data: synthetic people, motion capture replayed in front of cameras, and a model of a detector."""

@@ -1,7 +1,8 @@
-"""The fifteen Human3.6M actions as a table: what the legs do and which gestures the upper body strings together.
+"""The fifteen Human3.6M actions as a table: what the legs do, and which gestures the upper body makes in sequence.
 
-Everything is written for a right-handed body of the size of motion.REST; act() mirrors and scales it. Hands are wrist
-positions from the thorax joint in metres: forward, outward (away from the body's middle on the hand's own side), up.
+Everything is written for a right-handed body of the size of body.REST; act() mirrors and scales it. Hands are wrist
+positions relative to the thorax joint, in metres: forward, outward (away from the body's middle, on the hand's own
+side), up.
 """
 
 from typing import NamedTuple
@@ -24,22 +25,22 @@ from liftbench.baselines.synthetic.body import (
     walk,
 )
 
-UPRIGHT, CHEST, HEAD = 0, 1, 2  # the frame a hand is held in: turning but not leaning with the trunk, chest, head
+UPRIGHT, CHEST, HEAD = 0, 1, 2  # a hand's frame: the trunk's without its lean, the chest's, the head's
 
 
 class Hand(NamedTuple):
-    """One place for a wrist, and how it swings about it."""
+    """One place for a wrist, and how the wrist swings about it."""
 
     at: tuple[float, float, float]
     frame: int = CHEST
-    elbow: float = 0.0  # degrees by which the elbow is raised from where it falls naturally
+    elbow: float = 0.0  # degrees by which the elbow is raised from its natural place
     sway: tuple[float, float, float] = (0, 0, 0)  # amplitude, metres
     rate: float = 0.0  # swings per second
     hangs: float = 0.0  # share of the gait's arm swing
 
 
 class Gesture(NamedTuple):
-    """Both hands, and how trunk and head go with them. Angles in degrees."""
+    """Both hands, and the trunk and head that go with them. Angles in degrees."""
 
     right: Hand
     left: Hand
@@ -51,7 +52,7 @@ class Gesture(NamedTuple):
 
 
 class Action(NamedTuple):
-    """legs: ways to use them, one drawn per take; gestures: strung together, each held for hold (least, most), s."""
+    """legs: what they do, one drawn per take; gestures: made in sequence, each held for hold (least, most) seconds."""
 
     legs: tuple[str, ...]
     gestures: tuple[Gesture, ...]
@@ -296,7 +297,7 @@ NAMES = {
 
 
 def string(rng: np.random.Generator, t: np.ndarray, count: int, hold: tuple[float, float]) -> np.ndarray:
-    """How much of each of count gestures, one after another in random order: (T,) s -> (T, count), rows sum to 1."""
+    """Blend count gestures in random order: times (T,) s -> the share of each, (T, count); rows sum to 1."""
     share = np.zeros((len(t), count))
     now = rng.integers(count)
     share[:, now] = 1
@@ -316,9 +317,9 @@ def string(rng: np.random.Generator, t: np.ndarray, count: int, hold: tuple[floa
 
 
 def act(action: int, body: np.ndarray, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """One take of a subject performing one of ACTIONS about the origin.
+    """Return one take of a subject who performs one of ACTIONS about the origin.
 
-    body: (17, 3) mm from motion.make_body -> (frames, 17, 3) mm, world frame, floor at z = 0, FPS frames per second.
+    body: (17, 3) mm from body.make_body -> (frames, 17, 3) mm, world frame, floor at z = 0, FPS frames per second.
     """
     plan = ACTIONS[action]
     t = np.arange(frames) / FPS
@@ -352,8 +353,8 @@ def act(action: int, body: np.ndarray, frames: int, rng: np.random.Generator) ->
     at[..., 2] += 0.07 * table["hangs"] * np.maximum(legs.swing, 0)[:, None]
     middle = np.einsum("tg,tgsd->tsd", share, at)
     apart = np.einsum("tg,tgsd->ts", share, (at - middle[:, None]) ** 2)
-    at[..., 0] += 1.6 * apart[:, None]  # a hand on its way elsewhere goes round the shoulder, not through it
-    at = 1000 * size * at + 14 * drift(rng, t, 1.2, 6).reshape(-1, 1, 2, 3)  # nobody's hands keep quite still
+    at[..., 0] += 1.6 * apart[:, None]  # a hand moves around the shoulder, not through it
+    at = 1000 * size * at + 14 * drift(rng, t, 1.2, 6).reshape(-1, 1, 2, 3)  # hands are never quite still
     onto = table["frame"][..., None] == np.arange(3)  # (gesture, side, frame)
     hands = np.einsum("tg,gsf,tgsd->tsfd", share, onto, at)
     hands[..., 1] *= SIDES[:, None]

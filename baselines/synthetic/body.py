@@ -1,9 +1,9 @@
 """An articulated 17-joint body: its bones, its kinematics, and how it stands, walks and sits.
 
 Frames: world is millimetres, z up, floor at z = 0; the body looks along x, its left is y, up is z. Sides are ordered
-(right, left). Torso and head are posed by joint angles (forward kinematics); arms and legs reach for wrists and ankles
-(two-bone inverse kinematics), so that a planted foot stays planted and a hand finds the ear. Either way bone lengths
-are those of the body, exactly. T is the number of frames, at 50 Hz.
+(right, left). Joint angles pose the torso and head (forward kinematics). Arms and legs reach for wrists and ankles
+(two-bone inverse kinematics), so a planted foot stays planted and a hand finds the ear. Bone lengths are always exactly
+those of the body. T is the number of frames, at 50 Hz.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ REST = np.array(
 
 
 def make_body(rng: np.random.Generator) -> np.ndarray:
-    """One subject's bones: (17, 3) mm, REST scaled as a whole and bone by bone, left and right alike."""
+    """Draw one subject's bones: (17, 3) mm, REST scaled as a whole and bone by bone, left and right alike."""
     scale = rng.uniform(0.93, 1.05)
     legs, arms = rng.uniform(0.97, 1.03, 2)
     part = rng.uniform(0.97, 1.03, 17)
@@ -49,7 +49,7 @@ def make_body(rng: np.random.Generator) -> np.ndarray:
 
 
 def leg_length(body: np.ndarray) -> float:
-    """Thigh plus shin, mm."""
+    """Return the length of thigh plus shin, mm."""
     return float(-body[2, 2] - body[3, 2])
 
 
@@ -57,7 +57,7 @@ def leg_length(body: np.ndarray) -> float:
 class Legs:
     """What the lower body does. Lengths in mm, angles in radians."""
 
-    pelvis: np.ndarray  # (T, 3) world; sinks where an ankle would be out of reach
+    pelvis: np.ndarray  # (T, 3) world; it sinks if an ankle would be out of reach
     heading: np.ndarray  # (T,) about z, 0 looks along x
     tilt: np.ndarray  # (T, 3) of the pelvis: roll to the right, pitch forward, yaw to the left
     ankles: np.ndarray  # (T, 2, 3) world
@@ -68,12 +68,12 @@ class Legs:
 
 @dataclass
 class Torso:
-    """What the upper body does; hands are in the shares of three frames, so that a hand can follow the head."""
+    """What the upper body does. Hands have a share in each of three frames, so that a hand can follow the head."""
 
     bend: np.ndarray  # (T, 3) trunk: roll to the right, pitch forward, yaw to the left
     neck: np.ndarray  # (T, 3) likewise, head against chest
     hands: np.ndarray  # (T, 2, 3, 3) wrist minus thorax, mm, already weighted: upright frame, chest frame, head frame
-    elbows: np.ndarray  # (T, 2) radians by which the elbow is raised from where it falls naturally
+    elbows: np.ndarray  # (T, 2) radians by which the elbow is raised from its natural place
 
 
 def rotation(roll_pitch_yaw: np.ndarray) -> np.ndarray:
@@ -103,13 +103,13 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def ease(x: np.ndarray) -> np.ndarray:
-    """0 before 0, 1 after 1, and the minimum-jerk curve between."""
+    """Return 0 before 0, 1 after 1, and the minimum-jerk curve in between."""
     x = np.clip(x, 0, 1)
     return x**3 * (10 + x * (6 * x - 15))
 
 
 def drift(rng: np.random.Generator, t: np.ndarray, period: float, channels: int) -> np.ndarray:
-    """Smooth unit-variance noise at times t: (T,) s -> (T, channels), no faster than one wave per period (s)."""
+    """Draw smooth unit-variance noise at times t: (T,) s -> (T, channels), at most one wave per period (s)."""
     waves = 6
     rate = 2 * np.pi * rng.uniform(0.15, 1, (waves, channels)) / period  # radians per second
     phase = rng.uniform(0, 2 * np.pi, (waves, channels))
@@ -119,11 +119,11 @@ def drift(rng: np.random.Generator, t: np.ndarray, period: float, channels: int)
 def reach(
     start: np.ndarray, target: np.ndarray, pole: np.ndarray, upper: float, lower: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two-bone inverse kinematics.
+    """Place a limb by two-bone inverse kinematics.
 
-    start, target: (T, 3) mm, the limb's first joint and where its last should be; pole: (T, 3), where the middle joint
-    points; upper, lower: the bones' lengths, mm. Returns the middle and the last joint, (T, 3) mm each. A target too
-    far or too near is approached along the straight line.
+    start, target: (T, 3) mm, the limb's first joint and the goal of its last; pole: (T, 3), where the middle joint
+    points; upper, lower: the bones' lengths, mm. Returns the middle and the last joint, (T, 3) mm each. If the target
+    is too far or too near, the limb comes as close as it can on the straight line.
     """
     offset = target - start
     distance = np.linalg.norm(offset, axis=-1, keepdims=True)
@@ -137,15 +137,15 @@ def reach(
 
 
 def within(vectors: np.ndarray, limit: float) -> np.ndarray:
-    """Return (T, 3) mm shortened to lengths below limit, smoothly over the last centimetre or so."""
+    """Shorten vectors, (T, 3) mm, to lengths below limit, smoothly over about the last centimetre."""
     blur = 12.0
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors * (limit - blur * np.logaddexp(0, (limit - length) / blur)) / length
 
 
 def elbow_side(arm: np.ndarray, raised: np.ndarray, side: int) -> np.ndarray:
-    """Return where an elbow points: EASY_ELBOW, turned by raised about EASY_ARM and carried along as that swings, by
-    the shortest way, onto the arm. Undefined only for an arm that points straight back.
+    """Return where an elbow points: EASY_ELBOW, turned by `raised` about EASY_ARM, then rotated the shortest way that
+    takes EASY_ARM onto the arm. Undefined only for an arm that points straight back.
 
     arm: (T, 3) shoulder to wrist; raised: (T,) radians; both in the chest's frame -> (T, 3) at right angles to the arm.
     """
@@ -157,7 +157,7 @@ def elbow_side(arm: np.ndarray, raised: np.ndarray, side: int) -> np.ndarray:
 
 
 def pose(body: np.ndarray, legs: Legs, torso: Torso) -> np.ndarray:
-    """body: (17, 3) mm from make_body -> (T, 17, 3) mm, world frame."""
+    """Pose a body, (17, 3) mm from make_body -> (T, 17, 3) mm, world frame."""
     joints = np.empty((len(legs.pelvis), 17, 3))
     heading = turned(legs.heading)
     hips = heading @ rotation(legs.tilt)
@@ -195,10 +195,10 @@ def pose(body: np.ndarray, legs: Legs, torso: Torso) -> np.ndarray:
 
 
 def walk(body: np.ndarray, rng: np.random.Generator, t: np.ndarray, speed: float, uneven: float) -> Legs:
-    """Walking about the origin in a loop. t: (T,) s; speed: mm/s; uneven: how far the speed wanders, as a share of it.
+    """Walk about the origin in a loop. t: (T,) s; speed: mm/s; uneven: how far the speed wanders, as a share of it.
 
-    A foot is planted where the body passes in the middle of its stance and stays until its heel lifts; its toes leave
-    the floor at about 0.62 of the cycle.
+    A foot is planted where the body passes in the middle of its stance, and stays there until its heel lifts. The toes
+    leave the floor at about 0.62 of the cycle.
     """
     margin = 3.0
     clock = np.arange(t[0] - margin, t[-1] + margin, 1 / FPS)
@@ -257,7 +257,7 @@ def walk(body: np.ndarray, rng: np.random.Generator, t: np.ndarray, speed: float
 
 
 def stand(body: np.ndarray, rng: np.random.Generator, t: np.ndarray, restless: float, crouch: np.ndarray) -> Legs:
-    """Standing near the origin, shifting weight and stepping round every restless seconds or so.
+    """Stand near the origin, shift weight, and step round about every `restless` seconds.
 
     crouch: (T,) share of the leg length by which the pelvis is lowered.
     """
@@ -267,7 +267,7 @@ def stand(body: np.ndarray, rng: np.random.Generator, t: np.ndarray, restless: f
     first, wide, toes = rng.uniform(-np.pi, np.pi), rng.uniform(95, 160), rng.uniform(0.1, 0.35)
 
     def progress(begin: float, end: float) -> np.ndarray:
-        """Return how far each move is, (T, moves), between the given shares of its 1.1 seconds."""
+        """Return how far each move has come, (T, moves), between the given shares of its 1.1 seconds."""
         return ease(((t[:, None] - moves) / 1.1 - begin) / (end - begin))
 
     def station(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -302,8 +302,8 @@ def stand(body: np.ndarray, rng: np.random.Generator, t: np.ndarray, restless: f
     )
 
 
-# Seats: height of the pelvis over the floor in leg lengths; its pitch, degrees; for the right and the left ankle,
-# ahead and outward of the pelvis in leg lengths and up from the floor in mm; where the knees point: ahead, outward, up.
+# Seats: height of the pelvis above the floor, in leg lengths; its pitch, degrees; the right and left ankle, ahead and
+# outward of the pelvis in leg lengths and above the floor in mm; where the knees point: ahead, outward, up.
 CHAIRS = (
     (0.53, -8, ((0.46, 0.17, 85), (0.46, 0.17, 85)), ((1, 0.2, 1), (1, 0.2, 1))),
     (0.53, -4, ((0.34, 0.18, 100), (0.42, 0.17, 85)), ((1, 0.3, 1), (1, 0.3, 1))),
@@ -321,7 +321,7 @@ FLOORS = (
 def sit(
     body: np.ndarray, rng: np.random.Generator, t: np.ndarray, seats: Sequence[tuple], down: np.ndarray | None = None
 ) -> Legs:
-    """Sitting on one of the seats. down: (T,) from 0, standing before it, to 1, seated; None: seated throughout."""
+    """Sit on one of the seats. down: (T,) from 0, standing in front of it, to 1, seated; None: seated throughout."""
     height, pitch, feet, knees = seats[rng.integers(len(seats))]
     order = rng.permutation(2)
     leg = leg_length(body)
@@ -331,7 +331,7 @@ def sit(
     standing = np.array([[0.12 * leg, -0.13 * leg, ANKLE_HEIGHT], [0.12 * leg, 0.13 * leg, ANKLE_HEIGHT]])
     upright = np.array([[1, -0.2, 0.2], [1, 0.2, 0.2]])
     part = np.ones_like(t) if down is None else down
-    lower, place = ease(part), ease((part - 0.55) / 0.45)  # first the pelvis comes down, then the feet find their place
+    lower, place = ease(part), ease((part - 0.55) / 0.45)  # the pelvis comes down first, then the feet move
     fidget = drift(rng, t, 2.5, 4) * [6, 6, 0.02, 0.03]
 
     ankles = standing + place[:, None, None] * (seated - standing)

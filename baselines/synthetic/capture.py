@@ -1,4 +1,4 @@
-"""From motion in the capture room to a file of the MotionBERT schema, as Human3.6M's cameras would have recorded it."""
+"""Record motion as Human3.6M's cameras would have, and write it as a file of the MotionBERT schema."""
 
 import pickle
 from pathlib import Path
@@ -24,10 +24,11 @@ def millimetres_per_pixel(pixels: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def record(points: np.ndarray, camera: Camera, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return what one camera sees of one take, by the schema's column.
+    """Record one take with one camera; return the columns of the schema.
 
-    points: (T, 17, 3) mm, camera frame. joint_2d are detections with their confidence (detector.detect), joint3d_image
-    the exact projections with depth relative to the root in the same pixels, joints_2.5d_image the same in millimetres.
+    points: (T, 17, 3) mm, camera frame. joint_2d holds detections with their confidence (detector.detect),
+    joint3d_image the exact projections with depth relative to the root in the same pixels, joints_2.5d_image the same
+    in millimetres.
     """
     pixels = project_to_2d(points, camera)
     return columns(points, pixels, *detector.detect(pixels, points, rng), camera.name)
@@ -36,10 +37,10 @@ def record(points: np.ndarray, camera: Camera, rng: np.random.Generator) -> dict
 def columns(
     points: np.ndarray, pixels: np.ndarray, seen: np.ndarray, confidence: np.ndarray, camera: str
 ) -> dict[str, np.ndarray]:
-    """One take by the schema's column.
+    """Return the columns of the schema for one take.
 
-    points: (T, 17, 3) mm, camera frame; pixels: (T, 17, 2), their projections; seen: (T, 17, 2), what was detected,
-    with its confidence, (T, 17).
+    points: (T, 17, 3) mm, camera frame; pixels: (T, 17, 2), their projections; seen: (T, 17, 2), the detections;
+    confidence: (T, 17).
     """
     factor = millimetres_per_pixel(pixels, points).astype(np.float32)
     depth = (points - points[:, :1])[..., 2:] / factor[:, None, None]
@@ -55,27 +56,27 @@ def columns(
 
 
 class Split:
-    """The takes of train or of test, gathered one after another."""
+    """The takes of train or test, gathered one after another."""
 
     def __init__(self):
         self.columns = {name: [] for name in COLUMNS}
         self.source, self.action = [], []
 
     def add(self, recorded: dict[str, np.ndarray], source: str, action: str) -> None:
-        """recorded: of record(); source: such as s_09_act_05_subact_02_ca_01."""
+        """Add what record() returned, for a source such as s_09_act_05_subact_02_ca_01."""
         for name in COLUMNS:
             self.columns[name].append(recorded[name])
         self.source += [source] * len(recorded["camera_name"])
         self.action += [action] * len(recorded["camera_name"])
 
     def schema(self) -> dict:
-        """Return the split as the MotionBERT file holds it."""
+        """Return the split in the form of a MotionBERT file."""
         columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
         return {**columns, "source": self.source, "action": self.action}
 
 
 def save(content: dict, path: str | Path) -> Path:
-    """Pickle content at path, whole or not at all. Raises InputError if path cannot be written."""
+    """Pickle content to path, whole or not at all. Raises InputError if path cannot be written."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         pickle.dump(content, file, protocol=4)
     return Path(path)

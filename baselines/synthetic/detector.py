@@ -1,19 +1,19 @@
-"""What a 2D detector would make of exact projections: a model of its errors and of its confidence.
+"""A model of a 2D detector's errors and confidence, applied to exact projections.
 
-Tuned to what is known of the stacked-hourglass detections on Human3.6M: about five pixels of mean error, more on wrists
-and ankles, on joints hidden from the camera and on fast ones, lasting over neighbouring frames, with now and then the
-legs or the arms taken for one another. Confidence tells of the error, imperfectly.
+It is tuned to what is known of the stacked-hourglass detections on Human3.6M: a mean error of about five pixels, larger
+on wrists and ankles, on joints hidden from the camera and on fast ones. Errors persist over neighbouring frames, and
+now and then both legs or both arms are swapped. Confidence reflects the error imperfectly.
 """
 
 import numpy as np
 
 from liftbench.baselines.skeleton import PARENTS
 
-# Error in pixels of a joint that is visible and at rest, by joint; the further from the torso, the larger.
+# Error in pixels of each joint when it is visible and at rest; it grows with the distance from the torso.
 BASE = np.array([2.6, 2.8, 3.2, 4.0, 2.8, 3.2, 4.0, 2.8, 2.6, 2.6, 2.9, 2.9, 3.7, 4.8, 2.9, 3.7, 4.8])
-# Radius in mm of the flesh about the bone that ends in a joint.
+# Radius in mm of the flesh around the bone that ends in each joint.
 FLESH = np.array([0, 70, 75, 50, 70, 75, 50, 130, 130, 60, 95, 70, 50, 40, 70, 50, 40])
-LIMBS = (((1, 2, 3), (4, 5, 6)), ((14, 15, 16), (11, 12, 13)))  # what a detector takes for one another
+LIMBS = (((1, 2, 3), (4, 5, 6)), ((14, 15, 16), (11, 12, 13)))  # pairs that a detector may swap
 SWAPS_PER_FRAME = 1 / 500  # per pair of limbs
 SWAP_FRAMES = (4, 22)
 LOSSES_PER_FRAME = 1 / 400  # per joint
@@ -21,10 +21,10 @@ LOSS_FRAMES = (2, 30)
 
 
 def hidden(points: np.ndarray) -> np.ndarray:
-    """Return which joints are behind another body part.
+    """Return how far each joint is hidden behind another body part.
 
     points: (T, 17, 3) mm, camera frame -> (T, 17) from 0, in sight, to 1. A bone that does not touch the joint hides it
-    where it passes nearer to the camera and its flesh reaches the line of sight.
+    if it passes nearer to the camera and its flesh reaches the line of sight.
     """
     points = points.astype(np.float32)
     ends = np.arange(1, 17)
@@ -44,8 +44,8 @@ def hidden(points: np.ndarray) -> np.ndarray:
 
 
 def smooth_noise(rng: np.random.Generator, frames: int, shape: tuple[int, ...], width: float) -> np.ndarray:
-    """Return (frames, *shape) of unit variance, correlated over about width frames (a Gaussian filter over white
-    noise).
+    """Draw noise, (frames, *shape), of unit variance and correlated over about `width` frames: white noise through a
+    Gaussian filter.
     """
     reach = int(3 * width)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
@@ -56,7 +56,7 @@ def smooth_noise(rng: np.random.Generator, frames: int, shape: tuple[int, ...], 
 
 
 def swaps(rng: np.random.Generator, frames: int) -> np.ndarray:
-    """Return (frames, 17) joint numbers: which joint the detector shows in the place of each."""
+    """Draw which joint the detector shows in the place of each: (frames, 17) joint numbers."""
     shown = np.tile(np.arange(17), (frames, 1))
     for right, left in LIMBS:
         for _ in range(rng.poisson(frames * SWAPS_PER_FRAME)):
@@ -67,7 +67,7 @@ def swaps(rng: np.random.Generator, frames: int) -> np.ndarray:
 
 
 def detect(pixels: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Detections of one take from one camera.
+    """Detect the joints of one take seen by one camera.
 
     pixels: (T, 17, 2) exact projections; points: (T, 17, 3) mm, camera frame
     -> (T, 17, 2) pixels and (T, 17) confidence in (0, 1].
@@ -88,7 +88,7 @@ def detect(pixels: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> 
 
 
 def lose(pixels: np.ndarray, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return which joints a detector does not see at all: those outside the image, and any for a moment.
+    """Draw which joints a detector misses: those outside the image, and now and then any other for a moment.
 
     pixels: (T, 17, 2) exact projections; image: (2, 2), its lowest and highest x and y -> (T, 17) bool.
     """

@@ -1,4 +1,4 @@
-"""Motion capture in place of the synthetic people: real motion, replayed before Human3.6M's cameras or any others.
+"""Replay real motion capture in front of Human3.6M's cameras or any others, in place of the synthetic people.
 
 The input is an npz of 17-joint clips: `positions` (N, 17, 3) metres, world, z up, 50 Hz, joints in the order of
 liftbench.baselines.skeleton; `offsets` (C + 1,), so that clip i is positions[offsets[i] : offsets[i + 1]]; `subject`
@@ -36,18 +36,18 @@ CMU_CREDIT = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. "
     "The database was created with funding from NSF EIA-0196217."
 )
-# Numbers in the source strings, beyond Human3.6M's own, so that nobody takes the one for the other.
+# Numbers in the source strings, beyond Human3.6M's own, so that nobody confuses the two.
 FIRST_SUBJECT, FIRST_ACTION = 12, 17
 HOLD_OUT = 4  # every fourth subject is a test subject
 MOST_VIEWS = 99  # two digits number them
-RANDOM = 1  # keeps the draws of random cameras apart from those of the room's
+RANDOM = 1  # separates the draws of random cameras from those of the room's
 TRUNCATED = 0.15  # of the varied views: the person may be partly outside the image
-H36M_MM_PER_PIXEL = 4.5  # at which the detector model was tuned
+H36M_MM_PER_PIXEL = 4.5  # the scale at which the detector model was tuned
 NEAREST = 1000.0  # mm from the camera
 MARGIN = 50.0  # pixels by which a joint may leave the image
 SHORTEST = 27  # frames of a view worth keeping
 LONGEST_BONE = 1.0  # metres; a longer one means another unit
-SHORTEST_BONE = 0.05  # metres; a pose whose longest bone is shorter is no person
+SHORTEST_BONE = 0.05  # metres; a pose whose longest bone is shorter is not a person
 LONGEST_CREDIT = 10_000  # characters
 FARTHEST = 1000.0  # metres from the origin
 
@@ -58,18 +58,18 @@ def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0, cameras: 
     Every fourth subject in sorted order (the 2nd, 6th, ...) is a test subject; the others train.
 
     cameras="room": Human3.6M's four; a clip is moved so that the middle of its path is the middle of the room.
-    cameras="random": `views` cameras for each clip, see `random_cameras`. Their detector also loses joints, and these
-    are filled as `liftbench lift` fills them. What trains is varied: other speeds and bodies, worse and better
+    cameras="random": `views` cameras for each clip, see `random_cameras`. Their detector also loses joints, which are
+    filled as `liftbench lift` fills them. Training clips are varied: other speeds and bodies, worse and better
     detections, and people who are partly outside the image.
 
-    Of each camera's view the longest run of frames is kept in which the joints are far enough from the camera and in
-    the image, give or take 50 pixels; views of fewer than 27 such frames are dropped. Key "origin" says what was kept,
-    and whom to credit. Raises InputError where npz_path is not such a file or out_path cannot be written.
+    Each camera's view keeps its longest run of frames in which the joints are far enough from the camera and in the
+    image, give or take 50 pixels; views of fewer than 27 such frames are dropped. Key "origin" says what was kept, and
+    whom to credit. Raises InputError if npz_path does not hold such clips or out_path cannot be written.
     """
     if cameras not in ("room", "random") or not 1 <= views <= MOST_VIEWS or (cameras == "room" and views != 4):
         raise InputError(
-            f"Cannot make {views} views of the cameras {short(cameras)}: there are no such ones. Choose room, which "
-            f"has 4, or random and up to {MOST_VIEWS}."
+            f"Cannot make {views} views with the cameras {short(cameras)}: they do not exist. Choose room, which has "
+            f"4, or random with up to {MOST_VIEWS}."
         )
     clips, credit = read(Path(npz_path))
     subjects = sorted({subject for subject, _, _ in clips})
@@ -119,12 +119,12 @@ def convert(npz_path: str | Path, out_path: str | Path, seed: int = 0, cameras: 
 
 
 def held_out(subjects: list[str]) -> list[str]:
-    """Return the test subjects among all, in sorted order: the 2nd, the 6th, ..."""
+    """Return the test subjects of all sorted subjects: the 2nd, the 6th, ..."""
     return subjects[1::HOLD_OUT]
 
 
 def in_room(world: np.ndarray, room: int, seed: tuple[int, int]) -> Iterator[tuple[int, dict | None]]:
-    """What Human3.6M's cameras record of one clip, (T, 17, 3) mm: for each, frames given and the columns, or None."""
+    """Yield what each of Human3.6M's cameras records of a clip, (T, 17, 3) mm: (frames given, columns or None)."""
     path = world[:, 0, :2]
     world[..., :2] += room_centre(room) - (path.min(axis=0) + path.max(axis=0)) / 2
     for view, camera in enumerate(load_cameras(room), start=1):
@@ -135,9 +135,9 @@ def in_room(world: np.ndarray, room: int, seed: tuple[int, int]) -> Iterator[tup
 
 
 def at_random(world: np.ndarray, views: int, varied: bool, seed: tuple[int, int]) -> Iterator[tuple[int, dict | None]]:
-    """What random cameras record of one clip, as `in_room`; varied: see `convert`.
+    """Yield what random cameras record of a clip, as `in_room` does; varied: see `convert`.
 
-    A detector's errors grow with the person in the image.
+    The detector's errors grow with the person's size in the image.
     """
     for view in range(1, views + 1):
         rng = np.random.default_rng((*seed, view, RANDOM))
@@ -161,7 +161,7 @@ def at_random(world: np.ndarray, views: int, varied: bool, seed: tuple[int, int]
 def detect(
     points: np.ndarray, camera: Camera, rng: np.random.Generator, spread: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the detector model makes of a person of any size in the image.
+    """Apply the detector model to a person of any size in the image.
 
     points: (T, 17, 3) mm, camera frame; spread: how much larger the errors are. Returns the exact projections,
     (T, 17, 2), and the detections, (T, 17, 3): pixels and confidence.
@@ -173,9 +173,10 @@ def detect(
 
 
 def visible(points: np.ndarray, camera: Camera, image: np.ndarray | None = None) -> np.ndarray:
-    """(T, 17, 3) mm, camera frame -> (T, 17) bool: the joint is in or near the image and everything far enough away.
+    """Return whether each joint is in or near the image and the whole person far enough away.
 
-    image: (2, 2), its lowest and highest x and y where it is not all that the camera's size says.
+    points: (T, 17, 3) mm, camera frame -> (T, 17) bool. image: (2, 2), its lowest and highest x and y, if it is smaller
+    than the camera's size.
     """
     low, high = ((0, 0), camera.size) if image is None else image
     far = points[..., 2] >= NEAREST
@@ -185,7 +186,7 @@ def visible(points: np.ndarray, camera: Camera, image: np.ndarray | None = None)
 
 
 def longest_run(good: np.ndarray) -> tuple[int, int]:
-    """(T,) bool -> begin and end of the first of the longest runs of True."""
+    """Return begin and end of the first of the longest runs of True in good, (T,) bool."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(int))).reshape(-1, 2)
     return tuple(edges[np.diff(edges)[:, 0].argmax()].tolist()) if len(edges) else (0, 0)
 
@@ -193,7 +194,7 @@ def longest_run(good: np.ndarray) -> tuple[int, int]:
 def read(path: Path) -> tuple[list[tuple[str, str, np.ndarray]], str]:
     """Return the clips in the npz at path, (subject, action, (T, 17, 3) mm) each, and whom to credit.
 
-    Raises InputError if the file is not as this module says.
+    Raises InputError if the file does not have the form that this module describes.
     """
     arrays = npz.load(path, REQUIRED, optional=("fps", "credit"))
     for name in REQUIRED:

@@ -1,10 +1,10 @@
-"""The embedded default data: synthetic people performing Human3.6M's actions before Human3.6M's cameras.
+"""The embedded default data: synthetic people perform Human3.6M's actions in front of Human3.6M's cameras.
 
-The real recordings are licence-gated; this writes a file of the same schema, so that the same loader, training and
+The real recordings need a licence. This writes a file of the same schema, so that the same loader, training and
 evaluation run on it. Its numbers say nothing about real people.
 
-Takes last a minute and more, as the real ones do: clips of 243 frames are cut out of them, and none is stretched. To
-fit in 60,000 frames there are few takes, and one camera sees each.
+Takes last a minute or more, like the real ones, so clips of 243 frames are cut out of them and none is stretched. To
+fit into 60,000 frames there are few takes, and one camera sees each.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ PLAN = {1: (2, 9, 14), 5: (3, 10, 15), 6: (4, 13), 7: (6, 16), 8: (8, 11), 9: (1
 
 
 class Take(NamedTuple):
-    """A subject performs an action; camera: 1 .. 4, as ca_01 .. ca_04."""
+    """A subject performs an action; camera: 1 .. 4, for ca_01 .. ca_04."""
 
     subject: int
     action: int
@@ -43,7 +43,9 @@ def takes() -> list[Take]:
 
 
 def lengths(count: int, frames: int, seed: int) -> list[int]:
-    """Frames of each of `count` takes, about `frames` together and never a multiple of 27: some are left over."""
+    """Draw the frames of each of `count` takes: about `frames` in all, and never a multiple of 27, so some
+    are left over.
+    """
     share = np.random.default_rng((seed, VERSION)).uniform(0.93, 1.07, count)
     length = np.rint(frames * share / share.sum()).astype(int)
     return (length + (length % 27 == 0)).tolist()
@@ -52,7 +54,7 @@ def lengths(count: int, frames: int, seed: int) -> list[int]:
 def motions(plan: list[Take], frames: int, seed: int) -> Iterator[tuple[Take, np.ndarray]]:
     """Yield every take of a plan with its motion, (T, 17, 3) mm, world frame of the capture room.
 
-    frames: about how many the takes hold together, each counted once.
+    frames: about how many the takes hold in all, each counted once.
     """
     for take, length in zip(plan, lengths(len(plan), frames, seed), strict=True):
         body = make_body(np.random.default_rng((seed, take.subject)))
@@ -77,8 +79,8 @@ def detector_draw(take: Take, camera: int, seed: int) -> np.random.Generator:
 def write(path: str | Path, frames: int = 60_000, seed: int = 0) -> Path:
     """Write the synthetic data set to path as a MotionBERT pickle, with an extra key "origin" that says what it is.
 
-    frames: about how many train and test hold together. The content depends on frames and seed only.
-    Raises InputError for too few frames, a negative seed, or where path cannot be written.
+    frames: about how many train and test hold in all. The content depends on frames and seed only.
+    Raises InputError for too few frames or a negative seed, and if path cannot be written.
     """
     check_size(frames, seed)
     splits = {"train": Split(), "test": Split()}

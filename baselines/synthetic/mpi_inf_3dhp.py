@@ -1,8 +1,8 @@
 """Small files in the format of MPI-INF-3DHP: the synthetic people of `baselines.synthetic.motionbert` in another
 studio.
 
-Sixteen training sequences before three of the studio's fourteen cameras, six test sequences before one camera each; the
-last two test sequences have the outdoor images of 1920 x 1080. Numbers on them say nothing about real people.
+Three of the studio's fourteen cameras see sixteen training sequences; one camera sees each of six test sequences. The
+last two of these have outdoor images of 1920 x 1080. Numbers on this data say nothing about real people.
 """
 
 from pathlib import Path
@@ -27,8 +27,8 @@ FAST = ("S1 Seq2", "S3 Seq1", "S3 Seq2", "S5 Seq1", "S5 Seq2")  # at 50 frames p
 def write(folder: str | Path, frames: int = 60_000, seed: int = 0) -> Path:
     """Write data_train_3dhp.npz, with a further member "origin" that says what it is, and data_test_3dhp.npz.
 
-    frames: about how many both hold together, over all cameras. The content depends on frames and seed only.
-    Raises InputError for too few frames, a negative seed, or where the folder cannot be written to.
+    frames: about how many both hold in all, over all cameras. The content depends on frames and seed only.
+    Raises InputError for too few frames or a negative seed, and if the folder cannot be written to.
     """
     if frames < FEWEST_FRAMES:
         raise InputError(
@@ -79,7 +79,7 @@ def _test_sequence(name: str, frames: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def _motion(body: np.ndarray, frames: int, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (frames, 17, 3) mm, world frame, `rate` frames per second, about the origin."""
+    """Draw motion about the origin: (frames, 17, 3) mm, world frame, `rate` frames per second."""
     step = FPS // rate
     return act(rng.choice(list(ACTIONS)), body, frames * step, rng)[::step]
 

@@ -1,7 +1,7 @@
-"""Cameras as people hold them, drawn at random, so that a model trained on them learns no particular room.
+"""Draw cameras at random, as people hold them, so that a model trained on them does not learn one room.
 
-An image of any size is scaled to a width of 1000 pixels and put in the middle of a square of 1000 by 1000. Normalised
-coordinates depend on the distance from the image's middle over its width only, so they stay the same.
+An image of any size is scaled to a width of 1000 pixels and centred in a square of 1000 by 1000. Normalised coordinates
+depend only on the distance from the image's middle over its width, so they stay the same.
 """
 
 import numpy as np
@@ -12,11 +12,11 @@ NAME = "random"  # in the camera_name of the MotionBERT schema
 WIDTH = 1000  # pixels of every image
 SIZES = ((1920, 1080), (1080, 1920), (1280, 720), (720, 1280), (1000, 1000), (640, 480), (480, 640))
 ANGLE = (30, 90)  # degrees across the longer side
-TALL = (0.3, 0.9)  # of the image's height, a person of PERSON
+TALL = (0.3, 0.9)  # the height of a person of PERSON, as a share of the image's
 PERSON = 1700  # mm
 HEIGHT = (500, 3000)  # mm above the floor
 NEAREST = 1500  # mm
-WIDE_ROLL = 0.1  # of the cameras lean by up to 25 degrees, the others by about 4
+WIDE_ROLL = 0.1  # the share of cameras that lean by up to 25 degrees; the others lean by about 4
 
 
 def draw_camera(world: np.ndarray, rng: np.random.Generator) -> tuple[Camera, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Recorded motion as other people would perform it: faster or slower, with bodies of other proportions."""
+"""Vary recorded motion as if other people performed it: faster or slower, with bodies of other proportions."""
 
 import numpy as np
 
@@ -8,11 +8,11 @@ ANKLES = (3, 6)
 SPEED = (0.7, 1.5)
 SIZE, BONE, GIRDLE = 0.05, 0.06, 0.12  # standard deviations of the logarithms of lengths
 MIDDLE, SIDES = (7, 8, 9, 10), ((1, 4), (2, 5), (3, 6), (14, 11), (15, 12), (16, 13))  # bones by the joint at their end
-WIDE = (1, 14)  # hips and shoulders, which data sets place differently
+WIDE = (1, 14)  # hips and shoulders; data sets place them differently
 
 
 def vary(world: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(T, 17, 3) mm, z up -> (T', 17, 3): at another speed, with other bone lengths, left and right alike.
+    """Change speed and bone lengths, left and right alike: (T, 17, 3) mm, z up -> (T', 17, 3).
 
     The lowest ankle stays as high above the floor as it was.
     """

@@ -1,7 +1,7 @@
 """Embedded data in the files of VideoPose3D: the people, actions and detector of `baselines.synthetic.motionbert`.
 
-That format wants every take before all four cameras: to fit in 60,000 frames each subject performs two actions, of 20 s
-each. Numbers on them say nothing about real people.
+In that format all four cameras see every take. To fit into 60,000 frames each subject performs two actions of 20 s
+each. Numbers on this data say nothing about real people.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ NAMES = {
     10: "Sitting", 11: "SittingDown", 12: "Smoking", 13: "Waiting", 14: "Walking", 15: "WalkDog", 16: "WalkTogether",
 }  # fmt: skip
 
-# Where the other joints of Human3.6M's 32 are put: toes at ankles, hands at wrists, doubles of a joint at it.
+# Where the other joints of Human3.6M's 32 go: toes to ankles, hands to wrists, duplicates to their joint.
 PLACES = {3: (4, 5), 8: (9, 10), 0: (11,), 13: (16, 24), 19: (20, 21, 22, 23), 27: (28, 29, 30, 31)}
 SOURCES = [
     KEPT_JOINTS.index(next((kept for kept, others in PLACES.items() if joint in others), joint))
@@ -32,8 +32,8 @@ SOURCES = [
 def write(folder: str | Path, frames: int = 60_000, seed: int = 0) -> Path:
     """Write data_3d_h36m.npz and both 2D files, whose metadata have a further key "origin" that says what they are.
 
-    frames: about how many train and test hold together, over all cameras. The content depends on frames and seed only.
-    Raises InputError for too few frames, a negative seed, or where the folder cannot be written to.
+    frames: about how many train and test hold in all, over all cameras. The content depends on frames and seed only.
+    Raises InputError for too few frames or a negative seed, and if the folder cannot be written to.
     """
     motionbert.check_size(frames, seed)
     plan = [take for take in motionbert.takes() if take.action in motionbert.PLAN[take.subject][:2]]
