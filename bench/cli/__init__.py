@@ -17,7 +17,7 @@ from liftbench.bench.cli.common import choose_device, out, table
 
 
 class _Interruptible(TyperGroup):
-    """Says in one line what is kept when a command is interrupted; Typer itself would say nothing."""
+    """Say in one line what is kept when a command is interrupted; Typer itself says nothing."""
 
     def make_context(self, *arguments, **options) -> typer.Context:
         with _what_is_kept():
@@ -63,7 +63,7 @@ def main():
 
 
 def _explain(error: Exception) -> int:
-    """Print an error that is the user's or the machine's and return its exit code; raise any other again."""
+    """Print an error of the user's or the machine's and return its exit code; raise any other again."""
     from liftbench.baselines.errors import InputError
     from liftbench.bench.measure.timing import TooBusy
     from liftbench.kernels import ScanUnavailable

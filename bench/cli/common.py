@@ -17,7 +17,7 @@ from rich.text import Text
 if TYPE_CHECKING:  # PyTorch is imported when a command runs
     from liftbench.baselines.data.dataset import Dataset
 
-# What is printed comes from files and paths too: brackets and colons in it are text.
+# Printed text can come from files and paths, so brackets and colons in it are plain text.
 PLAIN = {"markup": False, "emoji": False, "highlight": False}
 out = Console(**PLAIN)
 
@@ -43,7 +43,7 @@ class _Rate(ProgressColumn):
 
 
 def progress(**options) -> Progress:
-    """Return a progress bar on stderr that shows nothing where stderr is no terminal."""
+    """Return a progress bar on stderr; it shows nothing if stderr is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True, **PLAIN), disable=not sys.stderr.isatty(), **options)
 
@@ -92,7 +92,7 @@ def open_data(path: str | Path, input_2d: str | None = None) -> "Dataset":
 
 
 def numbers(text: str, separator: str, option: str, example: str, count: int | None = None) -> list[float]:
-    """Return the numbers of an option. Raises InputError if they are none, or not `count`."""
+    """Return the numbers in an option. Raises InputError if they are not numbers, or not `count` of them."""
     from liftbench.baselines.errors import InputError
 
     try:
@@ -104,11 +104,11 @@ def numbers(text: str, separator: str, option: str, example: str, count: int | N
     return found
 
 
-LOUD_SHARE = 0.1  # of stretched clips, above which it is a warning
+LOUD_SHARE = 0.1  # the share of stretched clips above which there is a warning
 
 
 def say_stretched(dataset: "Dataset", frames: int, strides: Mapping[str, int | None]):
-    """Print which share of the clips of each split was stretched: resampled from a take shorter than a clip.
+    """Print the share of each split's clips that was stretched: resampled from a take shorter than a clip.
 
     strides: {split: frames from one clip to the next, or None for the protocol's}.
     """
@@ -126,7 +126,7 @@ def say_stretched(dataset: "Dataset", frames: int, strides: Mapping[str, int | N
 
 
 def describe_origin(origin: Mapping[str, Any] | None) -> str:
-    """One phrase about where a data file comes from."""
+    """Say in one phrase where a data file comes from."""
     if not origin:
         return "origin not stated (as in the real files)"
     return ", ".join(f"{key} {value}" if key != "kind" else f"{value} data" for key, value in origin.items())
@@ -134,7 +134,7 @@ def describe_origin(origin: Mapping[str, Any] | None) -> str:
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """A moving bar while PyTorch is imported, which takes seconds."""
+    """Show a moving bar while PyTorch is imported, which takes seconds."""
     with progress(transient=True) as bar:
         bar.add_task("loading PyTorch", total=None)
         yield
@@ -143,7 +143,7 @@ def loading() -> Iterator[None]:
 def table(*titles: str, numbers: tuple[str, ...] = (), title: str | None = None) -> Table:
     """Return a table in which names fold and nothing is cut, however narrow the terminal is.
 
-    titles: of columns of text; numbers: of the columns behind them, which stay on one line.
+    titles: the titles of text columns; numbers: those of the columns after them, whose cells stay on one line.
     """
     text = (Column(name, overflow="fold") for name in titles)
     return Table(*text, *(Column(name, no_wrap=True, justify="right") for name in numbers), title=title)

@@ -35,7 +35,7 @@ def synthetic(
     frames: Annotated[int, typer.Option(help="Frames of all subjects and cameras together, about.")] = 60_000,
     seed: Annotated[int, typer.Option(help="Another seed gives other people and motions.")] = 0,
 ):
-    """Write the embedded data: synthetic people before the cameras of a data set, in its file format.
+    """Write the embedded data: synthetic people in front of the cameras of a data set, in its file format.
 
     Example: `liftbench data synthetic --out data/synthetic.pkl`
     """
@@ -50,7 +50,7 @@ def mocap(
     source: Annotated[Path, typer.Argument(metavar="FILE.npz", help="17-joint motion: metres, world, z up.")],
     path: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("data/mocap.pkl"),
     seed: Annotated[int, typer.Option(help="Another seed gives other detections.")] = 0,
-    cameras: Annotated[str, typer.Option(help="room: Human3.6M's four; random: any that people hold.")] = "room",
+    cameras: Annotated[str, typer.Option(help="room: Human3.6M's four; random: as people hold them.")] = "room",
     views: Annotated[int, typer.Option(help="How many random cameras see each clip.")] = 4,
 ):
     """Turn motion capture into the same file format, through cameras and a detector model.
@@ -65,7 +65,7 @@ def mocap(
 
 @app.command()
 def check(path: DataArgument, input_2d: Input2D = None):
-    """Read and validate data; the first thing that is wrong is named, and what is left out.
+    """Read and validate data. Name the first thing that is wrong, or say what is left out.
 
     Example: `liftbench data check data/synthetic.pkl`
     """

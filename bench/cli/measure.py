@@ -45,7 +45,7 @@ def cost(
         int | None, typer.Option(help="Clip length; default: the published one, 243 for your own module.")
     ] = None,
     official: Annotated[
-        bool, typer.Option("--official-layout", help="With the parts that an official model builds and never runs.")
+        bool, typer.Option("--official-layout", help="Add the parts that an official model builds and never runs.")
     ] = False,
     records_folder: Records = RECORDS,
 ):
@@ -96,7 +96,7 @@ def cost(
 
 
 def _print_costs(record: "CostRecord"):
-    """Return where the MACs of one model are, what its elementwise operations are, and what others do not count."""
+    """Print where the MACs of one model are, what its elementwise operations are, and what others do not count."""
     from liftbench.bench.report.tables.cost import by_group
 
     for title, macs in (
@@ -240,7 +240,7 @@ def scaling(
 ):
     """Show how cost and time grow with frames, batch and depth: Mamba models against attention.
 
-    The models that you name are measured beside `transformer`, whose attention spans frames.
+    The models that you name are measured beside `transformer`, which attends over the frames of a clip.
 
     Example: `liftbench measure scaling --quick`
 
@@ -402,7 +402,7 @@ def loader(
 
 @contextlib.contextmanager
 def _saying_what_is_kept(path: Path, recorded: list[str]) -> Iterator[None]:
-    """Let an interruption say what stands in the file already. recorded: what does, so far."""
+    """Let an interruption say what the file already holds. recorded: what was appended so far."""
     try:
         yield
     except KeyboardInterrupt:
@@ -412,7 +412,7 @@ def _saying_what_is_kept(path: Path, recorded: list[str]) -> Iterator[None]:
 
 
 def _recorded(path: Path, measure: Callable[[Callable[[str, int, int], None]], "Record"]) -> "Record":
-    """Return the record that measure(progress) makes, appended to a file; progress(text, done, of) moves a bar."""
+    """Append the record that measure(progress) makes to a file, and return it; progress(text, done, of) moves a bar."""
     from liftbench.bench import records
 
     with _saying_what_is_kept(path, []), progress() as bar:

@@ -1,4 +1,4 @@
-"""What a command changes in its own process, before torch is imported; importing liftbench changes nothing."""
+"""Set up a command's own process before torch is imported. Importing liftbench changes nothing."""
 
 import ctypes
 import os
@@ -15,10 +15,10 @@ def prepare(measuring: bool) -> None:
 def _let_idle_threads_spin(measuring: bool):
     """Set how often idle OpenMP threads look for work before they sleep, unless the user has set it.
 
-    libgomp's default, 300,000, bridges the gap between any two operators. But where another program uses one of the
-    cores, every parallel operator then waits for a time slice and becomes many times slower. A measurement is refused
-    on such a machine, so it keeps the default. The other commands take a hundredth, which bridges most gaps; threads
-    that sleep at once would make small operators up to three times slower.
+    libgomp's default, 300,000, bridges the gap between any two operators. But if another program uses one of the cores,
+    every parallel operator then waits for a time slice and becomes many times slower. Measurements are refused on such
+    a machine, so they keep the default. The other commands take a hundredth, which bridges most gaps; threads that
+    sleep at once would make small operators up to three times slower.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "300000" if measuring else "3000")
 

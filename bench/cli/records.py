@@ -16,7 +16,7 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="A B...", help="Folders of records.")],
     folder: Annotated[Path, typer.Option("--out", help="A new folder for all of them.")],
 ):
-    """Write the records of several folders into a new one, each once.
+    """Write the records of several folders into a new one, without duplicates.
 
     Example: `liftbench records merge results/records elsewhere/records --out merged`
     """
@@ -30,7 +30,7 @@ def compare_records(
     first: Annotated[Path, typer.Argument(metavar="A", help="A folder of records.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
 ):
-    """Compare costs, speeds and errors of two folders: the newest records of what both hold, and their ratio.
+    """Compare the costs, speeds and errors that two folders have in common, by their newest records.
 
     Example: `liftbench records compare results/records elsewhere/records`
     """
@@ -75,7 +75,7 @@ def choose(
                      f"{one.parameters / 1e6:.2f}", error)  # fmt: skip
     out.print(f"{machine}: {len(choices)} of the timed models answer at least {fps:g} poses a second", soft_wrap=True)
     out.print(rows)
-    out.print("Published errors are of Human3.6M, SH or CPN detections, at this clip length; - where there is none.")
+    out.print("Published errors: Human3.6M, SH or CPN detections, at this clip length; - means that none is known.")
     if untimed:
         out.print(f"not timed here: {len(untimed)} models; measure them with", soft_wrap=True)
         plain = [name for name in untimed if " " not in name]
@@ -84,7 +84,7 @@ def choose(
 
 
 def _count(text: str | None) -> float | None:
-    """Return the number of 5M, 250K or 5000000."""
+    """Read a number such as 5M, 250K or 5000000."""
     from liftbench.baselines.errors import InputError
 
     if text is None:
@@ -94,5 +94,5 @@ def _count(text: str | None) -> float | None:
     except ValueError:
         number = 0
     if not number > 0:
-        raise InputError(f"Cannot read --max-params {text!r}: it is no positive number. Write for example 5M.")
+        raise InputError(f"Cannot read --max-params {text!r}: it is not a positive number. Write for example 5M.")
     return number

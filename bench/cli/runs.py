@@ -34,7 +34,7 @@ app = typer.Typer(cls=_ListsByDefault, help="List and compare training runs; `li
 
 
 @app.command("list")
-def list_runs(folder: Annotated[Path, typer.Argument(help="Where runs are looked for.")] = Path("runs")):
+def list_runs(folder: Annotated[Path, typer.Argument(help="The folder to search for runs.")] = Path("runs")):
     """List the runs in a folder: how far they are, their test MPJPE in mm, and why some failed.
 
     Example: `liftbench runs list runs`, or only `liftbench runs`
@@ -110,7 +110,7 @@ def _text(value: Any) -> str:
 
 def sweep(
     recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Names of recipes, or their files.")],
-    data: Annotated[list[Path], typer.Option(help="A data file or folder; repeat it for recipes of other data.")] = (
+    data: Annotated[list[Path], typer.Option(help="A data file or folder; repeat it for recipes on other data.")] = (
         SYNTHETIC,
     ),
     executor: Annotated[Literal["local", "slurm"], typer.Option(help="This machine, or Slurm's queue.")] = "local",
@@ -132,7 +132,7 @@ def sweep(
     scan: Scan = "auto",
     records_folder: Records = RECORDS,
 ):
-    """Train and evaluate many recipes as jobs, one row each; started again, it goes on where it was.
+    """Train and evaluate many recipes as jobs, one row each. Run it again to continue where it stopped.
 
     Example: `liftbench sweep posemamba_toy toy/mlp --data data/synthetic.pkl`
 

@@ -110,7 +110,7 @@ def train(
 
 
 def _epoch_line(row: dict, recipe: "Recipe") -> str:
-    """Return an epoch's losses, its scores on the test subjects, and its time, in words."""
+    """Say in words an epoch's losses, its scores on the test subjects, and its time."""
     pose_stage = "test_mpjpe_mm" in row
     words = [f"{key.replace('_', ' ')} {row[key]:.4f}" for key in ("loss", "total_variation") if key in row]
     for key in (key for key in row if key.startswith("test_")):
@@ -127,7 +127,7 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A name or your own path/to/file.py:build, where the tensors do not say which model they are of."
+            help="A name or your own path/to/file.py:build, if the tensors do not show which model they belong to."
         ),
     ] = None,
     frames: Frames = None,

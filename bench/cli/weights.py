@@ -84,7 +84,7 @@ def half(
     run: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder, or a weights file of ours.")],
     path: Annotated[Path, typer.Option("--out", help="The safetensors file to write.")],
 ):
-    """Write weights in 16 bits, half the size: so are those that come with `liftbench lift`.
+    """Write weights in 16 bits, half the size, like those that come with `liftbench lift`.
 
     Example: `liftbench weights half runs/lift/fast --out fast.safetensors`
     """
@@ -111,7 +111,7 @@ def inspect(
 
 
 def print_converted(path: Path, provenance: Mapping[str, Any]):
-    """Return what a converted file holds, and what was left out or could not be told."""
+    """Print what a converted file holds, what was left out, and which other models it fits."""
     out.print(
         f"wrote {path}: {provenance['model']}, {provenance['frames']} frames, {provenance['parameters']:,} parameters "
         f"(where it comes from: {path.with_suffix('.json')})", soft_wrap=True,

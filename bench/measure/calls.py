@@ -1,12 +1,12 @@
-"""What is timed: a model's forward pass or training step, in a stated precision and mode, checked first.
+"""What is timed: a model's forward pass or training step, in a stated precision and mode, after a parity check.
 
-forward: eval and inference mode. training step: forward, MPJPE against a random pose, backward and AdamW at learning
-rate 0, so that every sample does the same work. Random inputs, already on the device. End to end: clips of a data set
-through the loader, the model and its mirrored copy, averaged, and from normalised coordinates to root-relative mm.
-bfloat16: PyTorch's autocast. compile: torch.compile, a graph for each shape. cuda-graph: one captured call, replayed.
+forward: eval and inference mode. training step: forward, MPJPE against a random pose, backward, and AdamW at learning
+rate 0, so that every sample does the same work. Inputs are random and already on the device. End to end: clips of a
+data set pass through the loader, the model and the average with the mirrored copy, and become root-relative mm.
+bfloat16: PyTorch's autocast. compile: torch.compile, one graph per shape. cuda-graph: one captured call, replayed.
 
-Parity, before anything is timed: the scan against `kernels.reference` on a short clip, and a call in other than plain
-float32 against the plain one on a whole clip; outputs, and for a training step all gradients too.
+Parity, before anything is timed: the scan is compared with `kernels.reference` on a short clip, and another precision
+or mode with plain float32 on a whole clip. Outputs are compared, and for a training step all gradients too.
 """
 
 import contextlib
@@ -36,17 +36,18 @@ PARITY = {"float32": 2e-5, "bfloat16": 1e-1}
 
 
 class Timed:
-    """A model, checked and ready to be timed; `on(batch)` gives the call.
+    """A model, checked and ready to be timed; `on(batch)` returns the call.
 
-    name: a registered model, or the user's own, `path/to/file.py:build`, which is then called by its entry's name.
-    frames: clip length (default: as published). dataset: a `baselines.data.dataset.Dataset` for timing end to end, on
-    its test split. scan: the implementation (default: as `kernels.choose` has it). numbers: overrides of the variant's
-    numbers. Attributes: registered, the registry's entry; name, frames, numbers, device, call, dtype, mode, dataset;
-    scan, the implementation that runs, None if there is none; difference, the largest one that the parity check
-    found, None if there was nothing to check.
+    name: a registered model, or the user's own, `path/to/file.py:build`. frames: clip length (default: as published).
+    dataset: a `baselines.data.dataset.Dataset` for timing end to end, on its test split. scan: the implementation
+    (default: what `kernels.choose` returns). numbers: overrides of the variant's numbers.
 
-    Raises InputError as `liftbench.create_model` does and for settings that do not go together,
-    `kernels.ScanUnavailable` for a scan that cannot run, and for whatever does not pass the parity check.
+    Attributes: registered, the registry's entry; name, frames, numbers, device, call, dtype, mode, dataset; scan, the
+    implementation that runs, or None; difference, the largest that the parity check found, None if there was nothing to
+    check.
+
+    Raises InputError as `liftbench.create_model` does and for settings that do not go together, and
+    `kernels.ScanUnavailable` for a scan that cannot run and for whatever fails the parity check.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Timed:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What records say of it."""
+        """The fields that describe it in records."""
         names = ("frames", "numbers", "call", "dtype", "mode", "difference")
         return {"model": self.name} | {name: getattr(self, name) for name in names}
 
@@ -188,7 +189,7 @@ class Timed:
             return None
         clip = self._clips(1, self.frames)
         expected = self._outcome(self.model, clip)
-        if self.mode == "cuda-graph":  # of which only the output can be seen
+        if self.mode == "cuda-graph":  # shows its output only
             found, expected = [_captured(self._forward(clip), self.device)()], expected[:1]
         else:
             try:
@@ -201,7 +202,7 @@ class Timed:
         return difference
 
     def _outcome(self, network: nn.Module, clip: torch.Tensor) -> list[torch.Tensor]:
-        """Its output in eval mode, and for a training step the gradients of all parameters."""
+        """Return its output in eval mode, and for a training step the gradients of all parameters."""
         if self.call == FORWARD:
             with torch.inference_mode():
                 return [network(clip)]
@@ -226,12 +227,12 @@ def macs_per_clip(model: nn.Module, clip: torch.Tensor, device: str = "meta") ->
 
 
 def _difference(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
-    """Return the largest one, relative to the largest value of the tensor."""
+    """Return the largest difference, relative to the largest value of its tensor."""
     return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(found, expected, strict=True))
 
 
 def _captured(call: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], torch.Tensor]:
-    """Return the call as a CUDA graph."""
+    """Capture the call as a CUDA graph."""
     aside = torch.cuda.Stream(device)
     aside.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(aside):

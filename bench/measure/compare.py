@@ -1,13 +1,12 @@
-"""Which of two is faster, and how sure is that: both are timed in turn, in one process.
+"""Measure which of two is faster, with a confidence interval: both are timed in turn, in one process.
 
-Each is a model, which may be the same one with different settings: NAME[@SETTING[+SETTING...]][:FRAMES], where NAME is
-registered or your own `path/to/file.py:build`, and a setting is a scan implementation, a precision or a mode:
-`posemamba_s@cpu`, `lstm@compile+bfloat16:243`, `mine.py:build@bfloat16:81`. What is timed, and what is checked before,
-stands in `bench.measure.calls`.
+Each is a model, or one model with different settings: NAME[@SETTING[+SETTING...]][:FRAMES], where NAME is registered or
+your own `path/to/file.py:build`, and a setting is a scan implementation, a precision or a mode: `posemamba_s@cpu`,
+`lstm@compile+bfloat16:243`, `mine.py:build@bfloat16:81`. `bench.measure.calls` says what is timed and checked.
 
-Each round calls one and then the other, every second round the other way round. The ratio is the median over the rounds
-of the first one's time over the second one's, medians of a round, so that a machine that drifts cancels out. Its
-interval is the percentile bootstrap's, which draws rounds. Times are refused as in `bench.measure.speed`.
+Each round calls one and then the other; every second round reverses the order. The ratio is the median over the rounds
+of the first one's time over the second one's, each the median of its round, so that drift of the machine cancels out.
+Its interval is a percentile bootstrap over rounds. Times are refused as in `bench.measure.speed`.
 """
 
 import re
@@ -40,10 +39,10 @@ def measure(
 ) -> CompareRecord:
     """Time two contenders, written as above, on batches of `batch` clips.
 
-    seconds: what to aim at in all, parity checks and compilation left out. progress(done, of) is called every round.
+    seconds: the time to aim at, without parity checks and compilation. progress(done, of) is called every round.
 
-    Raises InputError for a contender that cannot be read and as `bench.measure.calls.Timed` does, with
-    `kernels.ScanUnavailable`; `timing.TooBusy` for times that are not to be used.
+    Raises InputError for a contender that cannot be read, InputError and `kernels.ScanUnavailable` as
+    `bench.measure.calls.Timed` does, and `timing.TooBusy` for times that must not be used.
     """
     timing.check_seconds(seconds, "the comparison")
     device = timing.ready_device(device)
@@ -82,7 +81,7 @@ def measure(
 
 
 def parse(text: str) -> tuple[str, dict[str, int | str]]:
-    """Return (name, settings of `Timed`) of a contender; raises InputError for one that cannot be read."""
+    """Parse a contender into (name, settings of `Timed`). Raises InputError if it cannot be read."""
     if not (found := _FORM.fullmatch(text)):
         raise InputError(
             f"Cannot read the contender {text!r}: it does not follow NAME[@SETTING[+SETTING...]][:FRAMES]. Write for "

@@ -1,9 +1,9 @@
-"""How long the Human3.6M loader takes, and how much memory, on a file of the full size and beside the official way.
+"""Measure the time and memory of the Human3.6M loader on a file of full size, beside the official way.
 
-The file has random content and the schema of MotionBERT's. Three steps are measured, each in a fresh process: the first
-start, which builds the cache; a later start, which then reads random clips; and the official way (MotionBERT's tools),
-which loads the whole pickle, normalises frame by frame and stores one pickle per clip. Files are read from the page
-cache, where writing left them.
+The file has random content in MotionBERT's schema. Three steps are measured, each in a fresh process: the first start,
+which builds the cache; a later start, which then reads random clips; and the official way (MotionBERT's tools), which
+loads the whole pickle, normalises frame by frame and stores one pickle per clip. Files are read from the page cache,
+where writing them left them.
 """
 
 import functools
@@ -36,11 +36,11 @@ def measure(
 ) -> LoaderRecord:
     """Measure all steps.
 
-    frames: of both splits together, a quarter of them the test split (default: as many as the licensed file has).
+    frames: of both splits together; a quarter of them is the test split (default: as many as the licensed file has).
     folder: receives temporary files, about 8 GB at full size (default: the system's). progress is called before every
     step.
 
-    Raises InputError for too few frames and for a folder that cannot be written, and `timing.TooBusy` where other
+    Raises InputError for too few frames and for a folder that cannot be written, and `timing.TooBusy` if other
     processes had a share of the processors.
     """
     if frames is not None and frames < FEWEST_FRAMES:
@@ -83,7 +83,7 @@ def measure(
 
 
 class _Lazy:
-    """Pickles as the array that make() gives, which is made only while it is written."""
+    """Pickles as the array that make() returns, and makes it only when it is written."""
 
     def __init__(self, make: Callable[[], Any]):
         self.make = make
@@ -93,7 +93,7 @@ class _Lazy:
 
 
 def _random(frames: int, key: str) -> np.ndarray:
-    """One key of a split, (frames, *shape) float32."""
+    """Make one key of a split, (frames, *shape) float32."""
     if key == "joints_2.5d_image":  # mm, as the other two say
         values = _random(frames, "joint3d_image")
         values *= _random(frames, "2.5d_factor")[:, None, None]
@@ -127,7 +127,7 @@ def _write_file(path: Path, train_frames: int, test_frames: int):
 
 
 def _in_fresh_process(step: str, path: Path) -> dict[str, Any]:
-    """Return a step's own figures and the peak of its memory in MiB: all, private, and shared pages of files."""
+    """Run a step, and return its figures and the peak of its memory in MiB: all, private, and shared pages of files."""
     command = [sys.executable, "-m", "liftbench.bench.measure.loader_steps", step, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         peak = {}

@@ -1,5 +1,5 @@
-"""What `bench.measure.loader` measures, each step in a fresh process: `python -m liftbench.bench.measure.loader_steps
-STEP FILE` prints its seconds as JSON."""
+"""The steps that `bench.measure.loader` measures, each in a fresh process: `python -m
+liftbench.bench.measure.loader_steps STEP FILE` prints its seconds as JSON."""
 
 import json
 import pickle
@@ -27,7 +27,7 @@ def first_start(path: Path) -> dict[str, float]:
 
 
 def later_start(path: Path) -> dict[str, float]:
-    """Open the file by its cache, and read random training clips with their targets."""
+    """Open the file from its cache, and read random training clips with their targets."""
     from liftbench.baselines.data.formats.motionbert import Human36M
 
     started = time.perf_counter()
@@ -66,7 +66,7 @@ def official_way(path: Path) -> dict[str, float]:
 
 
 def _official_clips(part: dict[str, Any], stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (clips, T, 17, 3) and labels (clips, T, 17, 3) of a split."""
+    """Return the inputs, (clips, T, 17, 3), and labels, (clips, T, 17, 3), of a split."""
     inputs = _normalized_frame_by_frame(part["joint_2d"], part["camera_name"], 2)
     inputs = np.concatenate([inputs, part["confidence"][..., None]], axis=2)
     labels = _normalized_frame_by_frame(part["joint3d_image"], part["camera_name"], 3)

@@ -1,4 +1,4 @@
-"""What times are measured with: the clock and memory meter of a device, and what the machine reaches at most."""
+"""The clock and memory meter of a device, and the ceilings of a machine."""
 
 import ctypes
 import functools
@@ -25,9 +25,9 @@ def usable_device(device: str | torch.device) -> torch.device:
 def meter(device: torch.device) -> "Meter":
     """Return the meter of a device.
 
-    seconds(call) times a call and synchronises; peak_mib(call) is its peak of memory, None if that cannot be
-    measured, and held_mib() the part of it that was taken before; free_mib() is what is left; `method` says how memory
-    is measured, or why it cannot be.
+    seconds(call) times a call and synchronises. peak_mib(call) is its peak of memory, None if that cannot be measured;
+    held_mib() is the part of it that was in use before. free_mib() is the free memory. `method` says how memory is
+    measured, or why it cannot be.
     """
     if device.type == "cuda":
         return _CudaMeter(device)
@@ -73,7 +73,7 @@ class _CpuMeter:
     clock = "perf_counter"
 
     def synchronize(self):
-        """Return a CPU call is over when it returns."""
+        """Do nothing: a CPU call is over when it returns."""
 
     def held_mib(self) -> float:
         return 0.0
@@ -115,12 +115,12 @@ Meter = _CudaMeter | _CpuMeter
 
 
 def times(call: Callable[[], object], calls: int, meter: Meter) -> list[float]:
-    """Seconds of each of some calls."""
+    """Return the seconds that each of `calls` calls takes."""
     return [meter.seconds(call) for _ in range(calls)]
 
 
 def bandwidth_gb_per_s(meter: Meter, device: torch.device) -> float:
-    """Bytes read and written per second by a copy of 256 MiB."""
+    """Measure the bytes read and written per second by a copy of 256 MiB."""
     source = torch.ones(2**26, device=device)
     target = torch.zeros_like(source)
     return 2 * 2**28 / min(times(lambda: target.copy_(source), 10, meter)) / 1e9
@@ -129,7 +129,8 @@ def bandwidth_gb_per_s(meter: Meter, device: torch.device) -> float:
 def product_gflop_per_s(
     meter: Meter, device: torch.device, size: int = 2048, dtype: torch.dtype = torch.float32
 ) -> float:
-    """Operations per second of a matrix product, by the faster of torch.mm and a channels-last 1 x 1 convolution."""
+    """Measure the operations per second of a matrix product, the faster of torch.mm and a channels-last 1 x 1
+    convolution."""
     left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
     image = left.view(1, 64, -1, size).permute(0, 3, 1, 2)  # channels last
     products = lambda: torch.mm(left, right), lambda: F.conv2d(image, right[:, :, None, None])  # noqa: E731

@@ -1,13 +1,13 @@
-"""How fast a model is: latency (one clip) and throughput (the best batch), measured separately.
+"""Measure how fast a model is: latency (one clip) and throughput (the best batch), separately.
 
-What is timed, and what is checked before, stands in `bench.measure.calls`. Every batch size is warmed up first and
-synchronised around each sample; the number of threads stays as it is and stands in the record, and idle threads spin,
-which is PyTorch's default. All samples are kept; throughput is that of the median. Times are refused where they
-spread too far or where other processes had a share of the processors (`bench.measure.timing`).
+`bench.measure.calls` says what is timed and what is checked before. Every batch size is warmed up first and
+synchronised around each sample. The number of threads is left unchanged and recorded; idle threads spin, which is
+PyTorch's default. All samples are kept; throughput follows from the median. Times are refused if they spread too far or
+if other processes had a share of the processors (`bench.measure.timing`).
 
 The record also holds two ceilings of the machine, measured in the same process: bandwidth, and the operations of a
-matrix product in the same precision. A forward pass counts two operations for each MAC of `bench.measure.cost`,
-contractions and scans; what share of the product's rate they reach at the best batch is the record's product_share.
+matrix product in the same precision. A forward pass counts two operations per MAC of `bench.measure.cost`, contractions
+and scans; product_share is the share of the product's rate that they reach at the best batch.
 """
 
 import time
@@ -20,8 +20,8 @@ from liftbench.bench.measure import meters, timing
 from liftbench.bench.measure.calls import FORWARD, Timed, macs_per_clip
 from liftbench.bench.records import Ceilings, SpeedRecord, TimedData, Timing, environment
 
-BATCHES = tuple(2**k for k in range(11))  # of the sweep, which ends where time, memory or gain run out
-_SAMPLES = (3, 200)  # a batch size gets at least and at most so many
+BATCHES = tuple(2**k for k in range(11))  # the sweep ends earlier if time, memory or gain run out
+_SAMPLES = (3, 200)  # the fewest and the most for one batch size
 _WORTHWHILE = 1.03  # one of three larger batches must raise the throughput by this factor, or the sweep ends
 
 
@@ -30,11 +30,11 @@ def measure(
 ) -> SpeedRecord:
     """Time a model on clips of `frames` frames (default: as published).
 
-    name: a registered model, or `path/to/file.py:build`. seconds: what to aim at in all, half of it for the latency; a
+    name: a registered model, or `path/to/file.py:build`. seconds: the time to aim at, half of it for the latency; a
     slow model takes as long as its fewest samples need. settings: those of `bench.measure.calls.Timed`.
 
     Raises InputError and `kernels.ScanUnavailable` as `Timed` does, InputError for an unusable device and for idle
-    threads that sleep, and `timing.TooBusy` for times that are not to be used.
+    threads that sleep, and `timing.TooBusy` for times that must not be used.
     """
     timing.check_seconds(seconds, "each model")
     device = timing.ready_device(device)
@@ -98,7 +98,7 @@ def _time(call: Callable[[], object], batch: int, budget_s: float, meter: meters
 def _sweep(
     sample: Callable[[int, float], Timing], latency: Timing, budget_s: float, meter: meters.Meter
 ) -> tuple[list[Timing], str]:
-    """Timings of growing batches, the latency's first, and why it ended there."""
+    """Time growing batches, starting from the latency's; return the timings and why the sweep ended."""
     sweep = [latency]
     for batch in BATCHES[1:]:
         last = sweep[-1]

@@ -1,13 +1,13 @@
 """The engine of all timings: rounds in which calls take turns, limits on time and memory, percentiles, refusals.
 
-Turns: in each round every call runs for about a set time, at least once, after an unrecorded call where it is short;
-every second round goes backwards. All samples are kept. Percentiles are those of the rounds' medians.
+Turns: in each round every call runs for about a set time, at least once; short calls run once unrecorded first. Every
+second round goes backwards. All samples are kept. Percentiles are those of the rounds' medians.
 
-Limits: a call is given up where its earlier, smaller calls say that it would take too long or too much memory.
+Limits: a call is skipped if smaller calls before it show that it would take too long or too much memory.
 
-Refusals: times are not used, and the reason is said, where they spread too far or where other processes had a share of
-the processors. On a CPU, PyTorch's idle threads must spin, as they do unless told otherwise: asleep they slow thousands
-of small operators down, but not those in C++, so that every ratio would flatter the latter.
+Refusals: times are not used if they spread too far or if other processes had a share of the processors; the reason is
+given. On a CPU, PyTorch's idle threads must spin, as they do by default. Asleep they slow thousands of small operators
+down, but not operators in C++, so every ratio would flatter the latter.
 """
 
 import math
@@ -23,9 +23,9 @@ import torch
 from liftbench.baselines.errors import InputError
 from liftbench.bench.measure import meters
 
-SPREAD = 0.5  # (p80 - p20) / median, above which times are refused
-OTHERS_SHARE = 0.1  # of the processors taken by other processes, above which times on a CPU are refused
-MEMORY_SHARE = 0.5  # of what is free, that a call may be expected to take
+SPREAD = 0.5  # times with a larger (p80 - p20) / median are refused
+OTHERS_SHARE = 0.1  # times on a CPU are refused if other processes take a larger share of the processors
+MEMORY_SHARE = 0.5  # the largest share of the free memory that a call may be expected to take
 SLEEPING = (
     "Cannot time on this CPU: PyTorch's idle threads sleep, which slows small operators down up to threefold, but not "
     "those in C++, so ratios would mislead. Run again with GOMP_SPINCOUNT=300000, libgomp's own default."
@@ -36,7 +36,7 @@ Progress = Callable[[str, int, int], None]  # (what is measured, how many are do
 
 
 class TooBusy(RuntimeError):
-    """The machine was too busy for times to be reported; the message says how that shows."""
+    """The machine was too busy to report times; the message gives the evidence."""
 
 
 def check_seconds(seconds: float, what: str) -> None:
@@ -48,7 +48,7 @@ def check_seconds(seconds: float, what: str) -> None:
 
 
 def ready_device(device: str | torch.device) -> torch.device:
-    """Return the device to measure on. Raises InputError if it is not usable and where PyTorch's idle threads sleep."""
+    """Return the device to measure on. Raises InputError if it is not usable or if PyTorch's idle threads sleep."""
     device = meters.usable_device(device)
     if device.type == "cpu" and torch.get_num_threads() > 1 and not idle_threads_spin():
         raise InputError(SLEEPING)
@@ -56,7 +56,7 @@ def ready_device(device: str | torch.device) -> torch.device:
 
 
 def idle_threads_spin() -> bool:
-    """Return whether threads go on using the processor after a parallel operator, while this one sleeps."""
+    """Return whether threads keep using the processor after a parallel operator, while this thread sleeps."""
     burnt_s, x = [], torch.ones(2**20)
     for _ in range(9):
         x.exp_().fill_(1)
@@ -67,13 +67,13 @@ def idle_threads_spin() -> bool:
 
 
 class Share:
-    """The share of this process's processors that all other processes take from now on."""
+    """The share of this process's processors that other processes take from now on."""
 
     def __init__(self):
         self.others_s, self.began = self._others_s(), time.perf_counter()
 
     def so_far(self) -> float | None:
-        """None if the system does not say."""
+        """Return the share so far, or None if the system does not report it."""
         if self.others_s is None:
             return None
         elapsed = (time.perf_counter() - self.began) * len(os.sched_getaffinity(0))
@@ -93,7 +93,9 @@ class Share:
 
 
 def why_refused(device: torch.device, share: float | None, *samples: Sequence[float]) -> str | None:
-    """Why times are not to be used, or None. share: what `Share` said; samples: lists of times, each of one call."""
+    """Return why times must not be used, or None. share: what `Share` reported; samples: lists of times, one
+    per call.
+    """
     if device.type == "cpu" and share is not None and share > OTHERS_SHARE:
         return f"other processes took {share:.0%} of the processors"
     worst = max(map(spread, samples), default=0.0)
@@ -126,8 +128,8 @@ def in_turn(
 ) -> dict[Any, list[list[float]]]:
     """Time calls that take turns -> {name: its rounds, each a list of ms}.
 
-    calls: {name: (call, seconds that it takes)}. round_s: how long each runs in a round. most_calls: of one name in a
-    round. progress(done, of) is called after every round.
+    calls: {name: (call, seconds that it takes)}. round_s: how long each runs in a round. most_calls: the most calls of
+    one name in a round. progress(done, of) is called after every round.
     """
     samples = {name: [] for name in calls}
     for number in range(rounds):
@@ -144,7 +146,7 @@ def in_turn(
 
 
 class Size(NamedTuple):
-    """How much a call does, and along which length its time may grow faster than that."""
+    """How much work a call does, and the length along which its time may grow faster than that."""
 
     work: int
     length: int
@@ -159,7 +161,7 @@ class _Taken(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """One contender at one place. `missing` says why there are no times, or why its samples are not to be used."""
+    """One contender at one place. `missing` says why there are no times, or why its samples must not be used."""
 
     rounds_ms: list[list[float]] = []
     peak_mib: float | None = None
@@ -175,8 +177,8 @@ class Outcome(NamedTuple):
 class Contest:
     """Contenders that meet at one place after another, from small to large, within limits.
 
-    longest_call_s: a contender is given up where one call would take longer. rounds: the fewest and the most; round_s
-    and most_calls as in `in_turn`.
+    longest_call_s: a contender is skipped if one call would take longer. rounds: the fewest and the most; round_s and
+    most_calls as in `in_turn`.
     """
 
     def __init__(
@@ -193,8 +195,8 @@ class Contest:
     ) -> tuple[dict[str, Outcome], float | None]:
         """Time all contenders at one place -> ({name: Outcome}, the share that other processes took).
 
-        makers: {name: function that makes the call}, so that making it may fail too. series: which places continue each
-        other.
+        makers: {name: function that makes the call}, so that making it may fail too. series: the key that places with
+        growing sizes share.
         """
         calls, peaks, missing = {}, {}, {}
         for name, make in makers.items():
@@ -220,7 +222,7 @@ class Contest:
         return {name: Outcome(samples.get(name, []), peaks.get(name), missing.get(name)) for name in makers}, share
 
     def too_much(self, key: tuple, size: Size) -> str | None:
-        """Why a call is not made, or None. Time and memory are taken to grow as they did between earlier sizes."""
+        """Return why a call is skipped, or None. Time and memory are assumed to grow as between earlier sizes."""
         taken = self.taken.get(key)
         if not taken:
             return None
@@ -244,15 +246,15 @@ class Contest:
         return time.perf_counter() - began, None if peak is None else max(peak - held, 0.0)
 
     def _rounds(self, calls: Mapping[str, tuple[Call, float]]) -> int:
-        """Return how many, if one takes as long as all calls together."""
+        """Return how many rounds to run, if one round takes as long as all calls together."""
         fewest, most = self.rounds
         seconds = max(sum(seconds for _, seconds in calls.values()), 1e-9)
         return min(max(int(2 * self.longest_call_s / seconds), fewest), most)
 
 
 def _expected(points: Sequence[tuple[Size, float]], size: Size) -> float:
-    """Return what a larger size takes: in proportion to the work, times a power between 0 and 1 of the length, which is
-    the one found between the last point and the last shorter one.
+    """Extrapolate to a larger size: in proportion to the work, times a power of the length between 0 and 1. The last
+    point and the last shorter one give that power.
     """
     (last, value), growth = points[-1], 0.0
     if shorter := next(((one, v) for one, v in reversed(points) if one.length < last.length), None):
@@ -263,5 +265,5 @@ def _expected(points: Sequence[tuple[Size, float]], size: Size) -> float:
 
 
 def in_short(error: BaseException) -> str:
-    """Return an exception in one short line."""
+    """Describe an exception in one short line."""
     return f"{type(error).__name__}: {error}".partition("\n")[0][:200]

@@ -1,4 +1,6 @@
-"""Measurements as data: one JSON line each, with the environment it was made in. Tables and plots are made of them."""
+"""Measurements as data: one JSON line each, with the environment it was made in. Tables and plots are made
+from them.
+"""
 
 from liftbench.bench.records.accuracy import AccuracyRecord, Checkpoint, Data, TrainingRecord
 from liftbench.bench.records.cost import CostRecord, FvcoreCount, ScanCalls, ThopCount

@@ -8,8 +8,8 @@ from liftbench.bench.records.base import ModelRecord, NonNegativeInt, PositiveIn
 
 
 class Data(Strict):
-    """Which file or folder a model was trained or evaluated on; protocols are described in
-    `baselines.evaluation.protocols`.
+    """The file or folder that a model was trained or evaluated on. `baselines.evaluation.protocols` describes
+    protocols.
 
     origin: how it was made, {} for a file that does not say.
     """
@@ -33,9 +33,9 @@ class Checkpoint(Strict):
 
 
 class AccuracyRecord(ModelRecord):
-    """One evaluation: the official protocol of its data, and beside it the variants that users mix it up with.
+    """One evaluation: the official protocol of its data, and beside it the variants that users confuse with it.
 
-    pck and auc: of mpi_inf_3dhp only, whose "actions" are the test sequences.
+    pck and auc: for mpi_inf_3dhp only, whose "actions" are the test sequences.
     """
 
     kind: Literal["accuracy"] = "accuracy"
@@ -69,7 +69,7 @@ class TrainingRecord(ModelRecord):
     recipe: dict
     epochs: list[NonNegativeInt]
     loss: list[float]
-    total_variation: list[NonNegativeFloat] | None = None  # unweighted, where the recipe asks for it
+    total_variation: list[NonNegativeFloat] | None = None  # unweighted, if the recipe asks for it
     test_mpjpe_mm: list[NonNegativeFloat | None]
     learning_rate: list[NonNegativeFloat]
     epoch_s: list[NonNegativeFloat]

@@ -1,7 +1,7 @@
-"""What every record carries. Units stand in the keys; `environment.stamp` gives the fields that all begin with.
+"""What every record carries. Units stand in the keys. `environment.stamp` makes the fields that all begin with.
 
-`model`, `frames` and `numbers` are what `liftbench.create_model` takes: the registered name, the clip length T and
-overrides of the variant's numbers.
+`model`, `frames` and `numbers` are the arguments of `liftbench.create_model`: the registered name, the clip length T
+and overrides of the variant's numbers.
 """
 
 from typing import Annotated, Literal

@@ -8,15 +8,15 @@ from liftbench.bench.records.base import ModelRecord, NonNegativeInt, PositiveIn
 
 
 class ThopCount(Strict):
-    """What thop prints: it sees neither bare parameters, nor einsum, nor the scan, but counts normalisations."""
+    """What thop prints. It sees no bare parameters, einsum or scan, but counts normalisations."""
 
     parameters: NonNegativeInt
     macs: NonNegativeInt
-    uncounted_modules: dict[str, PositiveInt]  # class: modules with parameters that it has no rule for
+    uncounted_modules: dict[str, PositiveInt]  # class: number of modules with parameters that it has no rule for
 
 
 class FvcoreCount(Strict):
-    """What fvcore prints; `missing` says why it does not."""
+    """What fvcore prints; `missing` says why it prints nothing."""
 
     macs: NonNegativeInt | None = None
     macs_by_operator: dict[str, NonNegativeInt] = {}
@@ -25,7 +25,7 @@ class FvcoreCount(Strict):
 
 
 class ScanCalls(Strict):
-    """Scans of one shape in one forward pass; `channels` are those of all directions together."""
+    """Scans of one shape in one forward pass; `channels` counts all directions together."""
 
     channels: PositiveInt
     length: PositiveInt
@@ -37,7 +37,7 @@ class ScanCalls(Strict):
 class CostRecord(ModelRecord):
     """What one forward pass of one clip costs; the rules stand in `bench.report.tables.cost_rules`.
 
-    `model` may be `file.py:build`, a module of the user's; what cannot be counted of one is None.
+    `model` may be a user's own `file.py:build`; values that cannot be counted for it are None.
     """
 
     kind: Literal["cost"] = "cost"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Environment(BaseModel):
-    """Where a record was made. None if it does not apply or cannot be found out."""
+    """Where a record was made. A field is None if it does not apply or cannot be determined."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,7 +67,7 @@ def describe(device: "str | torch.device" = "cpu", scan_implementation: str | No
 
 
 def _cpu() -> str:
-    """Return the processor's name, with the numbers that tell generations apart where one name covers several."""
+    """Return the processor's name, with the numbers that distinguish generations of one name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -78,9 +78,7 @@ def _cpu() -> str:
 
 
 def _git(folder: Path) -> tuple[str | None, bool | None]:
-    """Return (commit, dirty) of the checkout whose top is `folder`; (None, None) outside of one, or before a first
-    commit.
-    """
+    """Return (commit, dirty) of the checkout at `folder`; (None, None) if it is none or has no commit yet."""
     top = _output("git", "-C", str(folder), "rev-parse", "--show-toplevel")
     commit = _output("git", "-C", str(folder), "rev-parse", "--verify", "HEAD")
     if top is None or commit is None or Path(top) != folder:

@@ -23,10 +23,10 @@ class Comparison(NamedTuple):
 
 
 def merge(folders: Sequence[Path], out: Path) -> int:
-    """Write the records of all folders into a new one, each once and in order of time, a file for each kind.
+    """Write the records of all folders into a new one, without duplicates, in order of time, one file per kind.
 
     Either all files are written or none. Returns the number of records. Raises InputError for folders that cannot be
-    read, for an `out` that holds records already, and where it cannot be written.
+    read, and if `out` already holds records or cannot be written.
     """
     out = Path(out)
     if any(out.glob("*.jsonl")):
@@ -44,8 +44,8 @@ def merge(folders: Sequence[Path], out: Path) -> int:
 def compare(first: Path, second: Path) -> list[Comparison]:
     """Pair the newest records of two folders that have the same kind, model, frames and settings.
 
-    Accuracies are compared on the same data only, speeds on whatever machines they come from; see `machines`. Raises
-    InputError for folders that cannot be read or have nothing in common.
+    Accuracies are compared on the same data only, speeds across any machines; see `machines`. Raises InputError for
+    folders that cannot be read or have nothing in common.
     """
     found = [_newest(folder) for folder in (first, second)]
     both = [key for key in found[0] if key in found[1]]

@@ -9,7 +9,7 @@ from liftbench.bench.records.base import ModelRecord, NonNegativeInt, PositiveIn
 
 
 class LiftedData(Strict):
-    """The file that was lifted. subjects: of it, whom no weights were trained on."""
+    """The file that was lifted. subjects: those in it that no weights were trained on."""
 
     name: str
     sha256: str
@@ -18,7 +18,7 @@ class LiftedData(Strict):
 
 
 class HeldOut(Strict):
-    """Errors on held-out subjects before random cameras: mean over the frames of an action, then over actions."""
+    """Errors on held-out subjects seen by random cameras: mean over the frames of an action, then over actions."""
 
     views: PositiveInt
     seed: NonNegativeInt
@@ -30,7 +30,7 @@ class HeldOut(Strict):
 
 
 class GaitError(Strict):
-    """Of one quantity, lifted against true: over n walks and sides."""
+    """The error of one quantity, lifted against true, over n walks and sides."""
 
     n: PositiveInt
     mean_absolute: NonNegativeFloat
@@ -60,7 +60,7 @@ class RealCamera(Strict):
 
 
 class LiftRecord(ModelRecord):
-    """What one set of weights makes of held-out motion, of walks, and of a real recording where one was given."""
+    """How well one set of weights lifts held-out motion, walks, and a real recording if one was given."""
 
     kind: Literal["lift"] = "lift"
     device: Literal["cpu", "cuda"]

@@ -8,7 +8,7 @@ from liftbench.bench.records.base import BaseRecord, NonNegativeInt, PositiveInt
 
 
 class LoaderStep(Strict):
-    """One step in a fresh process. The peaks are None if the system does not tell them."""
+    """One step in a fresh process. The peaks are None if the system does not report them."""
 
     start_s: NonNegativeFloat
     read_s: NonNegativeFloat | None = None  # for `clips_read` clips; None: the step reads none

@@ -35,7 +35,7 @@ class ScanComparison(Strict):
     states: PositiveInt
     state_steps: PositiveInt
     compulsory_bytes: PositiveInt  # inputs and outputs of a forward pass, each moved once
-    baseline: str  # the contender of which the ratios are
+    baseline: str  # the contender that ratios compare with
     other_processes_share: NonNegativeFloat | None  # of this process's processors, during the rounds
     timings: list[ScanTiming]
 

@@ -19,7 +19,7 @@ class Timing(Strict):
 
 
 class TimedData(Strict):
-    """The file that was read from while timing. origin: how it was made, {} for a file that does not say."""
+    """The file that was read while timing. origin: how it was made, {} for a file that does not say."""
 
     name: str
     sha256: str
@@ -27,7 +27,7 @@ class TimedData(Strict):
 
 
 class Ceilings(Strict):
-    """What the machine reaches at most, and the share of the product's rate that the forward pass reached."""
+    """The machine's ceilings, and the share of the product's rate that the forward pass reached."""
 
     bandwidth_gb_per_s: PositiveFloat
     product_gflop_per_s: PositiveFloat  # in the precision that was timed
@@ -49,7 +49,7 @@ class SpeedRecord(ModelRecord, Settings):
     kind: Literal["speed"] = "speed"
     device: Literal["cpu", "cuda"]
     data: TimedData | None = None  # end to end; None: lifting only, random inputs
-    difference: NonNegativeFloat | None = None  # that the parity check found, of the largest value
+    difference: NonNegativeFloat | None = None  # found by the parity check, relative to the largest value
     clock: Literal["perf_counter", "CUDA events"]
     other_processes_share: NonNegativeFloat | None  # of this process's processors, meanwhile
     output_frames: PositiveInt
@@ -85,7 +85,7 @@ class Contender(Settings):
 
 
 class CompareRecord(BaseRecord):
-    """Two that took turns; see `bench.measure.compare`."""
+    """Two contenders that took turns; see `bench.measure.compare`."""
 
     kind: Literal["compare"] = "compare"
     device: Literal["cpu", "cuda"]

@@ -1,4 +1,4 @@
-"""Records on disk: append-only JSON lines, one record a line, validated. A record is written once and never edited."""
+"""Records on disk: append-only JSON lines, one validated record per line. A record is written once and never edited."""
 
 import json
 import os
@@ -32,10 +32,10 @@ _RECORD = TypeAdapter(Record)
 
 
 def append(path: str | Path, record: BaseRecord) -> None:
-    """Append one record to a .jsonl file as a single write of one whole line; make the file where it is missing.
+    """Append one record to a .jsonl file, in a single write of a whole line; make the file if it is missing.
 
-    A line that a crash left unfinished is closed first, so that it does not spoil this one. Raises InputError if the
-    file cannot be written.
+    If a crash left an unfinished line, end it first, so that it does not spoil this one. Raises InputError if the file
+    cannot be written.
     """
     path = Path(path)
     line = record.model_dump_json(by_alias=True).encode() + b"\n"

@@ -58,7 +58,9 @@ def evaluate(
 def record_training(
     folder: str | Path, recipe: Recipe, dataset: Dataset, history: list[dict], device: str, scan_implementation: str
 ):
-    """Append the TrainingRecord of a finished run, unless it is there: a run may be killed before its record is."""
+    """Append the TrainingRecord of a finished run unless it is there already: a run may be killed before it
+    is written.
+    """
     clips = inference.official_clips(recipe.model, dataset, recipe.frames)
     columns = {key: [row[key] for row in history] for key in history[0]}
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
@@ -85,7 +87,7 @@ def record_training(
 
 
 def _is_recorded(path: Path, record: records.TrainingRecord) -> bool:
-    """Return whether the file holds this run. Its epochs' seconds tell it from any other, to their last digit."""
+    """Return whether the file holds this run. The exact seconds of its epochs identify it."""
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         with contextlib.suppress(ValueError, AttributeError):  # a line cut short by a kill, or no record
             if json.loads(line).get("epoch_s") == record.epoch_s:
@@ -94,13 +96,13 @@ def _is_recorded(path: Path, record: records.TrainingRecord) -> bool:
 
 
 def _scan_of(model: nn.Module, implementation: str) -> str | None:
-    """Return the scan that ran, None for a model without one."""
+    """Return the scan that ran, or None for a model without one."""
     return implementation if kernels.scans(model) else None
 
 
 def _data(dataset: Dataset, test_frames: int, test_clips: int) -> records.Data:
-    """Return the data of a record. What does not say how it was made counts as the public data set only if it is as
-    long.
+    """Return the data of a record. A file that does not say how it was made counts as the public data set only if it is
+    as long.
     """
     released = dataset.RELEASE_FRAMES and all(
         dataset.frames(split) == frames for split, frames in dataset.RELEASE_FRAMES.items()

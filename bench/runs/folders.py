@@ -34,10 +34,9 @@ _DRAW_EVERY = 60  # seconds
 
 
 def default_folder(recipe_path: str | Path, top: str | Path = "runs", model: str | None = None) -> Path:
-    """Return where a recipe's run goes by default: runs/cpn/lstm for configs/cpn/lstm.yaml, runs/NAME outside of
-    configs/.
+    """Return the default folder of a recipe's run: runs/cpn/lstm for configs/cpn/lstm.yaml, runs/NAME for other files.
 
-    model: the name of another model than the recipe's; its run goes to runs/cpn/lstm_MODEL.
+    model: the name of a model that replaces the recipe's; its run goes to runs/cpn/lstm_MODEL.
     """
     parts = Path(recipe_path).resolve().with_suffix("").parts
     if model:
@@ -47,11 +46,11 @@ def default_folder(recipe_path: str | Path, top: str | Path = "runs", model: str
 
 
 class Watch:
-    """Writes beside a training what the trainer does not know: the environment, train.log and the curves.
+    """Writes what the trainer does not know: the environment, train.log and the curves.
 
-    A context that holds the run's lock and says in train.log how the training ended. Nothing is written before the
-    first begin(), so that a start that is refused leaves a run as it was. Only the first of several processes may use
-    it. Raises InputError where another process is training the run, or the folder cannot be written.
+    A context that holds the run's lock and says in train.log how the training ended. It writes nothing before the first
+    begin(), so a start that is refused leaves a run unchanged. Only the first of several processes may use it. Raises
+    InputError if another process is training the run, or if the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, model: str, environment: Environment):
@@ -137,8 +136,8 @@ def _locked(path: Path) -> TextIO:
 class Run:
     """One run folder.
 
-    reason: what failed or is damaged; recipe is None if that is the damage; log is empty before the first epoch;
-    accuracies: records of the last weights, one per data set, the newest first.
+    reason: what failed or is damaged. recipe: None if it is damaged. log: empty before the first epoch. accuracies:
+    records of the last weights, one per data set, the newest first.
     """
 
     folder: Path
@@ -184,8 +183,9 @@ class Run:
 
 
 def find(top: str | Path) -> list[Run]:
-    """Return all runs below a folder, or that folder itself, sorted by path. Raises InputError if there is no such
-    folder.
+    """Return all runs in a folder, or the folder itself if it is a run, sorted by path.
+
+    Raises InputError if there is no such folder.
     """
     top = Path(top)
     if not os.path.isdir(top):
@@ -220,7 +220,7 @@ def open_run(folder: str | Path) -> Run:
 
 
 def read_log(folder: str | Path) -> pd.DataFrame:
-    """log.csv as a DataFrame, one row per epoch, none where there is no such file yet."""
+    """Read log.csv as a DataFrame, one row per epoch; it is empty if there is no such file yet."""
     path = Path(folder) / "log.csv"
     if not path.exists():
         return pd.DataFrame()
@@ -230,13 +230,13 @@ def read_log(folder: str | Path) -> pd.DataFrame:
             raise ValueError("an epoch without a loss")
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"Cannot read {path}: it is no table of epochs. Resume the run to have it written again."
+            f"Cannot read {path}: it is not a table of epochs. Resume the run to have it written again."
         ) from error
     return log
 
 
 def write_accuracy(folder: Path, record: AccuracyRecord, best: bool) -> None:
-    """Keep the record of an evaluation in the run folder, in place of an earlier one on the same data."""
+    """Keep the record of an evaluation in the run folder; it replaces an earlier one on the same data."""
     data = record.data
     name = f"{Path(data.name).stem}-{data.input}-{data.sha256[:8]}{'.best' * best}.json"
     with replacing(folder / "accuracy" / name) as temporary:
@@ -268,7 +268,7 @@ def _check_weights(path: Path, epochs: int):
 
 
 def _failure(path: Path) -> str | None:
-    """Return what train.log says in its last line if that tells of a failure."""
+    """Return the reason that the last line of train.log gives for a failure, or None."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     except (OSError, UnicodeDecodeError) as error:
@@ -311,12 +311,12 @@ def _flat(content: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def data_of(record: AccuracyRecord) -> str:
-    """Return the data of a record, in a few words that tell two files of one name apart."""
+    """Name the data of a record in a few words that distinguish two files of one name."""
     return f"{record.data.name} {record.data.input} ({record.data.sha256[:6]})"
 
 
 def errors(first: Run, second: Run) -> list[tuple[str, float | None, float | None]]:
-    """Return (quantity, value of the first, value of the second), None for what is not known."""
+    """Return (quantity, value of the first, value of the second); a value is None if it is not known."""
     rows = [
         ("test MPJPE of the last epoch, mm", first.last_mm, second.last_mm),
         ("test MPJPE of the best epoch, mm", first.best_mm, second.best_mm),
@@ -331,7 +331,7 @@ def errors(first: Run, second: Run) -> list[tuple[str, float | None, float | Non
 
 
 def curves_of(folder: str | Path, model: str, label: str) -> list[tuple[str, str, pd.DataFrame]]:
-    """Return (label, model, log)s of a run folder for draw_curves, one for each stage that has begun."""
+    """Return the curves of a run folder for draw_curves: (label, model, log) of each stage that has begun."""
     logs = [(f"{label}, stage 1", read_log(Path(folder) / STAGE_1)), (label, read_log(folder))]
     return [(label, model, log) for label, log in logs if len(log)]
 

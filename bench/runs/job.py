@@ -1,4 +1,4 @@
-"""What a job of a sweep runs, in a module of its own that imports fast wherever the job starts."""
+"""What a job of a sweep runs. It is a module of its own so that it imports fast wherever the job starts."""
 
 import re
 import subprocess
@@ -46,7 +46,7 @@ def run_python(arguments: Sequence[str]) -> str | None:
         try:
             _, told = process.communicate()
         except BaseException:
-            process.terminate()  # on which torchrun ends its processes, as it could not when killed
+            process.terminate()  # torchrun then ends its processes; if killed, it could not
             raise
     print(told, file=sys.stderr, end="", flush=True)
     if process.returncode == 0:

@@ -1,8 +1,8 @@
 """Many recipes, one row each: trained and evaluated as jobs of submitit, on this machine or through Slurm.
 
-Everything a row leaves stands in its run folder (`bench.runs.folders`), so a sweep that is started again goes on:
-finished rows are skipped, interrupted ones resumed, and jobs that still wait in Slurm's queue are waited for instead
-of doubled. What jobs print lies in SWEEP beside the runs. A job that Slurm ends at its time limit is queued again and
+Everything that a row leaves is in its run folder (`bench.runs.folders`), so a sweep that is started again continues: it
+skips finished rows, resumes interrupted ones, and waits for jobs that are still in Slurm's queue instead of starting
+them twice. The output of jobs is in SWEEP beside the runs. A job that Slurm ends at its time limit is queued again and
 resumes.
 """
 
@@ -42,7 +42,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a job gets. gpus: of each node; hours: None: no limit, not with Slurm; slurm: further options of sbatch."""
+    """What a job gets. gpus: per node; hours: None for no limit, which Slurm does not allow; slurm: options
+    of sbatch.
+    """
 
     gpus: int = 0
     nodes: int = 1
@@ -61,10 +63,10 @@ class Outcome:
 
 
 def plan(recipes: Sequence[str | Path], data: Sequence[str | Path], top: str | Path = "runs", **overrides) -> list[Row]:
-    """Return the Rows of recipes, by path or by name; each takes the first of the data files whose protocol it is for.
+    """Return the Rows of recipes, given by path or by name. Each takes the first data file of its protocol.
 
-    overrides: values instead of the recipes'. Raises InputError for a recipe that is not valid or has no data, or two
-    that share a run folder.
+    overrides: values that replace the recipes'. Raises InputError for a recipe that is not valid or has no data, and
+    for two that share a run folder.
     """
     paths = [find_recipe(recipe) for recipe in recipes]
     read = [read_recipe(path, **overrides) for path in paths]
@@ -112,9 +114,9 @@ def sweep(
 ) -> list[Outcome]:
     """Run the rows that are not finished -> one Outcome per row, in order.
 
-    executor: "local" runs `jobs` of them at a time, "slurm" queues all; options and train_options: passed on to
-    `liftbench train` and `evaluate`, and to `train` alone; tell(sentence) reports progress. Raises InputError where
-    there is no such executor, or no folder for the jobs. An interrupted local sweep ends its jobs; Slurm's go on.
+    executor: "local" runs `jobs` of them at a time, "slurm" queues all. options go to `liftbench train` and `evaluate`,
+    train_options to `train` alone. tell(sentence) reports progress. Raises InputError for an unknown executor, and if
+    the jobs' folder cannot be written. An interrupted local sweep ends its jobs; Slurm's continue.
     """
     logs = Path(top) / SWEEP
     try:
@@ -186,7 +188,7 @@ def _executor(name: str, folder: Path, resources: Resources) -> submitit.Executo
 
 
 def _gpus(place: int, number: int) -> list[int]:
-    """Return the GPUs of a place among the local jobs, out of those that this process may use."""
+    """Return the GPUs for one place among the local jobs, taken from those that this process may use."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = [int(name) for name in allowed.split(",") if name.isdigit()] or list(range(64))
     return names[place * number : (place + 1) * number]
@@ -195,7 +197,7 @@ def _gpus(place: int, number: int) -> list[int]:
 def _arguments(
     row: Row, options: Sequence[str], train_options: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Arguments of `liftbench` to train and to evaluate a row."""
+    """Return the arguments of `liftbench` that train and evaluate a row."""
     both = ["--data", str(row.data), *options]
     recipe = ["train", str(row.path), "--run", str(row.folder), "--resume"]
     return (*recipe, *both, *train_options), ("evaluate", str(row.folder), *both)

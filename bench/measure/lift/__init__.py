@@ -1,7 +1,7 @@
-"""What weights make of people they never saw: errors on held-out motion, the gait of walks, a real recording, speed.
+"""Measure weights on people they never saw: errors on held-out motion, the gait of walks, a real recording, speed.
 
-Held out are the test subjects of `baselines.synthetic.mocap`, every fourth. Before random cameras the
-detector also loses joints, which are filled as `liftbench lift` fills them.
+The held-out people are the test subjects of `baselines.synthetic.mocap`, every fourth. With random cameras the detector
+also loses joints, which are filled as `liftbench lift` fills them.
 """
 
 import time
@@ -26,7 +26,7 @@ from liftbench.bench.records.lift import HeldOut, LiftedData, LiftRecord
 from liftbench.lift import lifting
 from liftbench.lift.windows import lift_windows
 
-_TIMED_S, _RUNS = 20, 3  # seconds of motion that are lifted to time it, and how often
+_TIMED_S, _RUNS = 20, 3  # seconds of motion to lift for the timing, and how often
 
 
 def measure(
@@ -35,9 +35,9 @@ def measure(
 ) -> LiftRecord:  # fmt: skip
     """Measure one set of weights.
 
-    motion: motion capture as `liftbench data mocap` reads it; views: random cameras for each clip of it. poses: a real
-    recording with its 3D, see `real.measure`. smooth (Hz), rigid: how the walks are lifted. progress(text, done, of).
-    Raises InputError for files that are not so, for weights of another unit, and where nobody is held out.
+    motion: motion capture as `liftbench data mocap` reads it; views: random cameras for each of its clips. poses: a
+    real recording with its 3D, see `real`. smooth (Hz), rigid: how the walks are lifted. progress(text, done, of).
+    Raises InputError for files of another form, for weights of another unit, and if nobody is held out.
     """
     say = progress or (lambda *_: None)
     model = entry(weights.model_name, weights.frames)
@@ -84,7 +84,7 @@ def _errors(
     device: str,
     say: timing.Progress,
 ) -> HeldOut:
-    """Return the HeldOut of all views: errors of each frame, by action."""
+    """Return the errors of all views: means over the frames of an action, then over actions."""
     columns = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm_per_frame")
     by_action, size = defaultdict(list), (random_cameras.WIDTH, random_cameras.WIDTH)
     network = weights.model.to(device)
@@ -113,7 +113,7 @@ def _errors(
 def _speed(
     weights: Weights, held_out: list[tuple[int, str, np.ndarray]], device: str
 ) -> tuple[float, int, float | None]:
-    """Return (frames a second of the whole pipeline, frames, share of other processes), of the best of some runs."""
+    """Return (frames per second of the whole pipeline, frames, share of other processes) for the best of some runs."""
     longest = max((world for _, _, world in held_out), key=len)[: _TIMED_S * mocap.FPS]
     keypoints, size = walks.film(longest, 45.0, np.random.default_rng(0))[1:3]
     seconds, share = [], timing.Share()

@@ -1,4 +1,4 @@
-"""A real recording by several cameras with its triangulated 3D: each camera's keypoints, lifted, against it.
+"""Compare each camera's lifted keypoints with the triangulated 3D of a real recording by several cameras.
 
 The file is an npz: `keypoints2d` (C, T, 25, 3), BODY_25B pixels and confidence; `points3d` (T, 25, 3) metres, world;
 `K` (C, 3, 3), `R` (C, 3, 3) and `t` (C, 3), world to camera; `image_size` (width, height); `fps`. Errors are over the
@@ -24,7 +24,7 @@ _LAYOUT, _LIMBS = "body25b", [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]
 
 
 def measure(weights: Weights, path: Path, device: str, say: timing.Progress) -> list[RealCamera]:
-    """Return the errors of every camera. Raises InputError if the file is not such a one."""
+    """Return the errors of every camera. Raises InputError if the file has another form."""
     found = npz.load(path, _KEYS)
     seen, points = np.asarray(found["keypoints2d"]), np.asarray(found["points3d"])
     cameras, frames = seen.shape[0], seen.shape[1] if seen.ndim == 4 else 0
@@ -59,7 +59,9 @@ def measure(weights: Weights, path: Path, device: str, say: timing.Progress) -> 
 
 
 def _h36m(points: np.ndarray, joint_9: str) -> np.ndarray:
-    """(T, 25, 3) points of BODY_25B -> (T, 17, 3): `to_h36m` takes x, y and a confidence, so once an axis."""
+    """Convert points of BODY_25B, (T, 25, 3) -> (T, 17, 3). `to_h36m` takes x, y and confidence, so it runs
+    per axis.
+    """
     names = layouts.LAYOUTS[_LAYOUT]
     axes = [layouts.to_h36m(points[..., [axis, axis, axis]], names, joint_9)[..., 0] for axis in range(3)]
     return np.stack(axes, axis=-1)

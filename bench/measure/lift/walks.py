@@ -1,8 +1,8 @@
-"""Gait of held-out walks: true 3D against what is lifted from the front, at 45 degrees and from the side.
+"""Compare the gait of held-out walks: true 3D against poses lifted from the front, at 45 degrees and from the side.
 
 The camera is level, 1 m above the floor, 4 m from the nearest point of the path, and sees 70 degrees across 1920 x 1080
-pixels. The keypoints are those of the detector model, without joints that are lost altogether. Height of the body and
-focal length are given to the lifter, the vertical is not. Both sides of a comparison are ankle-based and come from
+pixels. The keypoints are those of the detector model, which here loses no joints. The lifter is told the body's height
+and the focal length, but not the vertical. Both sides of a comparison are ankle-based and come from
 `liftbench.lift.gait`; each side of the body counts as one.
 """
 
@@ -22,7 +22,7 @@ VIEWS = {"front": 0.0, "oblique": 45.0, "side": 90.0}  # degrees from the walkin
 _SIZE, _FOCAL = (1920, 1080), 960 / np.tan(np.radians(35))
 _DISTANCE, _HEIGHT = 4000.0, 1000.0  # mm
 _STRAIGHT, _FEWEST_FRAMES = 0.9, 100  # net over whole path
-_MATCH = 0.25  # s between an event and the same event
+_MATCH = 0.25  # the longest time, s, between a true event and the lifted one
 # Quantity of the record -> that of `Gait.parameters`, and the factor to its unit.
 _QUANTITIES = {
     "cadence, steps/min": ("cadence, steps/min", 1), "step time, ms": ("step time, s", 1000),
@@ -42,7 +42,7 @@ def measure(
     rigid: bool,
     say: timing.Progress,
 ) -> list[GaitView]:
-    """Of [(number, action, (T, 17, 3) mm)] the straight walks in every view; none where there is no walk."""
+    """Compare the straight walks among [(number, action, (T, 17, 3) mm)] in every view; [] if there is no walk."""
     chosen = [(number, world) for number, action, world in held_out if action == "walk" and _is_straight(world)]
     views = []
     for place, (view, degrees) in enumerate(VIEWS.items() if chosen else ()):
@@ -68,7 +68,9 @@ def measure(
 
 
 def film(world: np.ndarray, degrees: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """(T, 17, 3) mm, world -> the frames in view, (t, 17, 3) mm, their keypoints, (t, 17, 3), and the image's size."""
+    """Film a walk, (T, 17, 3) mm, world -> the frames in view, (t, 17, 3) mm; their keypoints, (t, 17, 3);
+    image size.
+    """
     path = world[:, 0, :2]
     forward = path[-1] - path[0]
     heading = np.arctan2(forward[1], forward[0]) + np.radians(degrees)
@@ -88,7 +90,7 @@ def film(world: np.ndarray, degrees: float, rng: np.random.Generator) -> tuple[n
 
 
 def compare(view: str, pairs: list[tuple[Gait, Gait]], failed: int) -> GaitView:
-    """Return the errors of (true, lifted) gaits."""
+    """Return the errors over pairs of (true, lifted) gaits."""
     differences, timing, events, missed, extra = {}, [], 0, 0, 0
     for true, lifted in pairs:
         for side in range(2):

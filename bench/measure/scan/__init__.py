@@ -1,18 +1,17 @@
-"""How fast the selective scans are: those of `kernels` and public ones, which take turns in one process.
+"""Measure how fast the selective scans are: those of `kernels` and public ones, which take turns in one process.
 
-Inputs are random, as trained models have them, in float32. Every contender is checked first (`contenders`). Rounds,
+Inputs are random float32, distributed as in trained models. Every contender is checked first (`contenders`). Rounds,
 limits and refusals are those of `bench.measure.timing`: in each round a contender runs for about SAMPLE_S seconds, at
 most MOST_CALLS times. A ratio is the median over the rounds of the baseline's time over the contender's. Memory is the
-rise of the peak in one call, its output included; what is kept for the backward pass is counted through saved-tensor
-hooks, inputs left out.
+rise of the peak in one call, its output included. Saved-tensor hooks count what is kept for the backward pass, without
+the inputs.
 
-Ceilings, measured in the same run: bandwidth, by a copy far larger than the caches (bytes read and written); and
-operations, by a matrix product (two for each product of elements). A scan of B clips, D channels of all groups, N
-states and L steps makes B D N L state steps; its intensity is state steps per compulsory byte (inputs and outputs of
-the forward pass, each moved once). A state step is OPERATIONS[device]: on a CPU the 13 vector operations of
-kernels/README.md, as a core starts about as many simple operations as it counts operations of multiply-adds; on a GPU
-an exp2, of which there is one for 16 operations of multiply-adds (NVIDIA, compute capability 8.0 and 9.0). Softplus and
-the projections of a grid are extra.
+The ceilings are measured in the same run: bandwidth by a copy far larger than the caches (bytes read and written), and
+operations by a matrix product (two for each product of elements). A scan of B clips, D channels of all groups, N states
+and L steps makes B D N L state steps. Its intensity is state steps per compulsory byte (inputs and outputs of the
+forward pass, each moved once). A state step costs OPERATIONS[device]: on a CPU 13 vector operations, because a core
+starts about as many simple operations as multiply-adds count operations; on a GPU one exp2, which takes the time of 16
+operations of multiply-adds (NVIDIA, compute capability 8.0 and 9.0). Softplus and the projections of a grid are extra.
 """
 
 import functools
@@ -48,10 +47,10 @@ def measure(
 ) -> ScanRecord:
     """Measure all usable scans on a device.
 
-    longest_call_s: contenders are given up where one call would take longer (default 20; 2 if quick). quick: fewer
-    rounds, and no shape larger than PoseMamba-B's. progress is called before every comparison.
+    longest_call_s: contenders are skipped if one call would take longer (default 20; 2 if quick). quick: fewer rounds,
+    and no shape larger than PoseMamba-B's. progress is called before every comparison.
 
-    Raises InputError for a time that is not positive, and on a CPU where PyTorch's idle threads sleep.
+    Raises InputError for a time that is not positive, and on a CPU if PyTorch's idle threads sleep.
     """
     longest_call_s = (QUICK_CALL_S if quick else LONGEST_CALL_S) if longest_call_s is None else longest_call_s
     timing.check_seconds(longest_call_s, "the longest call")
@@ -94,7 +93,7 @@ class _Plan(NamedTuple):
 
 
 def _plans(device: torch.device, quick: bool) -> tuple[list[_Plan], dict[str, str], dict[str, float]]:
-    """Return every comparison to make, what is absent from them and why, and the differences from the oracle."""
+    """Return every comparison to make, what is absent and why, and the differences from the oracle."""
     scans, absent, differences = contenders.contenders(device)
     plans = [
         _Plan("implementations", case, call, "reference", scans, cases.scan_inputs)
@@ -162,7 +161,7 @@ def _compare(contest: timing.Contest, plan: _Plan) -> ScanComparison:
 
 
 def _ratio(outcome: timing.Outcome, baseline: timing.Outcome | None) -> float | None:
-    """Return the baseline's time over this one's, None if times of either are missing."""
+    """Return the baseline's time over this one's, or None if either is missing."""
     if baseline is None or not baseline.rounds_ms or baseline.missing or outcome.missing:
         return None
     return readings.ratio(baseline.rounds_ms, outcome.rounds_ms)
@@ -171,7 +170,7 @@ def _ratio(outcome: timing.Outcome, baseline: timing.Outcome | None) -> float | 
 def _call(
     call: Callable[[], object], tensors: list[torch.Tensor], kept_mib: dict[str, float | None], name: str
 ) -> Callable[[], object]:
-    """Return the call to be timed; its first run also tells what it keeps for a backward pass."""
+    """Return the call to be timed; its first run also measures what it keeps for a backward pass."""
     if tensors[0].is_cuda:
         call()  # compiles and tunes
     if not tensors[0].requires_grad:
@@ -187,7 +186,7 @@ def _call(
 
 
 def _kept_mib(call: Callable[[], object], tensors: list[torch.Tensor]) -> float:
-    """Return what a call keeps for its backward pass, in MiB, its inputs left out."""
+    """Measure what a call keeps for its backward pass, in MiB, without its inputs."""
     kept, inputs = {}, {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The shapes that scans are timed on, and tensors of these shapes."""
+"""The shapes on which scans are timed, and tensors of these shapes."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class Case(NamedTuple):
         return self.batch * self.groups * self.channels * STATES * self.length
 
 
-# From short to long: what a contender took in one says what to expect in the next.
+# From short to long: the time of one case predicts that of the next.
 CASES = (
     Case("length 17", 1, 4, 128, 17),
     Case("MDTF joints", 243, 1, 128, 17),
@@ -44,7 +44,7 @@ BY_INSTRUCTION_SET = "PoseMamba-B"
 
 
 def scan_inputs(case: Case, device: str | torch.device = "cpu", requires_grad: bool = False) -> list[torch.Tensor]:
-    """u, delta, A, B, C, D, delta_bias as trained models have them: delta 0.001 to 1 after softplus, A = -1 .. -16."""
+    """Make u, delta, A, B, C, D, delta_bias as in trained models: delta 0.001 to 1 after softplus, A = -1 .. -16."""
     generator, total = torch.Generator().manual_seed(0), case.groups * case.channels
     tensors = [
         torch.randn(case.batch, total, case.length, generator=generator),
@@ -59,7 +59,9 @@ def scan_inputs(case: Case, device: str | torch.device = "cpu", requires_grad: b
 
 
 def grid_inputs(case: Case, device: str | torch.device = "cpu", requires_grad: bool = False) -> list[torch.Tensor]:
-    """x, x_proj_weight, dt_weight, dt_bias, A, D of a `grid_scan` over length / 17 frames, one direction per group."""
+    """Make x, x_proj_weight, dt_weight, dt_bias, A, D of a `grid_scan` over length / 17 frames; a group is a
+    direction.
+    """
     generator, channels, directions = torch.Generator().manual_seed(0), case.channels, case.groups
     tensors = [
         torch.randn(case.batch, case.length // 17, 17, channels, generator=generator),

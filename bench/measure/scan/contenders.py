@@ -1,7 +1,7 @@
-"""Who is timed: our scans, public ones, each instruction set, and the fused grid; each is checked first.
+"""The contenders: our scans, public ones, each instruction set, and the fused grid. Each is checked first.
 
-Parity: every contender is compared with `kernels.reference` in float64, output and gradients of a small case. One that
-differs or fails is not timed, and the record says why.
+Parity: every contender is compared with `kernels.reference` in float64, output and gradients of a small case. A
+contender that differs or fails is not timed, and the record says why.
 """
 
 import functools
@@ -24,13 +24,13 @@ Scan = Callable[..., torch.Tensor]
 
 
 def forward(scan: Scan, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the output, without a graph."""
+    """Run the forward pass without a graph, and return the output."""
     with torch.inference_mode():
         return scan(*tensors)
 
 
 def forward_backward(scan: Scan, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """Return the gradients of all inputs; the output serves as its own gradient, which is as dense as a real one."""
+    """Return the gradients of all inputs. The output serves as its own gradient, which is as dense as a real one."""
     y = scan(*tensors)
     return torch.autograd.grad(y, tensors, y.detach())
 
@@ -39,7 +39,7 @@ CALLS = {"forward": forward, "forward + backward": forward_backward}
 
 
 class Checked(NamedTuple):
-    """What passed the parity check, what did not and why, and each one's difference from the oracle."""
+    """The scans that passed the parity check, those that did not and why, and each one's difference from the oracle."""
 
     scans: dict[str, Scan]
     absent: dict[str, str]
@@ -58,13 +58,13 @@ def contenders(device: str | torch.device = "cpu") -> Checked:
 
 
 def instruction_set_contenders(scan: Scan, device: str | torch.device = "cpu") -> Checked:
-    """Return the scan of `kernels.cpu` on each instruction set that this processor has, the best one first."""
+    """Return the scan of `kernels.cpu` on each instruction set of this processor, the best one first."""
     by_set = {name: functools.partial(_on_instruction_set, name, scan) for name in instruction_sets()}
     return _agreeing(by_set, difference_of_scan, torch.device(device))
 
 
 def grid_contenders(scans: Mapping[str, Scan], device: str | torch.device = "cpu") -> Checked:
-    """Scans over PoseMamba's grid: the fused ones, and unfused ones around the selective scans of `scans`."""
+    """Return the scans over PoseMamba's grid: fused ones, and unfused ones around the selective scans of `scans`."""
     grids = {}
     for name in (*FUSED, "mamba_ssm"):
         if name in scans:
@@ -103,7 +103,7 @@ def instruction_sets() -> list[str]:
 
 
 def _on_instruction_set(instruction_set: str, scan: Callable[..., torch.Tensor], *tensors) -> torch.Tensor:
-    """Return the same scan on another instruction set, which stays for its backward pass."""
+    """Run the scan on another instruction set, which stays set for its backward pass."""
     cpu.use_instruction_set(instruction_set)
     return scan(*tensors)
 
@@ -121,7 +121,7 @@ def _agreeing(
     for name, scan in scans.items():
         try:
             differences[name] = difference_of(scan, device)
-        except Exception as error:  # somebody else's code, with inputs it may not expect
+        except Exception as error:  # other projects' code, with inputs that it may not expect
             wrong[name] = f"it failed with {in_short(error)}"
             continue
         if differences[name] <= PARITY:
@@ -133,7 +133,9 @@ def _agreeing(
 
 
 def difference_of_scan(scan: Scan, device: str | torch.device) -> float:
-    """Return the difference from the oracle on a small case. Its two groups share A, D and bias, as some peers need."""
+    """Return the difference from the oracle on a small case. Its two groups share A, D and bias; some peers
+    need that.
+    """
     case = Case("", 2, 2, 24, 70)
 
     def tied(scan: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -151,7 +153,7 @@ def difference_of_grid(scan: Scan, device: str | torch.device) -> float:
 
 
 def difference(scan: Scan, oracle: Scan, inputs: Iterable[torch.Tensor], device: str | torch.device) -> float:
-    """Return the largest one of output and gradients, relative to the largest value of each; infinite if any is NaN."""
+    """Return the largest difference of output and gradients, relative to the largest value of each; inf for NaN."""
     largest = 0.0
     tensors = [tensor.detach().to(device).requires_grad_() for tensor in inputs]
     exact = [tensor.detach().double().to(device).requires_grad_() for tensor in inputs]

@@ -1,7 +1,7 @@
-"""Public selective scans behind the signature of `kernels.selective_scan`, where their packages are installed.
+"""Public selective scans with the signature of `kernels.selective_scan`, if their packages are installed.
 
-Each is called as its own package calls it, and where it has no notion of groups or directions, in the form that is
-fastest for it.
+Each is called as its own package calls it. If it does not know groups or directions, it gets the form that is fastest
+for it.
 """
 
 import importlib
@@ -42,8 +42,8 @@ def _mambapy() -> Callable[..., Tensor]:
 
 
 def _transformers() -> Callable[..., Tensor]:
-    """Return the path of Hugging Face's Mamba without kernels. It has no groups: they join the batch, which is right
-    where all groups have the same A, D and bias, as here.
+    """Return the path of Hugging Face's Mamba without kernels. It has no groups, so they join the batch. That is right
+    if all groups have the same A, D and bias, as here.
     """
     slow_path = importlib.import_module("transformers.models.mamba.modeling_mamba").mamba_selective_scan
     slow_path = getattr(slow_path, "__wrapped__", slow_path)  # without its search for a faster library
@@ -63,7 +63,7 @@ def _transformers() -> Callable[..., Tensor]:
 
 
 def _mamba_ssm_reference() -> Callable[..., Tensor]:
-    """mamba's own sequential reference."""
+    """Return mamba's own sequential reference."""
     reference = importlib.import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_ref
 
     def scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
