@@ -1,14 +1,14 @@
-"""How cost and time grow with the clip's frames, the batch and the depth: Mamba models against attention.
+"""Measure how cost and time grow with the clip's frames, the batch and the depth: Mamba models against attention.
 
-Models: MODELS, or those that are asked for beside ATTENTION. That one stands for attention that spans frames (as
-published it attends across the clips of a batch). It has as many parameters as PoseMamba-S, but its token is a frame
-and not a joint of a frame, so that its projections cost a thirtieth; and it answers a clip with one pose, not one per
-frame. A model whose registry row names no depth, such as your own, is left out of that axis.
+Models: MODELS, or the named models beside ATTENTION, a Transformer that attends over the frames of a clip (as published
+it attends across the clips of a batch). It has about as many parameters as PoseMamba-S, but its token is a frame and
+not a joint of a frame, so its projections cost a thirtieth; and it answers a clip with one pose, not one per frame. A
+model whose registry row names no depth, such as your own, is left out of that axis.
 
-MACs: those of `bench.measure.cost`, at every length. Time: forward passes in float32, eager, as in
-`bench.measure.calls`, which also checks the scans first; the models take turns at every point. Two neighbouring
-points extrapolate to the next one, and a model whose call would take too long or too much memory is given up there.
-Times are refused as in `bench.measure.speed`.
+MACs are those of `bench.measure.cost`, at every length. Times are those of forward passes in float32, eager, as in
+`bench.measure.calls`, which also checks the scans first; the models take turns at every point. Two neighbouring points
+extrapolate to the next one; a model whose call would take too long or too much memory is skipped there. Times are
+refused as in `bench.measure.speed`.
 
 `bench.records.readings` fits exponents and finds crossovers in the record.
 """
@@ -64,8 +64,8 @@ def measure(
     """Measure models on all axes.
 
     names: registered models, or your own, `path/to/file.py:build`, to be measured beside ATTENTION; default: MODELS.
-    longest_call_s: models are given up where one call would take longer (default 30; 0.5 if quick). quick: fewer
-    places, fewer and shorter rounds. progress is called before every place.
+    longest_call_s: models are skipped if one call would take longer (default 30; 0.5 if quick). quick: fewer places,
+    fewer and shorter rounds. progress is called before every place.
 
     Raises InputError for a time that is not positive and as `bench.measure.speed.measure` does;
     `kernels.ScanUnavailable` for a scan that fails the parity check.
@@ -101,7 +101,7 @@ def _contest(device: torch.device, longest_call_s: float, quick: bool) -> timing
 
 
 def _measure(contest: timing.Contest, place: _Place, models: dict[str, Entry]) -> list[ScalingPoint]:
-    """One point of each model that has the axis. models: what `create_model` takes -> its entry."""
+    """Measure one point of each model that has the axis. models: {what `create_model` takes: its entry}."""
     present = {name: row for name, row in models.items() if place.depth is None or row.depth}
     makers = {name: functools.partial(_forward, name, row, place, contest.device) for name, row in present.items()}
     outcomes, _ = contest.meet(makers, timing.Size(place.x, place.x), (place.axis,))
@@ -120,7 +120,7 @@ def _measure(contest: timing.Contest, place: _Place, models: dict[str, Entry]) -
 
 @functools.cache
 def _macs(name: str, frames: int, depth: int | None) -> int | None:
-    """MACs of one clip; None if a user's own model cannot be counted without numbers to look at."""
+    """Count the MACs of one clip; return None if a user's own model cannot be counted without values."""
     row = entry(name)
     try:
         model = create_model(name, frames=frames, **_numbers(row, depth))

@@ -1,4 +1,4 @@
-"""What records say beyond their fields: ratios, series against one axis, exponents, crossovers, ceilings.
+"""Derive from records what their fields do not state: ratios, series along one axis, exponents, crossovers, ceilings.
 
 Nothing here needs PyTorch.
 """
@@ -13,18 +13,18 @@ from liftbench.bench.records.scan import ScanComparison, ScanRecord, ScanTiming
 from liftbench.bench.records.speed import ScalingRecord
 
 BY_LENGTH = (1, 4, 128)  # batch, groups and channels of the scans that are shown against the length
-ATTENTION = "transformer"  # the only model of a scaling record whose attention spans frames
+ATTENTION = "transformer"  # attends over frames; every scaling record has it, for others to be compared with
 LAST = 3  # points that an exponent is fitted through
 
 
 def ratio(rounds_ms: Iterable[Sequence[float]], others_ms: Iterable[Sequence[float]]) -> float:
-    """Median over the rounds of one call's time over another's, so that a machine that drifts cancels out."""
+    """Return the median over the rounds of one call's time over another's, so that drift of the machine cancels out."""
     medians, others = ([np.median(row) for row in rows] for rows in (rounds_ms, others_ms))
     return float(np.median(np.divide(medians, others)))
 
 
 def by_length(record: ScanRecord, call: str) -> dict[str, list[tuple[int, ScanTiming]]]:
-    """{contender: [(length, ScanTiming)]}, from short to long, of one clip with the channels of PoseMamba-S."""
+    """Return {contender: [(length, ScanTiming)]}, from short to long, for one clip with the channels of PoseMamba-S."""
     found = {}
     for one in record.comparisons:
         if (one.comparison, one.call, one.batch, one.groups, one.channels) == ("implementations", call, *BY_LENGTH):
@@ -34,13 +34,13 @@ def by_length(record: ScanRecord, call: str) -> dict[str, list[tuple[int, ScanTi
 
 
 def ceiling(record: ScanRecord, comparison: ScanComparison) -> float:
-    """State steps per second, in 1e9, that bandwidth and operations allow in a forward pass."""
+    """Return the state steps per second, in 1e9, that bandwidth and operations allow in a forward pass."""
     intensity = comparison.state_steps / comparison.compulsory_bytes
     return min(record.product_gflop_per_s / record.operations_per_state_step, record.bandwidth_gb_per_s * intensity)
 
 
 def ratio_to_best_public(comparison: ScanComparison, one: ScanTiming) -> float | None:
-    """Median over the rounds of the time of the fastest public contender over this one's; None if there is none."""
+    """Return the median over the rounds of the fastest public contender's time over this one's, or None without one."""
     public = [other for other in comparison.timings if other.public and other.median_ms]
     if not public or one.public or one.median_ms is None:
         return None
@@ -49,7 +49,8 @@ def ratio_to_best_public(comparison: ScanComparison, one: ScanTiming) -> float |
 
 
 def series(record: ScalingRecord, axis: str, value: str) -> dict[str, list[tuple[int, float]]]:
-    """{model: [(x, value)]} on one axis, in order; value: a field of ScalingPoint, points without one are left out."""
+    """Return {model: [(x, value)]} along one axis, in order. value: a field of ScalingPoint; points without it are left
+    out."""
     found = {}
     for point in record.points:
         if point.axis == axis and getattr(point, value):
@@ -58,7 +59,7 @@ def series(record: ScalingRecord, axis: str, value: str) -> dict[str, list[tuple
 
 
 def exponent(points: Sequence[tuple[float, float]]) -> float | None:
-    """Return the slope through the last LAST points (x, y) in logarithms; None if there are fewer."""
+    """Return the slope through the last LAST points (x, y) in logarithms, or None if there are fewer."""
     if len(points) < LAST:
         return None
     x, y = np.log(points[-LAST:]).T
@@ -66,9 +67,7 @@ def exponent(points: Sequence[tuple[float, float]]) -> float | None:
 
 
 def crossover(points: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]) -> float | None:
-    """Return the largest x at which the values of two series are equal, None if the common part of both has no such
-    x.
-    """
+    """Return the largest x at which two series have equal values, or None if there is no such x where both exist."""
     others = dict(others)
     common = [(math.log(x), math.log(y / others[x])) for x, y in points if x in others]
     found = None

@@ -1,4 +1,4 @@
-"""How do cost and time grow with the length of a clip, and where does attention become dearer?"""
+"""How do cost and time grow with the length of a clip, and where does attention cost more?"""
 
 import itertools
 
@@ -12,8 +12,8 @@ from liftbench.bench.report.results import Results
 
 
 def scaling(results: Results, machine: str) -> Figure:
-    """MACs and time against frames, in logarithms, with fitted exponents; rings: where a curve meets that of the model
-    whose attention spans frames. Batch and depth are in the table."""
+    """Draw MACs and time against frames, in logarithms, with fitted exponents. Rings mark where a curve meets that of
+    readings.ATTENTION. Batch and depth are in the table."""
     record = results.scaling[machine]
     panels = [
         ("MACs of one clip, G", "frames", "macs", "frames of the clip"),
@@ -23,9 +23,9 @@ def scaling(results: Results, machine: str) -> Figure:
     figure, axes = sheet(
         (4.1 + room, 3.3), 2, left=0.65, right=room,
         heading=f"Clip length on {machine}, float32, forward",
-        footnote=f"Labels: growth over the last points. Rings: where a curve meets that of {readings.ATTENTION}, the "
-        "only registered model whose attention spans frames. It has as many parameters as posemamba_s, but takes a "
-        "token per frame (not per joint) and answers a clip with one pose.",
+        footnote=f"Labels: growth over the last points. Rings: where a curve meets that of {readings.ATTENTION}, which "
+        "attends over the frames of the clip. It has about as many parameters as posemamba_s, but takes a token per "
+        "frame (not per joint) and answers a clip with one pose.",
     )  # fmt: skip
     for ax, (title, axis, value, x_label) in zip(axes, panels):
         by_model = readings.series(record, axis, value)

@@ -6,7 +6,7 @@ from liftbench.bench.report.tables.table import Table
 
 
 def scaling(results: Results) -> Table:
-    """Growth of MACs and time with frames, batch and depth, and where attention becomes dearer."""
+    """Growth of MACs and time with frames, batch and depth, and the clip length from which attention costs more."""
     columns = {
         "model": "s", "machine": "s", "parameters, M": ",.2f", "MACs ~ frames^": ".2f", "time ~ frames^": ".2f",
         "time ~ batch^": ".2f", "time ~ depth^": ".2f", "frames timed up to": ",d",
@@ -18,9 +18,10 @@ def scaling(results: Results) -> Table:
         for model in record.parameters
     ]
     notes = [
-        f"Exponents: slopes through the last {readings.LAST} points in logarithms. Attention: {readings.ATTENTION}, "
-        "the only registered model whose attention spans frames; it has as many parameters as posemamba_s, but a token "
-        "a frame, not a joint, and answers a clip with one pose. Crossovers are interpolated between measured lengths.",
+        f"Exponents: slopes through the last {readings.LAST} points in logarithms. Attention stands for "
+        f"{readings.ATTENTION}, which attends over the frames of the clip. It has about as many parameters as "
+        "posemamba_s, but takes a token per frame, not per joint, and answers a clip with one pose. Crossovers are "
+        "interpolated between measured lengths.",
         results.provenance("scaling"),
     ]
     return Table("scaling", "Scaling with frames, batch and depth", columns, rows, notes)
@@ -47,5 +48,5 @@ def _scaling_row(machine, record, model):
         x = readings.crossover(by_model.get(model, []), by_model.get(readings.ATTENTION, []))
         row[name] = Missing("not within the lengths measured of both") if x is None else x
         if model == readings.ATTENTION:
-            row[name] = Missing("it is the one with attention")
+            row[name] = Missing("the other models are compared with it")
     return row

@@ -94,9 +94,9 @@ def test_a_refused_start_leaves_no_trace(tmp_path, run):
     [
         ("recipe.yaml", b"model: [", "Cannot read the recipe .*recipe.yaml: line 1"),
         ("recipe.yaml", None, "Cannot read the recipe .*recipe.yaml"),
-        ("log.csv", b"\xff\xfe\x00", "log.csv: it is no table of epochs"),
-        ("log.csv", b"epoch,loss\n0,\n", "log.csv: it is no table of epochs"),
-        ("log.csv", b"", "log.csv: it is no table of epochs"),
+        ("log.csv", b"\xff\xfe\x00", "log.csv: it is not a table of epochs"),
+        ("log.csv", b"epoch,loss\n0,\n", "log.csv: it is not a table of epochs"),
+        ("log.csv", b"", "log.csv: it is not a table of epochs"),
         ("environment.json", b"{", "environment.json: it is damaged"),
         ("accuracy/x.json", b'{"schema": 1}', "x.json: it is damaged"),
         ("last.safetensors", b"short", "last.safetensors: it is missing or damaged"),
