@@ -232,7 +232,9 @@ def read(path: Path) -> tuple[list[tuple[str, str, np.ndarray]], str]:
         frame = int((bones.max(axis=1) < SHORTEST_BONE).argmax())
         raise InputError(f"Cannot read {path}: frame {frame} is a single point, not a person. Leave that frame out.")
     if "fps" in arrays and not np.array_equal(arrays["fps"], FPS):
-        raise InputError(f"Cannot read {path}: fps is {short(np.asarray(arrays['fps']).tolist())}. Resample to {FPS}.")
+        fps = arrays["fps"]
+        stated = short(fps.tolist() if isinstance(fps, (np.ndarray, np.generic)) else fps)
+        raise InputError(f"Cannot read {path}: fps is {stated}. Resample to {FPS}.")
 
     starts = zip(subject, action, offsets[:-1], offsets[1:], strict=True)
     clips = [(str(s), str(a), 1000 * positions[begin:end].astype(np.float64)) for s, a, begin, end in starts]

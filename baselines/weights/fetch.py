@@ -16,6 +16,7 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import read_yaml, sha256
 from liftbench.baselines.registry import entry
 from liftbench.baselines.weights.convert import convert, new_file
+from liftbench.baselines.weights.metadata import in_short
 
 
 class HuggingFaceFile(BaseModel, extra="forbid"):
@@ -85,8 +86,8 @@ def hosts(path: str | Path | None = None) -> dict[str, Hosted]:
             first = error.errors()[0]
             place = ".".join(str(part)[:40] for part in first["loc"])
             raise InputError(
-                f"Cannot use the list of checkpoints {source}: {place or 'the file'}: {first['msg']}. Write it as "
-                "baselines/weights/checkpoints.yaml is written."
+                f"Cannot use the list of checkpoints {source}: {place or 'the file'}: {in_short(first['msg'])}. "
+                "Write it as baselines/weights/checkpoints.yaml is written."
             ) from None
     return found
 

@@ -262,4 +262,4 @@ def _numbers(table, path):
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")

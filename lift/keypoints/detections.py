@@ -1,7 +1,6 @@
 """What every keypoint file comes to: one row for each person in each frame."""
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -188,6 +187,6 @@ def frame_numbers(names: list) -> list[int]:
 
 def _number(name: object) -> int | None:
     if isinstance(name, (int, float)) and not isinstance(name, bool):
-        return int(name) if math.isfinite(name) and abs(name) < 2**53 else None
+        return int(name) if abs(name) < 2**53 else None  # False for nan and inf
     digits = re.findall(r"\d+", Path(str(name)).stem)
     return int(digits[-1][-15:]) if digits else None

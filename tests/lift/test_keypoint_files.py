@@ -107,6 +107,12 @@ def test_frames_are_placed_by_image_id(tmp_path):
     np.testing.assert_allclose(found.points, points[[1, 0, 2]])
 
 
+def test_an_image_id_without_bound_is_a_name(tmp_path):
+    path = alphapose(tmp_path / "a.json", people(17, 2))
+    entries = [entry | {"image_id": 10**400 + number} for number, entry in enumerate(json.loads(path.read_text()))]
+    assert read_keypoints(write_json(path, entries)).frame.tolist() == [0, 1]
+
+
 def test_coco_results(tmp_path):
     points = people(17)
     entries = [

@@ -46,6 +46,13 @@ def convert(folder, arrays, **changes):
     return mocap.convert(source, folder / "clips.pkl")
 
 
+def wrapped(value):
+    """A value that numpy.savez stores as it is, in an array without dimensions."""
+    array = np.empty((), object)
+    array[()] = value
+    return array
+
+
 def load(path):
     return pickle.loads(path.read_bytes())
 
@@ -202,6 +209,7 @@ POSITIONS = np.zeros((4 * FRAMES, 17, 3), np.float32)
         ({"credit": np.array("x" * 100_000)}, "the credit has 100,000 characters"),
         ({"fps": np.float32(120)}, "fps is 120"),
         ({"fps": np.full(100, 50)}, "fps is list of 100"),
+        ({"fps": wrapped([[1, 2], 3])}, "fps is list of 2"),
         ({"subject": np.array(["ann"] * 4)}, "one subject only"),
     ],
 )

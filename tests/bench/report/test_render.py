@@ -6,6 +6,7 @@ import sys
 from datetime import timedelta
 
 import matplotlib.pyplot
+import pandas as pd
 import pytest
 
 from liftbench.baselines.errors import InputError
@@ -302,6 +303,15 @@ def test_published_numbers_that_cannot_be_read_are_input_errors(tmp_path):
     (tmp_path / "other.csv").write_text("model,variant\n")
     with pytest.raises(InputError, match="there is no column auc_percent. Add it"):
         Results([], tmp_path / "other.csv")
+
+
+def test_a_number_that_cannot_be_read_is_quoted_in_short(tmp_path):
+    table = pd.read_csv(PUBLISHED, dtype=str)
+    table.loc[0, "mpjpe_mm"] = 999 * "x"
+    table.to_csv(tmp_path / "long.csv", index=False)
+    with pytest.raises(InputError, match="Unable to parse string .*Write a number") as refused:
+        Results([], tmp_path / "long.csv")
+    assert len(str(refused.value)) < 400
 
 
 def test_the_pareto_front_holds_what_nothing_is_better_than():
