@@ -1,5 +1,6 @@
 """Tables, plots and the report from records: the same records give the same files, byte by byte."""
 
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -46,39 +47,38 @@ class Rendered(NamedTuple):
 def render(results: Results, out_folder: Path | str, svg: bool = False) -> Rendered:
     """Write all tables (markdown, CSV, LaTeX), all plots (PNG, and SVG if asked for) and report.html below out_folder.
 
-    Each file replaces the one before as a whole. Raises InputError for a folder that cannot be written to.
+    Writes either all files or none. Raises InputError for a folder that cannot be written to.
     """
-    out, rendered = Path(out_folder), Rendered([], [])
+    out, skipped, files = Path(out_folder), [], {}
     made, drawn = [], []
     for table in tables(results):
         if not table.rows:
-            rendered.skipped.append(f"Table {table.name} was not made: there is nothing to put into it.")
+            skipped.append(f"Table {table.name} was not made: there is nothing to put into it.")
             continue
         for suffix, text in (("md", table.markdown()), ("csv", table.csv()), ("tex", table.latex())):
-            rendered.written.append(_write(out / "tables" / f"{table.name}.{suffix}", text.encode()))
+            files[out / "tables" / f"{table.name}.{suffix}"] = text.encode()
         made.append(table)
     for name, picture, reason in _pictures(list(figures(results)), ["png", "svg"] if svg else ["png"]):
         if picture is None:
-            rendered.skipped.append(f"Plot {name} was not made: {reason}.")
+            skipped.append(f"Plot {name} was not made: {reason}.")
             continue
-        for suffix, content in picture.files.items():
-            rendered.written.append(_write(out / "plots" / f"{name}.{suffix}", content))
+        files |= {out / "plots" / f"{name}.{suffix}": content for suffix, content in picture.files.items()}
         drawn.append((name, picture.title, picture.files["png"]))
-    rendered.written.append(_write(out / "report.html", report(results, made, drawn, rendered.skipped).encode()))
-    return rendered
+    files[out / "report.html"] = report(results, made, drawn, skipped).encode()
+    return Rendered(_write(files), skipped)
 
 
 def render_reference(results: Results, out_folder: Path | str) -> Rendered:
     """Write what this repository shows of its reference records: markdown tables, ledger.md and the READMEs' plots."""
-    out, written = Path(out_folder), []
+    out, files = Path(out_folder), {}
     for table in tables(results):
         folder = out if table.name == "ledger" else out / "tables"
-        written.append(_write(folder / f"{table.name}.md", table.markdown().encode()))
+        files[folder / f"{table.name}.md"] = table.markdown().encode()
     shown = [figure for figure in figures(results) if figure[0].startswith(_SHOWN)]
     for name, picture, _ in _pictures(shown, ["png"]):
         if picture:
-            written.append(_write(out / "plots" / f"{name}.png", picture.files["png"]))
-    return Rendered(written, [])
+            files[out / "plots" / f"{name}.png"] = picture.files["png"]
+    return Rendered(_write(files), [])
 
 
 def tables(results: Results) -> list[Table]:
@@ -127,10 +127,12 @@ def _inherited_picture(place):
     return _picture(draws[place], suffixes)
 
 
-def _write(path, content):
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-    return path
+def _write(files):
+    """Write {path: content}, all of them or none, and return the paths."""
+    with contextlib.ExitStack() as replaced:
+        for path, content in files.items():
+            replaced.enter_context(replacing(path)).write_bytes(content)
+    return list(files)
 
 
 def figures(results: Results) -> Iterator[tuple[str, Callable[[], Figure | None], str]]:

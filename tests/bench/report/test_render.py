@@ -1,5 +1,6 @@
 import itertools
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -129,7 +130,21 @@ def test_an_interrupted_write_leaves_the_file_before(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("os.replace", crash)
         render(Results([cost("posemamba_s")]), tmp_path)
-    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["overview.md"]
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["overview.md"]
+    assert (tmp_path / "tables/overview.md").read_text() == "before"
+
+
+def test_a_full_disk_leaves_the_files_before(tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/overview.md").write_text("before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # enough for the tables, not for the report
+        with pytest.raises(InputError, match="Cannot write .*report.html: File too large"):
+            render(Results([cost("posemamba_s")]), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["overview.md"]
     assert (tmp_path / "tables/overview.md").read_text() == "before"
 
 
