@@ -34,6 +34,7 @@ FORMATS = {
     "gltf": ("files.gltf", "poses.gltf"),
 }
 FILMS = ("gif", "mp4")
+OF_VIDEO = ("contact", *FILMS)  # show its images
 ALWAYS, BY_DEFAULT = "npz", ("html", "contact")
 
 
@@ -103,7 +104,10 @@ _ARRAYS = ("keypoints_2d", "poses_3d", "root", "poses_world", "valid")
 
 def load(path: str | Path) -> Lifted:
     """Read a poses.npz. Raises InputError where it is not one."""
-    found = npz.load(path, (*_ARRAYS, "fps", "image_size", "joint_names", "metadata"))
+    names = (*_ARRAYS, "fps", "image_size", "joint_names", "metadata")
+    found = npz.load(path, (), names)
+    if missing := [name for name in names if name not in found]:
+        raise InputError(f"Cannot read {path}: it has no {missing[0]}. Give the poses.npz that `liftbench lift` wrote.")
     frames = len(found["valid"])
     shapes = {"keypoints_2d": (17, 3), "poses_3d": (17, 3), "root": (3,), "poses_world": (17, 3), "valid": (17,)}
     for name, shape in shapes.items():

@@ -16,7 +16,7 @@ from liftbench.baselines.weights.trained import Weights, open_weights
 from liftbench.lift import body, filters, world
 from liftbench.lift.keypoints import arrays, gaps, layouts
 from liftbench.lift.keypoints.detections import Detections, in_image
-from liftbench.lift.keypoints.people import choose, find_people
+from liftbench.lift.keypoints.people import choose, find_people, followed
 from liftbench.lift.keypoints.read import read_keypoints
 from liftbench.lift.lifted import Lifted
 from liftbench.lift.weights import shipped
@@ -59,7 +59,7 @@ def lift(
 
     What was assumed is listed in `metadata["assumed"]`. Raises InputError, one sentence, for input that cannot be used.
     """
-    detections, where = _detections(keypoints, size, fps, layout, names)
+    detections = recording(keypoints, size, fps, layout, names)
     if height is not None and not 0.3 <= height <= 3:
         raise InputError(f"Cannot use the height {height:g}: nobody is so tall. Give metres, such as 1.75.")
     if focal is not None and not 0 < focal < 1e6:
@@ -70,15 +70,15 @@ def lift(
     model = entry(weights.model_name, weights.frames)
     if model.channels == 3 and not detections.scored:
         raise InputError(
-            f"Cannot lift {where} with {weights.path}: {weights.name} expects a confidence for each keypoint. "
-            "Give keypoints with confidence or weights of another model."
+            f"Cannot lift {detections.where} with {weights.path}: {weights.name} expects a confidence for each "
+            "keypoint. Give keypoints with confidence or weights of another model."
         )
     assumed = []
     joint_9 = which_joint_9(weights, joint_9, assumed)
     focal = _or_assumed(focal, MEAN_FOCAL * max(detections.size), "focal length {:.0f} pixels", assumed)
     height = _or_assumed(height, body.MEAN_HEIGHT, "body height {:.2f} m", assumed)
 
-    persons = find_people(detections, detections.fps)
+    persons = find_people(detections)
     (number,) = choose(persons, person)
     rows = persons[number]
     joints = np.zeros((detections.frames, 17, 3))
@@ -137,27 +137,41 @@ def _error(poses: np.ndarray, truth: np.ndarray) -> dict[str, float] | None:
     return {name: float(np.mean(error(poses, truth))) for name, error in errors.items()}
 
 
-def _detections(
+def recording(
     keypoints: str | Path | np.ndarray | Detections,
-    size: tuple[int, int] | None,
-    fps: float | None,
-    layout: str,
-    names: str | Path | None,
-) -> tuple[Detections, str | Path]:
-    """The detections in pixels, with size and fps, and what to call them in messages."""
-    where = "the keypoints"
+    size: tuple[float, float] | None = None,
+    fps: float | None = None,
+    layout: str = "auto",
+    names: str | Path | None = None,
+) -> Detections:
+    """The detections that `lift` takes, from anything that it takes: in pixels, with size, fps and everybody's track.
+
+    Arguments as for `lift`. Raises InputError where they cannot be used.
+    """
     if isinstance(keypoints, Detections):
         found = keypoints
     elif isinstance(keypoints, np.ndarray):
         found = arrays.of_array(keypoints, layout)
     else:
-        found, where = read_keypoints(keypoints, layout, names), keypoints
-    size, fps = size or found.size, fps or found.fps
-    if size is None or len(size) != 2 or not all(0 < side < 1e6 for side in size):
-        raise InputError(f"Cannot lift {where}: the size of the image is not known. Give it, such as --size 1920x1080.")
-    if fps is None or not 0 < fps < 1e5:
-        raise InputError(f"Cannot lift {where}: its frame rate is not known. Give it, such as --fps 30.")
-    return replace(in_image(found, size, where), fps=float(fps)), where
+        found = read_keypoints(keypoints, layout, names)
+    size, fps = size or found.size, found.fps if fps is None else fps
+    if size is None:
+        raise InputError(
+            f"Cannot lift {found.where}: the size of the image is not known. Give it, such as --size 1920x1080."
+        )
+    if len(size) != 2 or not all(0 < side < 1e6 and side == int(side) for side in size):
+        given = " x ".join(f"{side:g}" for side in size)
+        raise InputError(
+            f"Cannot lift {found.where}: no image is of size {given}. Give width and height, such as --size 1920x1080."
+        )
+    if fps is None:
+        raise InputError(f"Cannot lift {found.where}: its frame rate is not known. Give it, such as --fps 30.")
+    if not 0 < fps < 1e5:
+        raise InputError(
+            f"Cannot lift {found.where}: no video has {fps:g} frames a second. Give its rate, such as --fps 30."
+        )
+    width, height = map(int, size)
+    return followed(replace(in_image(found, (width, height)), fps=float(fps)), fps)
 
 
 def which_joint_9(weights: Weights, given: str | None, assumed: list[str]) -> str:

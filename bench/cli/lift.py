@@ -71,8 +71,9 @@ def lift(
         from liftbench.baselines.weights.trained import open_weights
         from liftbench.lift.keypoints.people import choose, find_people
         from liftbench.lift.keypoints.read import is_video, read_keypoints
-        from liftbench.lift.lifted import FILMS, wanted_formats
+        from liftbench.lift.lifted import FILMS, OF_VIDEO, wanted_formats
         from liftbench.lift.lifting import lift as lift_person
+        from liftbench.lift.lifting import recording
         from liftbench.lift.weights import shipped
 
     size = numbers(size, "x", "--size", "1920x1080") if size else None
@@ -80,6 +81,12 @@ def lift(
     to = wanted_formats(name for names in to for name in names.split(","))
     if video is not None and not video.is_file():
         raise InputError(f"Cannot read {video}: there is no such file. Check the path.")
+    if video is not None and set(to) & set(OF_VIDEO):
+        from liftbench.lift.video.frames import open_video
+
+        open_video(video)  # says now what the pictures would say at the end
+    if embed_video and not ("html" in to and (video or is_video(path))):
+        raise InputError("Cannot embed a video: there is no page or no video. Give --to html and --video FILE.")
     device = choose_device(device)
     implementation = choose_scan(scan, device)
     opened = open_weights(shipped(weights), model)
@@ -92,7 +99,9 @@ def lift(
         if crop or tiles or detector_weights or (start, end, detector) != (None, None, "blazepose"):
             raise InputError(f"Cannot use the options of videos with {path}: it holds keypoints. Leave them out.")
         detections = read_keypoints(path, layout, names)
-    persons = find_people(detections, fps or detections.fps or 30)
+    video_fps = detections.fps
+    detections = recording(detections, size, fps)
+    persons = find_people(detections)
     chosen = choose(persons, person)
     out.print(f"keypoints: {detections}, {detections.frames:,} frames, people: {len(persons)}")
     out.print(f"lifting with {weights} ({opened.name}, {opened.frames} frames) on {device}, scan {implementation}")
@@ -104,8 +113,8 @@ def lift(
         with progress() as bar:
             task = bar.add_task(f"person {number + 1}")
             lifted = lift_person(
-                detections, size and tuple(map(int, size)), fps, opened, person=number + 1, joint_9=joint_9,
-                height=height, focal=focal, camera_rotation=camera_rotation, smooth=smooth, rigid=rigid, device=device,
+                detections, weights=opened, person=number + 1, joint_9=joint_9, height=height, focal=focal,
+                camera_rotation=camera_rotation, smooth=smooth, rigid=rigid, device=device,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),  # noqa: B023
             )  # fmt: skip
         speed = detections.frames / (time.monotonic() - begun)
@@ -117,8 +126,8 @@ def lift(
                 f"N-MPJPE {error['n_mpjpe_mm']:.1f} mm, P-MPJPE {error['p_mpjpe_mm']:.1f} mm"
             )
         about = {"recording": f"{path.stem}, person {number + 1}" if len(persons) > 1 else path.stem}
-        about["video_start_s"] = detections.first_frame / (detections.fps or lifted.fps)
-        about["video_fps"] = detections.fps or lifted.fps
+        about["video_fps"] = video_fps or lifted.fps
+        about["video_start_s"] = detections.first_frame / about["video_fps"]
         done.append((number, replace(lifted, video=video, metadata=about | lifted.metadata)))
     folder = folder or Path("lifted") / path.stem
     for number, lifted in done:

@@ -13,12 +13,14 @@ PELVIS, THORAX = 0, 8
 _HEADING_CUTOFF = 0.5  # Hz, of the direction in which the body faces
 
 
-def body_axes(pose: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """The directions (forward, left) of the body, (T, 3) horizontal unit vectors each, of poses (T, 17, 3), z up."""
-    left = pose[:, 4] - pose[:, 1] + pose[:, 11] - pose[:, 14]
-    left[:, 2] = 0
-    left = low_pass(left / np.linalg.norm(left, axis=-1, keepdims=True), fps, _HEADING_CUTOFF)
-    left /= np.linalg.norm(left, axis=-1, keepdims=True)
+def body_axes(pose: np.ndarray, fps: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The directions (forward, left) of the body, (T, 3) horizontal unit vectors each, of poses (T, 17, 3), z up.
+
+    With `fps` they are low-passed over time, which takes poses without gaps. Without it each frame has its own, nan
+    where a hip or shoulder is unknown.
+    """
+    left = (pose[:, 4] - pose[:, 1] + pose[:, 11] - pose[:, 14]) * [1, 1, 0]
+    left = _unit(left) if fps is None else _unit(low_pass(_unit(left), fps, _HEADING_CUTOFF))
     return np.cross(left, [0.0, 0.0, 1.0]), left
 
 
@@ -55,6 +57,11 @@ def joint_angles(pose: np.ndarray, forward: np.ndarray, left: np.ndarray) -> dic
         "elbow flexion": np.pi - _between(shoulders - elbows, wrists - elbows),
     }
     return {name: np.degrees(values) for name, values in radians.items()}
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """(T, 3) at length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 
 def _between(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -38,6 +38,7 @@ class Detections:
     fps: float | None = None
     size: tuple[int, int] | None = None  # width, height, pixels
     truth: np.ndarray | None = None  # (T, 17, 3) mm, camera frame, where the file has it
+    where: str = "the keypoints"  # what to call them in messages
 
     def __str__(self) -> str:
         return f"{self.source}, {self.layout}"
@@ -88,10 +89,12 @@ def gather(
     points[..., 2] = np.where(nowhere, 0, points[..., 2].clip(0, 1))
     if not points[..., 2].any():
         raise InputError(f"Cannot lift {path}: no person was found in it. Check the detector's output.")
-    return Detections(source, layout, names, frame, points, track[order], last - first + 1, first, scored)
+    return Detections(
+        source, layout, names, frame, points, track[order], last - first + 1, first, scored, where=str(path)
+    )
 
 
-def in_image(detections: Detections, size: tuple[int, int], path: str | Path) -> Detections:
+def in_image(detections: Detections, size: tuple[int, int]) -> Detections:
     """The detections in pixels of an image of `size` (width, height).
 
     Coordinates from 0 to 1, as MediaPipe writes them, are multiplied by the size. Raises InputError where more than a
@@ -107,8 +110,8 @@ def in_image(detections: Detections, size: tuple[int, int], path: str | Path) ->
     if outside.mean() > _OUTSIDE:
         x, y = np.percentile(seen, 95, axis=0)
         raise InputError(
-            f"Cannot lift {path}: its keypoints reach x = {x:.0f} and y = {y:.0f}, outside of an image of {size[0]} x "
-            f"{size[1]}. Correct --size."
+            f"Cannot lift {detections.where}: its keypoints reach x = {x:.0f} and y = {y:.0f}, outside of an image of "
+            f"{size[0]} x {size[1]}. Correct --size."
         )
     return replace(detections, points=points, size=tuple(size))
 
@@ -138,8 +141,10 @@ def numbers_of(values: Any, path: str | Path) -> np.ndarray:
 
 def people(rows: list, path: str | Path) -> np.ndarray:
     """Flat keypoints x, y, confidence, ... of N people -> (N, J, 3). Raises InputError where they do not fit."""
+    if not rows:
+        return np.zeros((0, 1, 3))
     lengths = {len(row) if isinstance(row, list) else 0 for row in rows}
-    if len(lengths) > 1 or min(lengths, default=3) < 3 or min(lengths, default=3) % 3:
+    if len(lengths) > 1 or min(lengths) < 3 or min(lengths) % 3:
         raise InputError(
             f"Cannot read {path}: a person has {min(lengths)} values, which are not x, y and confidence of the same "
             "points for everybody. Give a detector's own file."

@@ -1,5 +1,8 @@
 """Who is who: the same person from frame to frame, and the person to lift."""
 
+from collections import OrderedDict
+from dataclasses import replace
+
 import numpy as np
 
 from liftbench.baselines.errors import InputError
@@ -10,16 +13,22 @@ _FARTHEST = 3.0  # sizes, however long a person was gone
 _REMEMBERED = 100  # people who may come back
 
 
-def find_people(detections: Detections, fps: float) -> list[np.ndarray]:
-    """The rows of `detections` that each person has, (n,) int rising in frames, the largest person first.
+def followed(detections: Detections, fps: float) -> Detections:
+    """The detections with a track for everybody.
 
-    People are those of the file where it has tracks; or else everybody goes to the nearest person of the frames before.
+    Tracks of the file are kept where it has one for each row. Otherwise everybody joins the nearest person of the
+    frames before.
     """
-    track = detections.track if (detections.track >= 0).all() else _link(detections, fps)
-    size = _sizes(detections.points)
-    persons = []
-    for number in np.unique(track):
-        rows = np.flatnonzero(track == number)
+    if (detections.track >= 0).all():
+        return detections
+    return replace(detections, track=_link(detections, fps))
+
+
+def find_people(detections: Detections) -> list[np.ndarray]:
+    """The rows of `followed` detections that each person has, (n,) int rising in frames, the largest person first."""
+    size, persons = _sizes(detections.points), []
+    order = np.argsort(detections.track, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(detections.track[order])) + 1):
         _, first = np.unique(detections.frame[rows], return_index=True)  # one in a frame
         persons.append(rows[first])
     return sorted(persons, key=lambda rows: -size[rows].sum())
@@ -53,9 +62,10 @@ def _link(detections: Detections, fps: float) -> np.ndarray:
     starts = np.flatnonzero(np.diff(frame, prepend=-1))
     if len(starts) == len(frame):  # never two at a time
         return np.zeros(len(frame), int)
-    size, track, last = _sizes(points), np.full(len(frame), -1), {}
+    size, track, people = _sizes(points), np.full(len(frame), -1), 0
+    last = OrderedDict()  # person -> row, who was seen last at the end
     for rows in np.split(np.arange(len(frame)), starts[1:]):
-        known = list(last.items())[-_REMEMBERED:]  # (person, row), who was seen last at the end
+        known = list(last.items())
         before = np.array([row for _, row in known], int)
         gone = (frame[rows[0]] - frame[before]) / fps
         reach = np.minimum(_NEAR + _FASTER * gone, _FARTHEST)[:, None] * np.maximum(size[before][:, None], size[rows])
@@ -65,11 +75,14 @@ def _link(detections: Detections, fps: float) -> np.ndarray:
             person, row = known[old][0], rows[new]
             if apart[old, new] <= reach[old, new] and track[row] < 0 and last[person] == known[old][1]:
                 track[row] = person
-                del last[person]
                 last[person] = row
+                last.move_to_end(person)
         for row in rows[track[rows] < 0]:
-            track[row] = len(last)
-            last[len(last)] = row
+            track[row] = people
+            last[people] = row
+            people += 1
+        while len(last) > _REMEMBERED:
+            last.popitem(last=False)
     return track
 
 

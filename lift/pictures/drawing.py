@@ -148,15 +148,8 @@ def _draw_floor(pen: ImageDraw.ImageDraw, view: View, frame: int, size: tuple[in
 
 
 def _draw_path(pen: ImageDraw.ImageDraw, stage: Stage, view: View, frame: int, size: tuple[int, int]):
-    """Where the pelvis has been and will be, as dots on the floor 120 mm apart."""
-    way = stage.points[:, 0] * [1, 1, 0]
-    way = way[np.isfinite(way).all(axis=-1)]
-    if len(way) < 2:
-        return
-    length = np.concatenate([[0], np.linalg.norm(np.diff(way, axis=0), axis=-1).cumsum()])
-    dots = np.arange(0, length[-1], max(120, length[-1] / 300))
-    places = np.stack([np.interp(dots, length, way[:, axis]) for axis in range(3)], axis=1)
-    for x, y, depth, scale in view.see(places, frame, size).tolist():
+    """Where the pelvis has been and will be."""
+    for x, y, depth, scale in view.see(stage.path, frame, size).tolist():
         if depth > 200:
             radius = max(12 * scale, 0.5 * SCALE)
             pen.ellipse([x - radius, y - radius / 2, x + radius, y + radius / 2], fill=_PATH)

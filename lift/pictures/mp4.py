@@ -20,7 +20,7 @@ def write(lifted: Lifted, path: Path, progress: Callable[[int, int], None] = lam
         import av
     except ImportError:
         raise InputError("Cannot write MP4: PyAV is not installed. Run `pip install liftbench[video]`.") from None
-    every = math.ceil(lifted.fps / _FASTEST - 0.01)
+    every = max(1, math.ceil(lifted.fps / _FASTEST - 0.01))
     frames = range(0, len(lifted.valid), every)
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(lifted.fps / every).limit_denominator(1001))

@@ -12,7 +12,7 @@ import numpy as np
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.pages import templates_of
 from liftbench.baselines.skeleton import JOINTS
-from liftbench.lift.gait import joint_angles
+from liftbench.lift.gait import body_axes, joint_angles
 from liftbench.lift.lifted import Lifted
 from liftbench.lift.pictures.packing import pack
 from liftbench.lift.pictures.stage import BONES, SIDES, stage
@@ -74,10 +74,7 @@ def _arrays(lifted: Lifted, world: np.ndarray) -> tuple[dict[str, dict], int]:
 
 def _angles(world: np.ndarray) -> np.ndarray:
     """(T, 3, 2) degrees: knee, hip and elbow, right and left; forward is that of hips and shoulders in each frame."""
-    left = world[:, 4] - world[:, 1] + world[:, 11] - world[:, 14]
-    left = left * [1, 1, 0]
-    left /= np.maximum(np.linalg.norm(left, axis=-1, keepdims=True), 1e-9)
-    angles = joint_angles(world, np.cross(left, [0.0, 0.0, 1.0]), left)
+    angles = joint_angles(world, *body_axes(world))
     return np.stack([angles[name] for name in _ANGLES], axis=1)
 
 

@@ -10,7 +10,7 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing
 from liftbench.lift.keypoints import layouts
 from liftbench.lift.keypoints.detections import Detections, gather
-from liftbench.lift.keypoints.people import choose, find_people
+from liftbench.lift.keypoints.people import choose, find_people, followed
 from liftbench.lift.video import blazepose_files
 from liftbench.lift.video.frames import open_video
 
@@ -78,11 +78,12 @@ def save(detections: Detections, person: str | int, path: str | Path) -> None:
     `keypoints` (T, J, 3) float32, pixels and confidence, 0 in frames without the person; `fps`; `image_size` (width,
     height); `layout`; `first_frame`. person: "largest" or a number from 1. Raises InputError for another one.
     """
-    chosen = choose(find_people(detections, detections.fps), person)
+    persons = find_people(followed(detections, detections.fps))
+    chosen = choose(persons, person)
     if len(chosen) != 1:
         raise InputError(f"Cannot write {len(chosen)} people to {path}: it holds one. Choose largest or a number.")
     keypoints = np.zeros((detections.frames, *detections.points.shape[1:]), np.float32)
-    rows = find_people(detections, detections.fps)[chosen[0]]
+    rows = persons[chosen[0]]
     keypoints[detections.frame[rows]] = detections.points[rows]
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(

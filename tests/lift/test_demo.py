@@ -22,7 +22,7 @@ def view(request):
         demo = dict(file)
     size = tuple(demo["image_size"].tolist())
     keypoints = demo["keypoints2d"][request.param]
-    found = in_image(arrays.of_array(np.nan_to_num(keypoints), "body25b"), size, "the demo")
+    found = in_image(arrays.of_array(np.nan_to_num(keypoints), "body25b"), size)
     seen = gaps.fill(layouts.to_h36m(found.points, found.names, "neck"), 60, scored=True)
     true = np.concatenate([demo["points3d"], np.ones((100, 25, 1))], axis=-1).reshape(100, 25, 4)
     rotation, shift = demo["R"][request.param], demo["t"][request.param]

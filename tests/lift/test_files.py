@@ -199,3 +199,9 @@ def test_a_damaged_npz_is_refused(lifted, tmp_path):
         np.savez(tmp_path / "bad.npz", **{**arrays, key: value})
         with pytest.raises(InputError, match=f"Cannot read .*: .*{key}"):
             load(tmp_path / "bad.npz")
+
+
+def test_another_npz_is_refused(tmp_path):
+    np.savez(tmp_path / "keypoints.npz", keypoints=np.zeros((3, 17, 3)))
+    with pytest.raises(InputError, match="it has no keypoints_2d. Give the poses.npz that `liftbench lift` wrote."):
+        load(tmp_path / "keypoints.npz")

@@ -69,6 +69,11 @@ def test_openpose_folders(tmp_path, count, layout, wanted):
     np.testing.assert_allclose(found.points, points)
 
 
+def test_openpose_folders_without_anybody(tmp_path):
+    with pytest.raises(InputError, match="Cannot lift .*json: no person was found in it"):
+        read_keypoints(openpose(tmp_path / "json", [[], []]), "body25")
+
+
 def test_openpose_tells_not_which_25_points_it_has(tmp_path):
     folder = openpose(tmp_path / "json", [[person] for person in people(25)])
     with pytest.raises(
@@ -235,16 +240,16 @@ def test_17_plain_points_may_be_two_things(tmp_path):
 def test_mediapipe_is_multiplied_back(tmp_path):
     points = people(33)
     np.save(tmp_path / "k.npy", points / [640, 480, 1])
-    found = in_image(read_keypoints(tmp_path / "k.npy"), (640, 480), "k.npy")
+    found = in_image(read_keypoints(tmp_path / "k.npy"), (640, 480))
     assert found.layout == "mediapipe33"
     np.testing.assert_allclose(found.points, points)
 
 
 def test_a_wrong_image_size_is_noticed(tmp_path):
     np.save(tmp_path / "k.npy", people(26, 50))
-    assert in_image(read_keypoints(tmp_path / "k.npy"), (480, 480), "k.npy").size == (480, 480)
-    with pytest.raises(InputError, match=r"^Cannot lift k.npy: its keypoints reach x = \d+ and y = \d+, outside of an"):
-        in_image(read_keypoints(tmp_path / "k.npy"), (640, 240), "k.npy")
+    assert in_image(read_keypoints(tmp_path / "k.npy"), (480, 480)).size == (480, 480)
+    with pytest.raises(InputError, match=r"^Cannot lift \S+k.npy: its keypoints reach x = \d+ and y = \d+, outside of an"):
+        in_image(read_keypoints(tmp_path / "k.npy"), (640, 240))
 
 
 DEEP = b"[" * 100_000

@@ -167,10 +167,12 @@ def test_bad_input_is_one_sentence(recording, camera, oracle, random_weights):
     bad = [
         ({"weights": "quick"}, "quick"),
         ({"size": None}, "the size of the image is not known"),
-        ({"size": (0, 5)}, "the size of the image is not known"),
+        ({"size": (0, 5)}, "no image is of size 0 x 5"),
+        ({"size": (999.5, 1000)}, "no image is of size 999.5 x 1000"),
         ({"size": (1000, 200)}, "outside of an image of 1000 x 200"),
         ({"fps": None}, "its frame rate is not known"),
-        ({"fps": -1}, "its frame rate is not known"),
+        ({"fps": -1}, "no video has -1 frames a second"),
+        ({"fps": 0}, "no video has 0 frames a second"),
         ({"layout": "auto"}, "Choose --format h36m17 or coco17"),
         ({"person": 2}, "a number from 1 to 1"),
         ({"height": 175}, "Cannot use the height 175: nobody is so tall. Give metres"),
@@ -264,6 +266,10 @@ def test_command_with_several_people(recording, camera, oracle, tmp_path, monkey
         ),
         (["--to", "fbx"], "Cannot write 'fbx': there is no such format"),
         (["--video", "no.mp4"], "Cannot read no.mp4: there is no such file"),
+        (["--video", "walk.npy"], "Cannot read walk.npy: it is not a video"),
+        (["--size", "1000.5x1000"], "Cannot lift walk.npy: no image is of size 1000.5 x 1000"),
+        (["--size", "1000x300"], "Cannot lift walk.npy: its keypoints reach"),
+        (["--embed-video"], "Cannot embed a video: there is no page or no video. Give --to html and --video FILE."),
     ],
 )
 def test_a_wrong_command_writes_nothing(oracle, recording, tmp_path, monkeypatch, capsys, words, message):

@@ -7,7 +7,7 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.skeleton import JOINTS
 from liftbench.lift.keypoints import arrays, gaps, layouts
 from liftbench.lift.keypoints.detections import gather
-from liftbench.lift.keypoints.people import choose, find_people
+from liftbench.lift.keypoints.people import choose, find_people, followed
 
 # A person who stands, seen from the front: their right is on the left of the image.
 STANDING = {
@@ -82,7 +82,7 @@ def detections(both, numbers=None, track=None):
 
 def test_people_who_cross_keep_their_tracks():
     both, swapped = two_people()
-    persons = find_people(detections(both), 30)
+    persons = find_people(followed(detections(both), 30))
     assert [len(rows) for rows in persons] == [30, 30]
     np.testing.assert_array_equal(persons[0] % 2, ~swapped)  # the larger one first
     np.testing.assert_array_equal(persons[1] % 2, swapped)
@@ -90,15 +90,24 @@ def test_people_who_cross_keep_their_tracks():
 
 def test_tracks_of_the_file_count():
     both, _ = two_people(4)
-    persons = find_people(detections(both, track=[5, 2] * 4), 30)
+    persons = find_people(detections(both, track=[5, 2] * 4))
     assert sorted((rows % 2).tolist() for rows in persons) == [[0] * 4, [1] * 4]
 
 
 def test_a_single_person_who_was_away_comes_back():
     points = np.concatenate([standing("coco17"), standing("coco17") + [400, 0, 0]]) + [100, 100, 0]
     names = layouts.LAYOUTS["coco17"]
-    persons = find_people(gather("test", "test", "coco17", names, [0, 200], points, [-1, -1]), 30)
+    persons = find_people(followed(gather("test", "test", "coco17", names, [0, 200], points, [-1, -1]), 30))
     assert [rows.tolist() for rows in persons] == [[0, 1]]
+
+
+def test_a_crowd_is_followed_and_who_left_is_forgotten():
+    """Two at a time, who are gone after two frames; then the first two stand there again."""
+    apart = np.arange(404).reshape(202, 2).repeat(2, axis=0)[:, :, None, None] * [600, 0, 0]
+    both = standing("coco17")[0] + apart + [100, 100, 0]
+    both = np.concatenate([both, both[:2]])
+    people = find_people(followed(detections(both), 30))
+    assert len(people) == 406 and {len(rows) for rows in people} == {2}
 
 
 def test_whom_to_lift():
@@ -169,4 +178,4 @@ def test_fast_movements_are_not():
 
 def test_arrays_are_one_person_in_all_frames():
     found = arrays.of_array(walk(), "h36m17")
-    assert [len(rows) for rows in find_people(found, 30)] == [60]
+    assert [len(rows) for rows in find_people(followed(found, 30))] == [60]

@@ -177,3 +177,10 @@ def test_films_show_the_video(lifted, tmp_path, monkeypatch):
         monkeypatch.setattr("liftbench.lift.pictures.frames._FAR", far)
         for frame, picture in zip((0, 7, 30, 59), film(filmed, (0, 7, 30, 59), SIZE)):
             np.testing.assert_allclose(picture.getpixel((5, 100)), 4 * (frame + 3), atol=6)
+
+
+def test_a_frame_every_ten_seconds_makes_a_film_too(lifted, tmp_path):
+    av = pytest.importorskip("av")
+    dataclasses.replace(lifted, fps=0.1).save(tmp_path, ["mp4"])
+    with av.open(str(tmp_path / "lift.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == len(lifted.valid)
