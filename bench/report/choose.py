@@ -54,19 +54,19 @@ def choose(
     return choices, [_argument(key) for key in fits if key not in timed]
 
 
-def _of_papers(results):
+def _of_papers(results: Results) -> list[str]:
     """The models of the table "At a glance"."""
     return list(dict.fromkeys(row["model, frames"].split(",")[0] for row in at_a_glance(results).rows))
 
 
-def _parameters(results, key):
+def _parameters(results: Results, key: Key) -> int | None:
     if key in results.cost:
         return results.cost[key].parameters
     entry = MODELS.get(key.model)
     return entry.parameters if entry and key.numbers == "{}" else None
 
 
-def _error(results, key):
+def _error(results: Results, key: Key) -> float | Missing:
     row = results.published_row(key)
     if isinstance(row, Missing):
         return row
@@ -75,6 +75,6 @@ def _error(results, key):
     return row.mpjpe_mm
 
 
-def _argument(key):
+def _argument(key: Key) -> str:
     usual = key.frames == MODELS[key.model].frames
     return key.model if usual else f"{key.model} --frames {key.frames}"

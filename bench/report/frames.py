@@ -7,6 +7,8 @@ from typing import Literal
 import pandas as pd
 
 from liftbench.baselines.errors import InputError
+from liftbench.bench.records import AccuracyRecord, CostRecord, SpeedRecord, TrainingRecord
+from liftbench.bench.records.base import ModelRecord
 from liftbench.bench.report import results as _results
 
 KINDS = ("cost", "speed", "accuracy", "training")
@@ -43,7 +45,7 @@ def load_published() -> pd.DataFrame:
     return found.assign(registered=[_results.registered(row) for _, row in found.iterrows()])
 
 
-def _row(found, record):
+def _row(found: _results.Results, record: ModelRecord) -> dict[str, object]:
     row = {
         "kind": record.kind, "model": record.model, "frames": record.frames, "numbers": json.dumps(record.numbers),
         "created_utc": record.created_utc, "machine": record.environment.machine,
@@ -52,7 +54,7 @@ def _row(found, record):
     return row | _FIGURES[record.kind](record)
 
 
-def _cost(record):
+def _cost(record: CostRecord) -> dict[str, float]:
     return {
         "parameters": record.parameters, "macs_per_clip": record.macs_per_clip,
         "macs_per_output_frame": record.macs_per_output_frame, "thop_macs_per_clip": record.thop.macs,
@@ -60,7 +62,7 @@ def _cost(record):
     }  # fmt: skip
 
 
-def _speed(record):
+def _speed(record: SpeedRecord) -> dict[str, object]:
     latency = record.latency
     return {
         "setting": record.setting or "forward", "latency_ms": latency.median_ms, "latency_p20_ms": latency.p20_ms,
@@ -69,7 +71,7 @@ def _speed(record):
     }  # fmt: skip
 
 
-def _accuracy(record):
+def _accuracy(record: AccuracyRecord) -> dict[str, object]:
     official = record.variants["official"]
     return {
         "data": record.data.name, "data_origin": record.data.origin.get("kind", "released"), "input": record.data.input,
@@ -78,7 +80,7 @@ def _accuracy(record):
     }  # fmt: skip
 
 
-def _training(record):
+def _training(record: TrainingRecord) -> dict[str, object]:
     return {
         "data": record.data.name, "data_origin": record.data.origin.get("kind", "released"), "input": record.data.input,
         "protocol": record.data.protocol, "epochs": len(record.epochs), "training_s": sum(record.epoch_s),

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from markupsafe import Markup, escape
 
@@ -12,7 +12,7 @@ from liftbench.baselines.pages import templates_of
 from liftbench.bench.records.environment import Environment
 from liftbench.bench.report.results import Missing, Results
 from liftbench.bench.report.tables.ledger_notes import NOTES
-from liftbench.bench.report.tables.table import Table, number
+from liftbench.bench.report.tables.table import Cell, Table, number
 
 _SECTIONS = {
     "Overview": ("overview", "at_a_glance", "error_against"),
@@ -25,6 +25,9 @@ _SECTIONS = {
     "Published numbers": ("ledger",),
     "Further results": ("",),
 }  # the beginnings of the names of tables and plots; a section takes what those before it left
+
+_View = dict[str, object]  # what the template shows of a table
+_Plot = tuple[str, str, bytes]  # (name, title, PNG)
 
 
 def report(
@@ -54,10 +57,10 @@ def report(
     )
 
 
-def _sections(views, plots):
+def _sections(views: list[_View], plots: Iterable[_Plot]) -> Iterator[tuple[str, list[_View], list[_Plot]]]:
     """(title, table views, plots) of every section that is not empty."""
 
-    def section(name):
+    def section(name: str) -> str:
         return next(title for title, starts in _SECTIONS.items() if name.startswith(starts))
 
     for title in _SECTIONS:
@@ -66,7 +69,7 @@ def _sections(views, plots):
             yield title, *here
 
 
-def _views(table):
+def _views(table: Table) -> Iterator[_View]:
     """What the template shows of a table's parts: their texts, the numbers to sort by, and the footnotes."""
     parts = table.parts() if table.rows else []
     for place, part in enumerate(parts, start=1):
@@ -84,12 +87,12 @@ def _views(table):
         }
 
 
-def _numeric(column):
+def _numeric(column: Sequence[Cell]) -> bool:
     known = [value for value in column if not isinstance(value, Missing)]
     return bool(known) and all(number(value) is not None for value in known)
 
 
-def _data(results):
+def _data(results: Results) -> Table:
     """What models were trained and evaluated on."""
     columns = {
         "data": "s", "is the public data": "s", "file": "s", "made by": "s", "2D input": "s", "frames of a clip": "d",
@@ -108,7 +111,7 @@ def _data(results):
     return Table("data", "Data that models were trained and evaluated on", columns, rows)
 
 
-def _environments(results):
+def _environments(results: Results) -> Table:
     """Where the records were made."""
     found = {}
     for record in results.records:
@@ -127,20 +130,20 @@ def _environments(results):
     return Table("environments", "Machines, versions and commits", columns, rows, [note])
 
 
-def _heading(field):
+def _heading(field: str) -> str:
     return re.sub("^(cpu|gpu|os)(?=_|$)", lambda match: match[0].upper(), field).replace("_", " ")
 
 
-def _plain(value):
+def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value[:10] if re.fullmatch("[0-9a-f]{40}", str(value)) else str(value)
 
 
-def _data_uri(content, kind):
+def _data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _code(text):
+def _code(text: str) -> Markup:
     """Text with `code` in it."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +33,7 @@ TABLES = (
     overview, at_a_glance, ledger, accuracy, cost, cost_by_operator, cost_by_module, lengths, speed, compare,
     scaling_table, scan_table, lift,
 )  # fmt: skip
+_Draw = Callable[[], Figure | None]
 _MOST_PROCESSES = 4  # that draw
 _SHOWN = ("error_against_macs", "per_action_synthetic_data", "scan_time_amd_epyc_family_26", "training_mocap_data")
 
@@ -93,7 +94,7 @@ class _Picture(NamedTuple):
     files: dict[str, bytes]
 
 
-def _pictures(jobs, suffixes):
+def _pictures(jobs: list[tuple[str, _Draw, str]], suffixes: list[str]) -> Iterator[tuple[str, _Picture | None, str]]:
     """(name, _Picture or None, why there is none) of each of `figures`, in order.
 
     Several processes draw on Linux, where they are forks that have the records already.
@@ -107,7 +108,7 @@ def _pictures(jobs, suffixes):
         return zip(names, list(pool.map(_inherited_picture, range(len(jobs)))), reasons)
 
 
-def _picture(draw, suffixes):
+def _picture(draw: _Draw, suffixes: list[str]) -> _Picture | None:
     with canvas.styled():
         figure = draw()
         if figure is None:
@@ -115,19 +116,19 @@ def _picture(draw, suffixes):
         return _Picture(canvas.title(figure), {suffix: canvas.encode(figure, suffix) for suffix in suffixes})
 
 
-def _inherit(draws, suffixes):
+def _inherit(draws: Sequence[_Draw], suffixes: list[str]) -> None:
     """Keep in a forked process what it shall draw, since functions and records do not travel between processes."""
     global _inherited
     _inherited = draws, suffixes
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's
 
 
-def _inherited_picture(place):
+def _inherited_picture(place: int) -> _Picture | None:
     draws, suffixes = _inherited
     return _picture(draws[place], suffixes)
 
 
-def _write(files):
+def _write(files: dict[Path, bytes]) -> list[Path]:
     """Write {path: content}, all of them or none, and return the paths."""
     with contextlib.ExitStack() as replaced:
         for path, content in files.items():
@@ -135,7 +136,7 @@ def _write(files):
     return list(files)
 
 
-def figures(results: Results) -> Iterator[tuple[str, Callable[[], Figure | None], str]]:
+def figures(results: Results) -> Iterator[tuple[str, _Draw, str]]:
     """(file name, function that draws it or gives None, why it would not) of every plot."""
     unknown = "no error is known together with its cost"
     yield "error_against_macs", lambda: errors.error_against_macs(results), unknown
@@ -158,5 +159,5 @@ def figures(results: Results) -> Iterator[tuple[str, Callable[[], Figure | None]
             yield f"{name}_{_slug(label)}", draw_one, "there is nothing to draw"
 
 
-def _slug(label):
+def _slug(label: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")

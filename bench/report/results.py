@@ -10,7 +10,8 @@ import pandas as pd
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.records import AccuracyRecord, Record, read
+from liftbench.bench.records import AccuracyRecord, CompareRecord, Data, Record, read
+from liftbench.bench.records.base import ModelRecord
 
 PUBLISHED_DATA = "Human3.6M"
 REFERENCE = importlib.resources.files("liftbench.results") / "reference"
@@ -128,10 +129,10 @@ class Results:
         """Whether a record comes with liftbench, and is not the user's own."""
         return id(record) in self._reference
 
-    def _mark(self, record):
+    def _mark(self, record: Record) -> str:
         return _MARK if self.is_reference(record) else ""
 
-    def _machine(self, record):
+    def _machine(self, record: Record) -> str:
         return record.environment.machine + self._mark(record)
 
     def provenance(self, *kinds: str) -> str:
@@ -190,28 +191,28 @@ def load_reference() -> Results:
     return Results(read(REFERENCE / "records"))
 
 
-def _key(record):
+def _key(record: ModelRecord) -> Key:
     return Key(record.model, record.frames, json.dumps(record.numbers, sort_keys=True))
 
 
-def _pair(record):
+def _pair(record: CompareRecord) -> tuple[str, str, int]:
     """What was compared, as something that can be sorted."""
     measured = {"samples_ms", "p20_ms", "median_ms", "p80_ms", "difference"}
     return tuple(one.model_dump_json(exclude=measured) for one in (record.first, record.second)) + (record.batch,)
 
 
-def _grouped(pairs):
+def _grouped(pairs: Iterable[tuple[str, ModelRecord]]) -> dict[str, dict[Key, ModelRecord]]:
     groups = {}
     for label, record in pairs:
         groups.setdefault(label, {})[_key(record)] = record
     return dict(sorted(groups.items()))
 
 
-def _identity(data):
+def _identity(data: Data) -> tuple[str, str]:
     return data.sha256, data.input
 
 
-def _data_labels(data):
+def _data_labels(data: Iterable[Data]) -> dict[tuple[str, str], str]:
     """(sha256, input) -> what to call these data: never Human3.6M unless the file's origin is the release itself, and
     never alike in two protocols."""
     distinct = {_identity(item): item for item in data}
@@ -225,7 +226,7 @@ def _data_labels(data):
     return labels
 
 
-def _kind(data):
+def _kind(data: Data) -> tuple[str, str | None, str | None]:
     """What is made once: VideoPose3D's inputs are files of their own."""
     made = data.origin.get("kind") if data.origin else None
     return data.protocol, made, data.input if data.protocol == "h36m_videopose3d" else None
@@ -244,7 +245,7 @@ def protocol_of(published: pd.Series) -> str:
     return "h36m_videopose3d" if published.detector == "CPN" else "h36m"
 
 
-def _read_published(path):
+def _read_published(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
@@ -254,7 +255,7 @@ def _read_published(path):
     return table.fillna({"variant": ""})
 
 
-def _numbers(table, path):
+def _numbers(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     try:
         return table.assign(**{column: pd.to_numeric(table[column]) for column in _PUBLISHED_NUMBERS})
     except ValueError as error:

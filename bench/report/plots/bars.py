@@ -57,7 +57,7 @@ def memory(results: Results) -> Figure | None:
     return figure
 
 
-def _sheet(keys: list[Key], panels, heading, footnote):
+def _sheet(keys: list[Key], panels: int, heading: str, footnote: str) -> tuple[Figure, list[Axes]]:
     names = [key.label for key in keys]
     figure, axes = sheet(
         (3.25, 0.9 + 0.23 * len(keys)), columns=panels, left=0.12, right=0.3, edge=width_of(names), heading=heading,
@@ -68,7 +68,7 @@ def _sheet(keys: list[Key], panels, heading, footnote):
     return figure, axes
 
 
-def _dots(ax: Axes, keys: list[Key], quantiles, remarks=None):
+def _dots(ax: Axes, keys: list[Key], quantiles: list[list[float | None]], remarks: list[str] | None = None) -> None:
     """quantiles: a row of numbers, or three of which the outer ones are the ends of whiskers. None is not measured."""
     low, middle, high = np.array(quantiles if len(quantiles) == 3 else 3 * quantiles, dtype=float)
     least = low[low > 0].min() / 2  # zero has no place on a logarithmic axis
@@ -86,7 +86,7 @@ def _dots(ax: Axes, keys: list[Key], quantiles, remarks=None):
     ax.xaxis.set_major_locator(matplotlib.ticker.FixedLocator(_ticks(least, most)))
 
 
-def _ticks(least, most):
+def _ticks(least: float, most: float) -> np.ndarray:
     """Up to three numbers within the bars: 1, 2 and 5 times powers of ten, or such powers alone."""
     powers = 10.0 ** np.arange(np.floor(np.log10(least)), np.log10(most))
     many = np.outer(powers, (1, 2, 5)).ravel() if most < 30 * least else powers

@@ -18,6 +18,8 @@ from liftbench.bench.report.results import PUBLISHED_DATA, Key, Results, registe
 _SIZE = (4.1, 4.4)  # inches, of a column
 _RADIUS = 4  # points, of a marker
 
+_Point = tuple[float, float, Key, float | None]  # (x, mm, model, published x)
+
 
 def error_against_macs(results: Results) -> Figure | None:
     """Published error against MACs per frame: an arrow leads from the published count to ours."""
@@ -49,7 +51,7 @@ def error_against_speed(results: Results, machine: str) -> Figure | None:
     return _drawn("Published error against speed", points, "poses per second", note, least=False)
 
 
-def _rows(results):
+def _rows(results: Results) -> list[tuple[Key, pd.Series]]:
     """(Key, row) of the published errors that are means over actions, of models that are built here."""
     found = results.published.dropna(subset=["mpjpe_mm"])
     found = found[(found.averaged_over == "actions") & (found.detector != "HRNet")]
@@ -57,13 +59,13 @@ def _rows(results):
     return [(Key(name, int(row.frames), "{}"), row) for name, row in named if name]
 
 
-def _published_macs(row):
+def _published_macs(row: pd.Series) -> float | None:
     """Per frame, M; None where none are published."""
     return None if pd.isna(row.macs_per_frame_m) else row.macs_per_frame_m
 
 
-def _drawn(heading, points, x_label, note, least):
-    """points: (x, mm, Key, published x or None); least: whether a smaller x is better."""
+def _drawn(heading: str, points: list[_Point], x_label: str, note: str, least: bool) -> Figure | None:
+    """least: whether a smaller x is better."""
     if not points:
         return None
     figure, (ax,) = sheet(_SIZE, heading=heading, footnote=note, titled=False)
@@ -99,12 +101,12 @@ def pareto_front(points: list[tuple]) -> list[tuple[float, float]]:
     return front
 
 
-def _steps(front):
+def _steps(front: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """The corners of a front's line."""
     return front[:1] + [corner for (_, y), (x, y2) in zip(front, front[1:]) for corner in ((x, y), (x, y2))]
 
 
-def _ticks(ax: Axes):
+def _ticks(ax: Axes) -> None:
     """Plain numbers at 1, 2 and 5 times powers of ten, or at powers alone where there is room for few."""
     low, high = ax.get_xlim()
     decades = math.log10(high / low)

@@ -17,7 +17,7 @@ def per_action(results: Results, label: str) -> Figure:
     return _heat_map(rows, f"MPJPE by action on {label}, mm", results.provenance("accuracy"))
 
 
-def _heat_map(rows: dict[Key, dict[str, float]], title, footnote):
+def _heat_map(rows: dict[Key, dict[str, float]], title: str, footnote: str) -> Figure:
     """rows: Key -> column -> mm. The best of each column is framed."""
     names, columns = [key.label for key in rows], list(next(iter(rows.values())))
     values = np.array([[row[column] for column in columns] for row in rows.values()])

@@ -3,6 +3,7 @@
 The axes must have their limits and their place on the figure before labels are placed.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ def right_of(ax: Axes, points: list[End], below: float) -> None:
     _label(ax, points, lambda x: x + 0.04, below)
 
 
-def _label(ax, ends, place, below=None):
+def _label(ax: Axes, ends: list[End], place: Callable[[float], float], below: float | None = None) -> None:
     height = 72 * ax.get_position().height * ax.figure.get_figheight()
     pixels = ax.transData.transform(_limited(ax, [(end.x, end.y) for end in ends])) if ends else []
     points = [ax.transAxes.inverted().transform(pixel) for pixel in pixels]
@@ -52,7 +53,7 @@ def _label(ax, ends, place, below=None):
         ax.text(place(x), level, end.text, transform=ax.transAxes, va="center_baseline", fontsize=SMALL)
 
 
-def _limited(ax, points):
+def _limited(ax: Axes, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # what is drawn from now on does not move them
     return points
 
@@ -107,7 +108,7 @@ def beside_bubbles(
             ax.plot(*zip(point, ax.transData.inverted().transform(end)), color="#808080", linewidth=0.7, zorder=1)
 
 
-def _dots(corners):
+def _dots(corners: np.ndarray) -> np.ndarray:
     """A line through corners as small boxes."""
     dots = [np.empty((0, 2))]
     for a, b in zip(corners[:-1], corners[1:]):
@@ -116,7 +117,7 @@ def _dots(corners):
     return _boxes(np.concatenate(dots), 3)
 
 
-def _line(centre, radius, shift, size):
+def _line(centre: np.ndarray, radius: float, shift: np.ndarray, size: np.ndarray) -> np.ndarray:
     """The line from a bubble to a label that is far from it, as small boxes; none where the label is near."""
     end = np.clip((0, 0), shift - size / 2, shift + size / 2)  # the label's nearest point
     length = np.hypot(*end)
@@ -125,13 +126,13 @@ def _line(centre, radius, shift, size):
     return _boxes(centre + end * np.linspace(radius / length, 1, 2 + int(length / 3))[:, None], 2)
 
 
-def _boxes(centres, sizes):
+def _boxes(centres: np.ndarray, sizes: np.ndarray | float) -> np.ndarray:
     """(N, 4) boxes around (N, 2) centres."""
     half = np.broadcast_to(np.asarray(sizes) / 2, np.shape(centres))
     return np.concatenate([centres - half, centres + half], axis=1)
 
 
-def _overlap(boxes, others):
+def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(N,): the area that each box shares with each of the others, summed."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])

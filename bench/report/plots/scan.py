@@ -34,7 +34,9 @@ def scan_memory(results: Results, machine: str) -> Figure:
     return _against_length(results.scan[machine], f"Memory of a scan on {machine}, float32", "MiB", panels, state_mib)
 
 
-def _against_length(record: ScanRecord, heading, unit, panels, state_mib=None):
+def _against_length(
+    record: ScanRecord, heading: str, unit: str, panels: list[tuple[str, str, str]], state_mib: float | None = None
+) -> Figure:
     """A log-log panel for each (title, call, field of a ScanTiming), a curve for each contender, labelled with its last
     value. state_mib: what all the states of a scan of length 1 take."""
     series = [by_length(record, call) for _, call, _ in panels]
@@ -69,11 +71,11 @@ def _against_length(record: ScanRecord, heading, unit, panels, state_mib=None):
     return figure
 
 
-def _known(points: list[tuple[int, ScanTiming]], field):
+def _known(points: list[tuple[int, ScanTiming]], field: str) -> list[tuple[int, float]]:
     return [(length, getattr(timing, field)) for length, timing in points if getattr(timing, field)]
 
 
-def _label(name, points, field):
+def _label(name: str, points: list[tuple[int, ScanTiming]], field: str) -> str:
     """A contender's name, its last value, and in brackets why there is none at the next length."""
     if not (known := _known(points, field)):
         return ""
@@ -121,7 +123,7 @@ def scan_roofline(results: Results, machine: str) -> Figure | None:
     return figure
 
 
-def _on_roofline(comparison: ScanComparison, timing: ScanTiming):
+def _on_roofline(comparison: ScanComparison, timing: ScanTiming) -> bool:
     """All contenders at PoseMamba-B's shape and over its grid; the fused implementations at the other models' too."""
     if comparison.comparison == "implementations":
         return comparison.case == "PoseMamba-B" or (

@@ -63,16 +63,16 @@ class _ByData(Table):
 
     official: dict = field(default_factory=dict)
 
-    def markdown(self):
+    def markdown(self) -> str:
         return "\n".join(part.markdown() for part in self.parts())
 
-    def latex(self):
+    def latex(self) -> str:
         return "\n".join(part.latex() for part in self.parts())
 
-    def parts(self):
+    def parts(self) -> list[Table]:
         return [self._part(label) for label in self.official]
 
-    def _part(self, label):
+    def _part(self, label: str) -> Table:
         rows = [row for row in self.rows if row["data"] == label]
         measured = {name for name in self.columns if any(row[name] != _ELSEWHERE for row in rows)} - {"data"}
         columns = {name: rule for name, rule in self.columns.items() if name in measured}
@@ -81,7 +81,7 @@ class _ByData(Table):
         return Table(self.name, f"Accuracy on {label}", columns, rows, notes, naming=3)
 
 
-def _defined(values, name):
+def _defined(values: dict[str, float | None], name: str) -> float | Missing:
     if name not in values:
         return _ELSEWHERE
     return _UNDEFINED if values[name] is None else values[name]

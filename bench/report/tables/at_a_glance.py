@@ -1,12 +1,13 @@
 """One row for each model at its published clip length: size, cost, speed and error, eight columns."""
 
 import json
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
 from liftbench.baselines.registry import MODELS
 from liftbench.bench.report.results import Key, Missing, Results, measured_error
-from liftbench.bench.report.tables.table import Table
+from liftbench.bench.report.tables.table import Cell, Table
 
 # Twelve that show the range: the reproduced systems, and the largest of each lifter that they are compared with.
 SHOWN = (
@@ -46,7 +47,7 @@ def chosen_data(results: Results) -> tuple[str, int] | None:
     return max(sizes, key=lambda pair: (sizes[pair], pair), default=None)
 
 
-def _table(name, title, results, names):
+def _table(name: str, title: str, results: Results, names: Iterable[str]) -> Table:
     machine, data = chosen_machine(results), chosen_data(results)
     of_data = f"{data[0]}, {data[1]} frames" if data else "no data"
     measured = f"MPJPE measured, mm ({of_data})"
@@ -74,13 +75,13 @@ def _table(name, title, results, names):
     return Table(name, title, columns, rows, [*filter(None, notes)], naming=1, best=best)
 
 
-def _is_own(results, key):
+def _is_own(results: Results, key: Key) -> bool:
     groups = [results.cost, *results.speed.values(), *results.accuracy.values()]
     own = any(key in group and not results.is_reference(group[key]) for group in groups)
     return results.has_reference and own
 
 
-def _row(results, key, machine, data):
+def _row(results: Results, key: Key, machine: str | None, data: tuple[str, int] | None) -> Iterator[Cell]:
     cost, speed = results.cost.get(key), results.speed.get(machine, {}).get(key)
     uncounted = Missing("its cost was not measured: `liftbench measure cost`")
     untimed = Missing("not timed on this machine: `liftbench measure speed`")
@@ -95,7 +96,7 @@ def _row(results, key, machine, data):
     yield record.mpjpe_mm if record else Missing("not trained on these data here")
 
 
-def _published(row):
+def _published(row: pd.Series | Missing) -> str | Missing:
     if isinstance(row, Missing):
         return row
     if pd.isna(row.mpjpe_mm):
@@ -142,7 +143,9 @@ def by_length(results: Results) -> dict[str, list[Key]]:
     return {model: keys for model, keys in found.items() if len(keys) > 1}
 
 
-def error_measured(results: Results, published: pd.Series, protocol: str, given: str, key: Key, quantity: str):
+def error_measured(
+    results: Results, published: pd.Series, protocol: str, given: str, key: Key, quantity: str
+) -> float | Missing:
     """A measured error that a published one may stand beside: on the public data, of the same protocol and 2D input."""
     for label in sorted(results.real & results.accuracy.keys()):
         record = results.accuracy[label].get(key)

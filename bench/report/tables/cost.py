@@ -1,20 +1,21 @@
 """The tables of costs: three conventions side by side, MACs by operator, MACs by module."""
 
-from liftbench.bench.report.results import Missing, Results
+from liftbench.bench.records import CostRecord
+from liftbench.bench.report.results import Key, Missing, Results
 from liftbench.bench.report.tables import cost_rules as rules
-from liftbench.bench.report.tables.table import Table
+from liftbench.bench.report.tables.table import Row, Table
 
 
-def _measured(results):
+def _measured(results: Results) -> list[tuple[Key, CostRecord]]:
     return [(key, results.cost[key]) for key in results.keys if key in results.cost]
 
 
-def _naming(results):
+def _naming(results: Results) -> dict[str, str]:
     """The columns that tell rows apart; whose a count is, where reference records stand beside the user's own."""
     return {"model": "s", "frames": "d"} | ({"whose": "s"} if results.has_reference else {})
 
 
-def _names(results, key, record):
+def _names(results: Results, key: Key, record: CostRecord) -> Row:
     row = {"model": key.name, "frames": key.frames, "whose": "reference" if results.is_reference(record) else "own"}
     return {name: row[name] for name in _naming(results)}
 
@@ -60,7 +61,7 @@ def cost(results: Results) -> Table:
     return Table("cost", "Cost of one clip", columns, rows, notes)
 
 
-def _fvcore(record):
+def _fvcore(record: CostRecord) -> float | Missing:
     return Missing(record.fvcore.missing) if record.fvcore.macs is None else record.fvcore.macs
 
 
@@ -98,7 +99,7 @@ def cost_by_operator(results: Results) -> Table:
     return Table("cost_by_operator", "Cost of one clip by operator", columns, rows, notes)
 
 
-def _list(numbers):
+def _list(numbers: dict[str, object]) -> str:
     return ", ".join(f"{name} {number}" for name, number in numbers.items()) or "none"
 
 
@@ -118,7 +119,7 @@ def cost_by_module(results: Results) -> Table:
     return Table("cost_by_module", "Cost of one clip by module", columns, rows, [note, results.provenance("cost")])
 
 
-def by_group(record):
+def by_group(record: CostRecord) -> dict[str, int]:
     """MACs by the first two names of the modules' paths, with the lists between and behind them: STEblocks.*.op holds
     STEblocks.*.op.in_proj."""
     groups = {}
@@ -128,7 +129,7 @@ def by_group(record):
     return groups
 
 
-def _group(path):
+def _group(path: str) -> str:
     parts, names = [], 0
     for part in path.split("."):
         names += part != "*"

@@ -3,6 +3,10 @@
 import dataclasses
 import re
 import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from liftbench.bench.report.tables.table import Row, Table
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -14,8 +18,8 @@ _CELL, _HEADER, _NOTE = 40, 9, 95  # characters of a line: in a cell, the fewest
 _SCALED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
 
 
-def latex(table) -> str:
-    """A `bench.report.tables.table.Table` as one or more floats. Each says why its missing numbers are missing; the
+def latex(table: "Table") -> str:
+    """A Table as one or more floats. Each says why its missing numbers are missing; the
     last has the notes.
 
     Where the columns need more than one, each begins with those that name a row, of which there are `table.naming`.
@@ -36,14 +40,14 @@ def latex(table) -> str:
     return "\n".join(_float(one, best) for one in floats)
 
 
-def _pages(table):
+def _pages(table: "Table") -> "list[list[Row]]":
     """The rows in lists that fit a page, with room for the notes."""
     cells, _ = table.texts(str, str)
     heights = [max(len(_lines(cell, _CELL)) for cell in row) for row in cells]
     return _packed(table.rows, heights, _HEIGHT - sum(1 + len(note) // _NOTE for note in table.notes))
 
 
-def _packed(items, sizes, room):
+def _packed(items: list, sizes: list[int], room: int) -> list[list]:
     """Consecutive items in lists that fill no more than the room, or hold one item."""
     packed, left = [], 0
     for item, size in zip(items, sizes):
@@ -55,7 +59,7 @@ def _packed(items, sizes, room):
     return packed
 
 
-def _float(table, best):
+def _float(table: "Table", best: dict[str, float]) -> str:
     """best: header -> the number that is set in bold, of the whole table."""
     raw, _ = table.texts(str, str)
     cells, reasons = table.texts(
@@ -80,27 +84,27 @@ def _float(table, best):
     )
 
 
-def _number(cell):
+def _number(cell: object) -> float | None:
     try:
         return float(cell)
     except (TypeError, ValueError):
         return None
 
 
-def _widths(cells):
+def _widths(cells: list[list[str]]) -> list[int]:
     """Of each column, in characters, without its header."""
     return [_widest([line for text in column for line in _lines(text, _CELL)]) for column in zip(*cells)]
 
 
-def _widest(lines):
+def _widest(lines: list[str]) -> int:
     return max(map(len, lines))
 
 
-def _lines(text, width):
+def _lines(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(width, _HEADER), break_long_words=False, break_on_hyphens=False) or [""]
 
 
-def _stacked(lines, position, side):
+def _stacked(lines: list[str], position: str, side: str) -> str:
     """Lines of one cell below each other, on the row's line with the first (t) or the last (b) of them."""
     if len(lines) == 1:
         return _escape(lines[0])
@@ -108,5 +112,5 @@ def _stacked(lines, position, side):
     return f"\\begin{{tabular}}[{position}]{{@{{}}{side}@{{}}}}{inside}\\end{{tabular}}"
 
 
-def _escape(text):
+def _escape(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text)

@@ -9,12 +9,14 @@ The ledger of the reference records stands in results/reference/ledger.md, which
 
 import json
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 
 import pandas as pd
 
 from liftbench.baselines.registry import MODELS
+from liftbench.bench.records import CostRecord
 from liftbench.bench.report.results import (
     PUBLISHED_DATA,
     Key,
@@ -24,8 +26,8 @@ from liftbench.bench.report.results import (
     protocol_of,
     registered,
 )
-from liftbench.bench.report.tables.ledger_notes import INTRODUCTION, NOTES
-from liftbench.bench.report.tables.table import Table
+from liftbench.bench.report.tables.ledger_notes import INTRODUCTION, NOTES, Note
+from liftbench.bench.report.tables.table import Row, Table
 
 _ABOUT = {"model": "s", "data": "s", "2D": "s", "frames": "d"}
 _PARAMETERS = {
@@ -52,15 +54,15 @@ class Ledger(Table):
 
     explanations: list = field(default_factory=list)
 
-    def markdown(self):
+    def markdown(self) -> str:
         parts = "\n".join(part.markdown() for part in self.parts())
         notes = "\n\n".join([_bullets(self.explanations), *self.notes])
         return f"# What the papers' numbers mean\n\n{INTRODUCTION}\n\n{notes}\n\n{parts}"
 
-    def latex(self):
+    def latex(self) -> str:
         return "\n".join(part.latex() for part in self.parts())
 
-    def parts(self):
+    def parts(self) -> list[Table]:
         digits = (
             "A published figure is a counter's if both have the same digits: if they differ by at most half a unit of "
             "the last published digit, of the clip and of the frame where both are published. Cut short: the counter "
@@ -73,7 +75,7 @@ class Ledger(Table):
             self.part("Ledger: errors, published, reported and measured", _ERRORS, chosen),
         ]
 
-    def part(self, title, columns, note):
+    def part(self, title: str, columns: dict[str, str], note: str) -> Table:
         """Some of the columns as a table of its own, of the rows for which one of these figures is published."""
         columns = _ABOUT | columns
         figures = [column for column in columns if column.endswith(_FIGURES)]
@@ -88,8 +90,8 @@ def ledger(results: Results) -> Table:
     return Ledger("ledger", "Ledger", columns, rows, notes, explanations=NOTES)
 
 
-def _bullets(notes):
-    def bullet(note):
+def _bullets(notes: Iterable[Note]) -> str:
+    def bullet(note: Note) -> str:
         links = ", ".join(f"[{test}](../../{file})" for file, test in note.tests)
         text = f"- **{note.title}.** {note.text} Tests: {links}."
         return textwrap.fill(text, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
@@ -97,7 +99,7 @@ def _bullets(notes):
     return "\n".join(map(bullet, notes))
 
 
-def _row(results, published):
+def _row(results: Results, published: pd.Series) -> Row:
     """published: a row of `results.published_text`."""
     text = {column: _NOT_PUBLISHED if pd.isna(value) else value for column, value in published.items()}
     name = registered(published)
@@ -120,7 +122,7 @@ def _row(results, published):
     }  # fmt: skip
 
 
-def _counted(results, name, frames):
+def _counted(results: Results, name: str | None, frames: int) -> list[CostRecord] | Missing:
     """The costs (as built here, as built officially) of a model, or why they are missing."""
     if name is None:
         return _NOT_HERE
@@ -132,7 +134,7 @@ def _counted(results, name, frames):
     return [results.cost[key] for key in keys]
 
 
-def _parameters(published, counted):
+def _parameters(published: str | Missing, counted: list[CostRecord] | Missing) -> Row:
     row = dict.fromkeys(_PARAMETERS, counted) | {"parameters published, M": published}
     if isinstance(counted, Missing):
         return row
@@ -152,7 +154,7 @@ def _parameters(published, counted):
     }
 
 
-def _macs(clip, frame, counted):
+def _macs(clip: str | Missing, frame: str | Missing, counted: list[CostRecord] | Missing) -> Row:
     row = dict.fromkeys(_MACS, counted) | {"MACs published, G": clip, "MACs per frame published, M": frame}
     if isinstance(counted, Missing):
         return row
@@ -172,7 +174,7 @@ def _macs(clip, frame, counted):
     }
 
 
-def _whose(published, counts):
+def _whose(published: list[str | Missing], counts: dict[str, list[Decimal]]) -> str | Missing:
     """Which counters reproduce the published figures; counts: counter -> its numbers, in their order and units."""
     given = [i for i, figure in enumerate(published) if not isinstance(figure, Missing)]
     if not given:
@@ -186,23 +188,23 @@ def _whose(published, counts):
     return " and ".join(names) or "not reproduced by any counter"
 
 
-def agrees(figure, number):
+def agrees(figure: str, number: Decimal) -> bool:
     """Whether a number, a Decimal, is within half a unit of the last digit of a published figure, a text."""
     figure = Decimal(figure)
     return abs(number - figure) <= Decimal(5).scaleb(figure.as_tuple().exponent - 1)
 
 
-def cut_short(figure, number):
+def cut_short(figure: str, number: Decimal) -> bool:
     """Whether a published figure, a text, is a number, a Decimal, without its further digits."""
     figure = Decimal(figure)
     return number.quantize(figure, ROUND_DOWN) == figure
 
 
-def _cited(value):
+def _cited(value: str | float) -> str | Missing:
     return Missing("no report by users is cited") if pd.isna(value) else value
 
 
-def _measured(results, published, name):
+def _measured(results: Results, published: pd.Series, name: str | None) -> float | Missing:
     """The MPJPE measured on the published data from the same kind of 2D input; never that of other data."""
     if name is None:
         return _NOT_HERE

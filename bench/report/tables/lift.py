@@ -1,7 +1,8 @@
 """What weights make of people they never saw: errors on held-out motion beside those of the gait."""
 
+from liftbench.bench.records import LiftRecord
 from liftbench.bench.report.results import Missing, Results
-from liftbench.bench.report.tables.table import Table
+from liftbench.bench.report.tables.table import Row, Table
 
 # Column -> quantity of a view of the record.
 _GAIT = {
@@ -27,7 +28,7 @@ def lift(results: Results) -> Table:
     }  # fmt: skip
     columns |= {"whose": "s"} if results.has_reference else {}
 
-    def whose(record):
+    def whose(record: LiftRecord) -> str:
         return "reference" if results.is_reference(record) else "own"
 
     newest = {_identity(one): one for one in sorted(_records(results), key=lambda one: one.created_utc)}
@@ -41,22 +42,22 @@ def lift(results: Results) -> Table:
     return Table("lift", "Lifting people that the weights never saw", columns, rows, notes, naming=4)
 
 
-def _records(results):
+def _records(results: Results) -> list[LiftRecord]:
     return [record for record in results.records if record.kind == "lift"]
 
 
-def _identity(record):
+def _identity(record: LiftRecord) -> tuple:
     return record.checkpoint.sha256, record.motion.sha256, record.smooth_hz, record.rigid, record.environment.machine
 
 
-def _weights(record):
+def _weights(record: LiftRecord) -> str:
     name = record.checkpoint.file.removesuffix(".safetensors")
     name += f", epoch {record.checkpoint.epoch}" if record.checkpoint.epoch is not None else ""
     name += f", {record.smooth_hz:g} Hz" if record.smooth_hz else ""
     return f"{name}, rigid" if record.rigid else name
 
 
-def _rows(record):
+def _rows(record: LiftRecord) -> list[Row]:
     held_out, none = record.held_out, Missing("no real recording was given")
     real = {
         "real recording, P-MPJPE, mm": max((one.limb_p_mpjpe_mm for one in record.real), default=none),

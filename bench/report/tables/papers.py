@@ -1,6 +1,7 @@
 """The papers' own comparison tables, in their row and column order, published and measured side by side."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pandas as pd
 from liftbench.baselines.registry import MODELS
 from liftbench.bench.report.results import PUBLISHED_DATA, Key, Missing, Results, protocol_of, registered
 from liftbench.bench.report.tables.at_a_glance import error_measured
-from liftbench.bench.report.tables.table import Table
+from liftbench.bench.report.tables.table import Cell, Table
 
 MPI = "MPI-INF-3DHP"
 _UNREAD = Missing("no source that could be read has it")
@@ -41,7 +42,7 @@ class Paper:
     note: str = ""
 
 
-def _variants(model, *pairs):
+def _variants(model: str, *pairs: tuple[str, int]) -> tuple[tuple[str, str, int], ...]:
     return tuple((model, variant, frames) for variant, frames in pairs)
 
 
@@ -136,7 +137,7 @@ def papers(results: Results) -> list[Table]:
     return [_paper(results, paper) for paper in PAPERS]
 
 
-def _paper(results, paper):
+def _paper(results: Results, paper: Paper) -> Table:
     columns = {"model": "s", "name here": "s", "2D": "s", "frames": "d"}
     for header in [*_COSTS, *paper.errors]:
         what, _, unit = header.rpartition(", ")
@@ -158,17 +159,17 @@ def _paper(results, paper):
     return Table(f"papers/{paper.name}", paper.title, columns, rows, notes, naming=4, best=best)
 
 
-def _verb(header):
+def _verb(header: str) -> str:
     return "counted" if header in _COSTS else "measured"
 
 
-def _partner(columns, name):
+def _partner(columns: dict[str, str], name: str) -> str:
     """The other half of a pair of columns, published and ours."""
     place = list(columns).index(name)
     return list(columns)[place + 1 if place % 2 == 0 else place - 1]
 
 
-def _cells(results, paper, model, variant, frames):
+def _cells(results: Results, paper: Paper, model: str, variant: str, frames: int) -> Iterator[Cell]:
     table = results.published_all
     wanted = (table.model == model) & (table.variant == variant) & (table.frames == frames)
     row = table[wanted & (table.dataset == paper.dataset) & (table.detector != "HRNet")].iloc[0]
@@ -189,5 +190,5 @@ def _cells(results, paper, model, variant, frames):
         yield error_measured(results, row, protocol_of(row), given, keys[0], quantity) if keys else _NOT_BUILT
 
 
-def _text(value):
+def _text(value: str | float) -> str | Missing:
     return _UNREAD if pd.isna(value) else value

@@ -1,8 +1,8 @@
 """How cost and time grow with frames, batch and depth."""
 
-from liftbench.bench.records import readings
+from liftbench.bench.records import ScalingRecord, readings
 from liftbench.bench.report.results import Missing, Results
-from liftbench.bench.report.tables.table import Table
+from liftbench.bench.report.tables.table import Row, Table
 
 
 def scaling(results: Results) -> Table:
@@ -27,7 +27,7 @@ def scaling(results: Results) -> Table:
     return Table("scaling", "Scaling with frames, batch and depth", columns, rows, notes)
 
 
-def _scaling_row(machine, record, model):
+def _scaling_row(machine: str, record: ScalingRecord, model: str) -> Row:
     series = {
         (axis, value): readings.series(record, axis, value)
         for axis, value in (

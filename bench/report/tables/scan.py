@@ -1,8 +1,9 @@
 """Times, ratios and memory of the selective scans."""
 
+from liftbench.bench.records import ScanComparison, ScanRecord, ScanTiming
 from liftbench.bench.records.readings import ceiling, ratio_to_best_public
 from liftbench.bench.report.results import Missing, Results
-from liftbench.bench.report.tables.table import Table
+from liftbench.bench.report.tables.table import Row, Table
 
 
 def scan(results: Results) -> Table:
@@ -35,10 +36,10 @@ def scan(results: Results) -> Table:
     return Table("scan", "Selective scans", columns, rows, notes, naming=4)
 
 
-def _scan_row(machine, record, comparison, timing):
+def _scan_row(machine: str, record: ScanRecord, comparison: ScanComparison, timing: ScanTiming) -> Row:
     untimed = Missing(timing.missing or "")
 
-    def known(value, reason):
+    def known(value: float | None, reason: str) -> float | Missing:
         return untimed if timing.missing else Missing(reason) if value is None else value
 
     median, best_public = timing.median_ms, ratio_to_best_public(comparison, timing)

@@ -55,7 +55,7 @@ def speed(results: Results) -> Table:
     return Table("speed", "Speed", columns, rows, notes, naming=3)
 
 
-def _product_share(record: SpeedRecord):
+def _product_share(record: SpeedRecord) -> float | Missing:
     if record.ceilings.product_share is None:
         return Missing("counted for lifting forward only")
     return 100 * record.ceilings.product_share
@@ -90,6 +90,6 @@ def compare(results: Results) -> Table:
     return Table("compare", "Compared in turn", columns, rows, [note, results.provenance("compare")])
 
 
-def _contender(one: Contender):
+def _contender(one: Contender) -> str:
     words = [one.scan_implementation, one.dtype, one.mode]
     return f"{one.model}, {one.frames} frames ({', '.join(filter(None, words))})"

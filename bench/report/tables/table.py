@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from liftbench.bench.report.results import Missing
 from liftbench.bench.report.tables.latex import latex
 
+Cell = str | float | Missing
+Row = dict[str, Cell]
+
 
 @dataclass
 class Table:
@@ -19,7 +22,7 @@ class Table:
     name: str
     title: str
     columns: dict[str, str]
-    rows: list[dict]
+    rows: list[Row]
     notes: list[str] = field(default_factory=list)
     naming: int = 2
     best: dict[str, str] = field(default_factory=dict)
@@ -62,7 +65,7 @@ class Table:
         """The cells as texts, and the reasons of the missing ones in the order of their footnotes."""
         reasons = []
 
-        def text(header, value):
+        def text(header: str, value: Cell) -> str:
             if _missing(value):
                 if value.reason not in reasons:
                     reasons.append(value.reason)
@@ -81,10 +84,10 @@ def number(cell: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _format(number, rule):
+def _format(number: float, rule: str) -> str:
     text = format(number, rule)
     return f"{number:,.0f}" if "e+" in text else text
 
 
-def _missing(value):
+def _missing(value: object) -> bool:
     return isinstance(value, Missing)
