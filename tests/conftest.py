@@ -1,3 +1,5 @@
+import resource
+
 import pytest
 import torch
 
@@ -49,3 +51,15 @@ def whole_run(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("run")
     return folder, render(Results(read(everything(folder / "records"))), folder / "out")
+
+
+@pytest.fixture
+def full_disk():
+    """A function full_disk(size): from then on the system refuses larger files, as a full disk would; None: no more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else size, hard))
+
+    yield fill
+    fill(None)

@@ -1,4 +1,4 @@
-"""Relative links in the Markdown files lead to files that exist, and to headings that they have."""
+"""Links in Markdown files lead to files and headings that exist; the README is short; run_all.sh keeps time."""
 
 import re
 import shutil
@@ -71,3 +71,28 @@ def test_broken_links_are_found(tmp_path, monkeypatch):
     (tmp_path / "b.md").write_text("## Four\n")
     subprocess.run(["git", "-C", str(tmp_path), "add", "."], check=True)
     assert list(broken("a.md")) == ["#four", "c.png"]
+
+
+def test_the_readme_is_short_and_calls_the_command_one_way():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 160
+    assert text.count("source .venv/bin/activate") == 1 and ".venv/bin/liftbench" not in text
+
+
+def test_run_all_prints_the_time_of_each_step_and_repeats_none(tmp_path):
+    """With a command that does nothing in place of liftbench."""
+    shutil.copy(ROOT / "run_all.sh", tmp_path)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name in ("python", "liftbench"):
+        (tmp_path / ".venv/bin" / name).write_text("#!/bin/sh\n")
+        (tmp_path / ".venv/bin" / name).chmod(0o755)
+
+    def lines():
+        done = subprocess.run([tmp_path / "run_all.sh"], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    first = lines()
+    steps = [number for number, line in enumerate(first) if line.startswith("$ liftbench ")]
+    assert len(steps) > 15 and all(re.fullmatch(r"  \d+ s", first[number + 1]) for number in steps)
+    assert any(re.match(r"Everything took \d+ min \d+ s", line) for line in first)
+    assert sum(line.startswith("(done before) liftbench ") for line in lines()) >= len(steps) - 5

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -93,18 +92,14 @@ def test_many_keys_take_time_in_proportion(tmp_path):
     assert len(read_yaml(path, "the list")) == 6000
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path):
+def test_a_full_disk_leaves_the_old_file(tmp_path, full_disk):
     path = tmp_path / "a" / "file"
     with replacing(path) as temporary:
         temporary.write_text("old")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # the system refuses larger files, as a full disk
-        message = "^Cannot write .*file: File too large. Choose another folder or free the disk.$"
-        with pytest.raises(InputError, match=message), replacing(path) as temporary:
-            temporary.write_bytes(bytes(2000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    full_disk(1000)
+    message = "^Cannot write .*file: File too large. Choose another folder or free the disk.$"
+    with pytest.raises(InputError, match=message), replacing(path) as temporary:
+        temporary.write_bytes(bytes(2000))
     assert path.read_text() == "old" and [file.name for file in path.parent.iterdir()] == ["file"]
 
 

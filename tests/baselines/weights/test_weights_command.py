@@ -409,6 +409,13 @@ def test_nothing_is_overwritten(tmp_path, toy_file):
         convert([toy_file], tmp_path / "toy.bin")
 
 
+def test_a_full_disk_leaves_nothing(tmp_path, toy_file, full_disk):
+    full_disk(100_000)
+    with pytest.raises(InputError, match="Cannot write .*toy.safetensors: File too large. .* free the disk"):
+        convert([toy_file], tmp_path / "out" / "toy.safetensors")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_inspect(tmp_path, toy_file, toy):
     rows = dict(inspect(toy_file))
     count = sum(value.numel() for value in toy.parameters())

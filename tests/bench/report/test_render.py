@@ -1,6 +1,5 @@
 import itertools
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -134,16 +133,12 @@ def test_an_interrupted_write_leaves_the_file_before(tmp_path, monkeypatch):
     assert (tmp_path / "tables/overview.md").read_text() == "before"
 
 
-def test_a_full_disk_leaves_the_files_before(tmp_path):
+def test_a_full_disk_leaves_the_files_before(tmp_path, full_disk):
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables/overview.md").write_text("before")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # enough for the tables, not for the report
-        with pytest.raises(InputError, match="Cannot write .*report.html: File too large"):
-            render(Results([cost("posemamba_s")]), tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    full_disk(100_000)  # enough for the tables, not for the report
+    with pytest.raises(InputError, match="Cannot write .*report.html: File too large"):
+        render(Results([cost("posemamba_s")]), tmp_path)
     assert [path.name for path in tmp_path.rglob("*.*")] == ["overview.md"]
     assert (tmp_path / "tables/overview.md").read_text() == "before"
 

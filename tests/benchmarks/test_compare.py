@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent / "benchmarks" / "compare.py"
+SCRIPT = Path(__file__).with_name("compare.py")
 
 
 @pytest.fixture(scope="module")
