@@ -11,6 +11,7 @@ import numpy as np
 from liftbench.baselines.data.normalization import normalize, root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import metrics
+from liftbench.baselines.files import sha256
 from liftbench.baselines.registry import Entry, entry
 from liftbench.baselines.weights.trained import Weights, open_weights
 from liftbench.lift import body, filters, world
@@ -114,8 +115,8 @@ def lift(
     metadata = {
         "liftbench": version("liftbench"), "keypoints": str(detections), "first_frame": detections.first_frame,
         "people": len(persons), "person": number + 1, "missing": seen.summary, "model": weights.name,
-        "weights": weights.path.name, "data": weights.data, "clip_frames": weights.frames,
-        "normalization": weights.numbers.get("normalization", "image"),
+        "weights": weights.path.name, "weights_sha256": sha256(weights.path), "data": weights.data,
+        "clip_frames": weights.frames, "normalization": weights.numbers.get("normalization", "image"),
         "joint_9": joint_9, "unit_of_the_model": "metres" if metric else "image",
         "focal_px": float(focal), "height_m": float(height), "camera_to_world": rotation.tolist(),
         "world_origin_mm": origin.tolist(), "vertical": upright, "floor": floor,

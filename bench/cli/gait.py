@@ -27,23 +27,26 @@ def gait(
 
 def say(lifted: "Lifted", folder: Path):
     """Write the report of a recording into a folder, and print its parameters, warnings and paths."""
+    from liftbench.bench.measure.lift.validation import validation
+    from liftbench.bench.report import results
     from liftbench.lift.gait.analysis import analyse
     from liftbench.lift.gait.picture import spread
-    from liftbench.lift.gait.report import DISCLAIMER, report, save
+    from liftbench.lift.gait.report import DISCLAIMER, report, rounded, save
 
     found = analyse(lifted.poses_world, lifted.fps)
-    made = report(lifted, found)
+    made = report(lifted, found, validation(lifted, found, results.load().records))
     written = save(made, folder)
-    rows = table("", numbers=("right", "left", "symmetry\nindex, %"), title=f"gait of {made.title}")
+    rows = table("", numbers=("right", "left", "expected\nerror", "symmetry\nindex, %"), title=f"gait of {made.title}")
     for row in made.rows:
         index = f"{row.symmetry['symmetry index, %']:.1f}" if row.symmetry else "-"
         name = f"{row.name} (ankle)" if row.ankle_based else row.name
-        rows.add_row(name, *(spread(*pair) for pair in zip(row.mean, row.deviation)), index)
+        rows.add_row(name, *(spread(*pair) for pair in zip(row.mean, row.deviation)), rounded(row.error), index)
     for term, value in made.facts:
         out.print(f"{term.lower()}: {value}")
     out.print(rows)
     for sentence in made.warnings:
         out.print(f"WARNING: {sentence}", style="bold red")
-    out.print(made.notes[2])
+    for sentence in made.notes[2:4]:
+        out.print(sentence)
     out.print(DISCLAIMER)
     out.print(f"wrote {', '.join(map(str, written))}")

@@ -9,7 +9,7 @@ import numpy as np
 from liftbench.baselines.pages import templates_of
 from liftbench.lift.gait.analysis import SIDES
 from liftbench.lift.gait.picture import spread
-from liftbench.lift.gait.report import DISCLAIMER, SHOWN, Report
+from liftbench.lift.gait.report import DISCLAIMER, SHOWN, Report, rounded
 from liftbench.lift.gait.tables import band
 
 _WIDTH, _HEIGHT, _TICKS = 300, 160, (1, 2, 5, 10, 20, 30, 45, 90)
@@ -19,7 +19,7 @@ def write(report: Report, path: Path) -> None:
     """Write the page."""
     text = templates_of("liftbench.lift.gait").get_template("gait.html.j2").render(
         report=report, disclaimer=DISCLAIMER, charts=[_chart(name, report.curves.get(name)) for name in SHOWN],
-        spread=spread, width=_WIDTH, height=_HEIGHT,
+        spread=spread, rounded=rounded, width=_WIDTH, height=_HEIGHT,
     )  # fmt: skip
     Path(path).write_text(text, encoding="utf-8", newline="\n")
 

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from liftbench.lift.gait.analysis import SIDES
-from liftbench.lift.gait.report import DISCLAIMER, SHOWN, Report
+from liftbench.lift.gait.report import DISCLAIMER, SHOWN, Report, rounded
 from liftbench.lift.gait.tables import band
 from liftbench.lift.pictures.stage import COLOURS
 
@@ -69,9 +69,9 @@ def _charts(figure: Figure, report: Report):
 
 
 def _table(figure: Figure, report: Report) -> float:
-    columns = (0.40, 0.54, 0.68, 0.82, 0.95)
-    heads = ("right", "left", "symmetry index, %", "ratio", "basis")
-    y, step = 0.465, 0.0148
+    columns = (0.42, 0.54, 0.66, 0.80, 0.87, 0.95)
+    heads = ("right", "left", "expected error", "symmetry index, %", "ratio", "basis")
+    y, step = 0.485, 0.0148
     for x, head in zip(columns, heads):
         figure.text(x, y, head, fontsize=7, color=_QUIET, ha="right", va="center")
     figure.text(_LEFT, y, "mean ± SD over the strides", fontsize=7, color=_QUIET, va="center")
@@ -81,7 +81,11 @@ def _table(figure: Figure, report: Report) -> float:
         figure.text(_LEFT, y, row.name, fontsize=8, va="center")
         texts = [spread(*pair) for pair in zip(row.mean, row.deviation)]
         alike = row.symmetry or {}
-        texts += [f"{alike['symmetry index, %']:.1f}" if alike else "–", f"{alike['ratio']:.2f}" if alike else "–"]
+        texts += [
+            rounded(row.error),
+            f"{alike['symmetry index, %']:.1f}" if alike else "–",
+            f"{alike['ratio']:.2f}" if alike else "–",
+        ]
         texts.append("ankle" if row.ankle_based else "")
         for x, text in zip(columns, texts):
             figure.text(x, y, text, fontsize=8, ha="right", va="center")
@@ -91,7 +95,7 @@ def _table(figure: Figure, report: Report) -> float:
 def _sentences(figure: Figure, report: Report, y: float):
     for sentences, weight, colour in ((report.warnings, "bold", "#8A4B00"), (report.notes, "normal", "#262626")):
         for sentence in sentences:
-            lines = textwrap.wrap(sentence, 112 if weight == "bold" else 125)
+            lines = textwrap.wrap(sentence, 112 if weight == "bold" else 138)
             figure.text(_LEFT, y, "\n".join(lines), fontsize=7, weight=weight, color=colour, va="top", linespacing=1.25)
             y -= 0.0115 * len(lines) + 0.004
 

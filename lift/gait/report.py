@@ -1,6 +1,7 @@
 """What a report of one recording says, apart from how it looks: facts, rows, warnings, and what cannot be told."""
 
 import contextlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,19 +33,36 @@ _PLAUSIBLE = {
 
 
 @dataclass(frozen=True)
+class Validation:
+    """How far such values were off where the truth is known: same weights, people whom they never saw, same view.
+
+    source: what was measured and how. errors: mean absolute error by name, in the unit of the name: of parameters, of
+    curves ("knee flexion curve, degrees") and of symmetry indices ("symmetry index of step length, %").
+    """
+
+    source: str
+    errors: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Row:
-    """A quantity with its unit: mean and standard deviation (right, left), nan where unknown; symmetry or None."""
+    """A quantity with its unit: mean and standard deviation (right, left), nan where unknown; symmetry or None.
+
+    error: the mean absolute error to expect, in the same unit; None where it was not validated.
+    """
 
     name: str
     mean: tuple[float, float]
     deviation: tuple[float, float]
     symmetry: dict[str, float] | None
     ankle_based: bool
+    error: float | None
 
 
 @dataclass(frozen=True)
 class Report:
-    """title; facts: (term, value) pairs; rows; warnings and notes: sentences; curves: those of `Gait`."""
+    """title; facts: (term, value) pairs; rows; warnings and notes: sentences; curves: those of `Gait`; source: where
+    the errors are from, None where there are none."""
 
     title: str
     facts: list[tuple[str, str]]
@@ -52,10 +70,11 @@ class Report:
     warnings: list[str]
     notes: list[str]
     curves: dict[str, tuple[np.ndarray, np.ndarray]]
+    source: str | None
 
 
-def report(lifted: Lifted, gait: Gait) -> Report:
-    """The report of a recording, a `Lifted`, and its gait."""
+def report(lifted: Lifted, gait: Gait, validation: Validation | None = None) -> Report:
+    """The report of a recording and its gait, with the errors to expect where they were measured."""
     facts, about = lifted.metadata, view(lifted, gait)
     span = slice(round(gait.begin * lifted.fps), round(gait.end * lifted.fps))
     filled = ~lifted.valid[span, _LEGS].all(axis=1)
@@ -71,35 +90,50 @@ def report(lifted: Lifted, gait: Gait) -> Report:
         ("Run", ", ".join(str(facts[key]) for key in ("model", "weights") if facts.get(key)) or "not known"),
     ]
     notes = [
-        "Ankle-based: there is no foot among the 17 joints. Ankles stand for heel and toe, so steps come out about 13 "
-        "% shorter than half of the stride, measured on true motion capture; compare only with ankle-based values.",
+        "Ankle-based: there is no foot among the 17 joints. Ankles stand for heel and toe, so steps come out about 13% "
+        "shorter than half of the stride, measured on true motion capture. Compare only with ankle-based values.",
         "Heel strike and toe off are the extremes of the ankle against the pelvis along the walking direction (Zeni et "
         f"al. 2008), of positions low-passed at {CUTOFF:g} Hz. Hip flexion is against the trunk, knee flexion is "
         "unsigned.",
         f"Not available from these joints: {', '.join(NOT_OBSERVABLE)}.",
+        *_said_of_errors(validation),
         "One camera, lifted to 3D: lengths and ranges of motion tend to come out too small, and lengths scale with the "
-        "body height. The error of the weights is what `liftbench measure lift` finds.",
+        "body height.",
+        "Symmetry index: 100 (right - left) / mean of both (Robinson et al. 1987). Gait asymmetry: 100 |ln(right / "
+        "left)| (Plotnik et al. 2005, of swing times). Both are 0 and the ratio, right / left, is 1 for equal sides.",
     ]
+    errors = validation.errors if validation else {}
     rows = [
-        Row(name, mean, gait.deviations[name], _symmetry(mean), name.startswith(ANKLE_BASED))
+        Row(name, mean, gait.deviations[name], _symmetry(mean), name.startswith(ANKLE_BASED), errors.get(name))
         for name, mean in gait.parameters.items()
     ]
     title = str(facts.get("recording", "A recording"))
-    return Report(title, pairs, rows, _warnings(gait, filled, height, assumed), notes, gait.curves)
+    warnings = _warnings(gait, filled, height, assumed)
+    return Report(title, pairs, rows, warnings, notes, gait.curves, validation and validation.source)
 
 
 def view(lifted: Lifted, gait: Gait) -> str:
-    """From where the camera sees the person walk, with the angle between the walking direction and the camera."""
-    rotation = np.asarray(lifted.metadata.get("camera_to_world", ()), float)
-    if rotation.shape != (3, 3):
+    """From where the camera sees the person walk, in words."""
+    angle = view_angle(lifted, gait)
+    if angle is None:
         return "not known"
-    span = slice(round(gait.begin * lifted.fps), round(gait.end * lifted.fps))
-    forward = body_axes(lifted.poses_world[span], lifted.fps)[0].mean(axis=0)
-    to_camera = -rotation[:2, 2]
-    cosine = forward[:2] @ to_camera / max(np.linalg.norm(forward[:2]) * np.linalg.norm(to_camera), 1e-9)
-    angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
     names = ("front", "oblique, from the front", "side", "oblique, from behind", "back")
     return f"{names[round(angle / 45)]} ({angle:.0f}° from the front)"
+
+
+def view_angle(lifted: Lifted, gait: Gait) -> float | None:
+    """Degrees between the walking direction and the direction to the camera: 0 from the front, 90 from the side.
+
+    None where the camera's rotation is not known.
+    """
+    rotation = np.asarray(lifted.metadata.get("camera_to_world", ()), float)
+    if rotation.shape != (3, 3):
+        return None
+    span = slice(round(gait.begin * lifted.fps), round(gait.end * lifted.fps))
+    forward = np.nanmean(body_axes(lifted.poses_world[span])[0], axis=0)  # between the stretches there are gaps
+    to_camera = -rotation[:2, 2]
+    cosine = forward[:2] @ to_camera / max(np.linalg.norm(forward[:2]) * np.linalg.norm(to_camera), 1e-9)
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
 def save(made: Report, folder: str | Path) -> list[Path]:
@@ -116,6 +150,28 @@ def save(made: Report, folder: str | Path) -> list[Path]:
 
 def _symmetry(mean: tuple[float, float]) -> dict[str, float] | None:
     return symmetry(*mean) if all(value > 0 for value in mean) else None
+
+
+def _said_of_errors(validation: Validation | None) -> list[str]:
+    if validation is None:
+        return [
+            "Expected errors: not validated. There is no record of `liftbench measure lift` for these weights from "
+            "this view."
+        ]
+    others = [
+        f"{name.rpartition(',')[0]} {rounded(error)} {name.rpartition(', ')[2]}".replace(" %", "%")
+        for name, error in validation.errors.items()
+        if name.startswith("symmetry index") or "curve," in name
+    ]
+    more = f" Of what is not in the table: {'; '.join(others)}. Other curves are not validated." if others else ""
+    return [f"Expected error: mean absolute error by {validation.source}.{more}"]
+
+
+def rounded(error: float | None) -> str:
+    """An error to expect, with two digits or all before the point; "not validated" where there is none."""
+    if error is None:
+        return "not validated"
+    return f"{error:.{max(0, 1 - math.floor(math.log10(error))) if error > 0 else 0}f}"
 
 
 def _warnings(gait: Gait, filled: np.ndarray, height: float | None, assumed: str) -> list[str]:

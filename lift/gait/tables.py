@@ -11,19 +11,20 @@ from liftbench.lift.gait.report import Report
 
 
 def parameters(report: Report, path: Path) -> None:
-    """One row a quantity: mean and standard deviation of each side, and their symmetry."""
+    """One row a quantity: mean and standard deviation of each side, the error to expect, and their symmetry."""
     strides = [len(side) for side in report.curves["knee flexion"]]
     header = [
         "quantity and unit", "right mean", "right SD", "left mean", "left SD", "right strides", "left strides",
-        "symmetry index, %", "gait asymmetry, %", "ratio right/left", "note",
+        "expected error", "source of the error", "symmetry index, %", "gait asymmetry, %", "ratio right/left", "note",
     ]  # fmt: skip
     rows = []
     for row in report.rows:
         numbers = [row.mean[0], row.deviation[0], row.mean[1], row.deviation[1]]
         alike = list(row.symmetry.values()) if row.symmetry else [np.nan] * 3
         note = "ankle-based" if row.ankle_based else ""
-        rows.append([row.name, *map(_number, numbers), *strides, *map(_number, alike), note])
-    rows += [[name, *[""] * 9, "not available from the 17 joints"] for name in NOT_OBSERVABLE]
+        error = ["not validated", ""] if row.error is None else [_number(row.error), report.source]
+        rows.append([row.name, *map(_number, numbers), *strides, *error, *map(_number, alike), note])
+    rows += [[name, *[""] * 11, "not available from the 17 joints"] for name in NOT_OBSERVABLE]
     _write(path, header, rows)
 
 

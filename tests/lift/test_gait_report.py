@@ -11,9 +11,13 @@ from typer.testing import CliRunner
 
 from liftbench.baselines.errors import InputError
 from liftbench.bench import cli
+from liftbench.bench.measure.lift.validation import validation
+from liftbench.bench.records import Checkpoint
+from liftbench.bench.records.lift import GaitView
 from liftbench.lift import gait
 from liftbench.lift.files import npz
-from liftbench.lift.gait.report import FILES, report, save, view
+from liftbench.lift.gait.report import FILES, report, rounded, save, view
+from support import records
 from support.walking import FPS, lifted_walker, marching, walker
 
 
@@ -60,6 +64,69 @@ def test_the_tables_hold_the_numbers(written):
     np.testing.assert_allclose([float(row["SD, degrees"]) for row in knee], curve.std(axis=0, ddof=1), atol=1e-3)
 
 
+def side_view(sha256="a" * 64, **fields):
+    """A record of `measure lift`, with errors from the side."""
+    errors = {"step time, ms": 21.0, "step length, cm": 3.5, "knee flexion curve, degrees": 5.25}
+    errors["symmetry index of step length, %"] = 7.0
+    view = {"view": "side", "walks": 4, "failed": 0, "events": 60, "missed": 1, "extra": 0}
+    view["quantities"] = {name: {"n": 8, "mean_absolute": value, "mean": -1.0} for name, value in errors.items()}
+    checkpoint = {"file": "w.safetensors", "sha256": sha256, "epoch": 3, "chosen_by": "last epoch"}
+    return records.lift().model_copy(
+        update={"gait": [GaitView(**view)], "checkpoint": Checkpoint(**checkpoint), **fields}
+    )
+
+
+def test_each_value_has_the_error_that_was_measured_of_it(lifted, written, tmp_path):
+    """Of the same weights, from the same view; units as in the report."""
+    found, _ = written
+    some = replace(lifted, metadata=lifted.metadata | {"weights_sha256": "a" * 64})
+    aside = replace(some, poses_world=marching(10, FPS, heading=np.radians(180)))
+    assert view(aside, found).startswith("side")
+    known = validation(aside, found, [records.lift(), side_view()])
+    made = report(aside, found, known)
+    errors = {row.name: row.error for row in made.rows}
+    assert errors["step time, s"] == pytest.approx(0.021) and errors["step length, mm"] == pytest.approx(35)
+    assert errors["cadence, steps/min"] is None, "not measured"
+    said = " ".join(made.notes)
+    assert "w.safetensors" in said and "4 walks of people it never saw" in said and "view: side" in said
+    assert "knee flexion curve 5.2 degrees; symmetry index of step length 7.0%" in said
+    save(made, tmp_path)
+    with open(tmp_path / "gait.csv", newline="") as file:
+        rows = {row["quantity and unit"]: row for row in csv.DictReader(file)}
+    assert float(rows["step length, mm"]["expected error"]) == 35
+    assert rows["step length, mm"]["source of the error"] == known.source
+    assert rows["cadence, steps/min"]["expected error"] == "not validated"
+    assert rows["cadence, steps/min"]["source of the error"] == ""
+    assert "<td>35</td>" in (tmp_path / "gait.html").read_text()
+
+
+def test_no_error_of_other_weights_or_views(lifted, written):
+    found, _ = written
+    some = replace(lifted, metadata=lifted.metadata | {"weights_sha256": "a" * 64})
+    aside = replace(some, poses_world=marching(10, FPS, heading=np.radians(180)))
+    behind = replace(some, poses_world=marching(10, FPS, heading=np.radians(90)))
+    assert view(behind, found).startswith("back") and validation(behind, found, [side_view()]) is None
+    assert validation(aside, found, [side_view("b" * 64)]) is None
+    assert validation(replace(aside, metadata=lifted.metadata), found, [side_view()]) is None
+    newer = side_view(created_utc="2100-01-01T00:00:00+00:00", smooth_hz=6.0)
+    assert "smoothed" not in validation(aside, found, [side_view(), newer]).source, "lifted without smoothing, too"
+    made = report(some, found)
+    assert {row.error for row in made.rows} == {None}
+    assert any("Expected errors: not validated." in sentence for sentence in made.notes)
+
+
+@pytest.mark.parametrize("error, text", [(0.021, "0.021"), (1.44, "1.4"), (35.2, "35"), (210.0, "210"), (0.0, "0")])
+def test_errors_have_two_digits(error, text):
+    assert rounded(error) == text
+
+
+def test_symmetry_is_what_its_name_says():
+    alike = gait.symmetry(1.1, 0.9)
+    assert alike["symmetry index, %"] == pytest.approx(20) and alike["ratio"] == pytest.approx(1.1 / 0.9)
+    assert alike["gait asymmetry, %"] == pytest.approx(100 * np.log(1.1 / 0.9))
+    assert gait.symmetry(0.9, 1.1)["symmetry index, %"] == pytest.approx(-20)
+
+
 def test_page_and_picture(written):
     _, folder = written
     page = (folder / "gait.html").read_text()
@@ -87,6 +154,8 @@ def test_view(lifted, written, turn, expected):
     """The camera looks along y; whoever walks along y too is seen from behind."""
     turned = replace(lifted, poses_world=marching(10, FPS, heading=np.radians(90 + turn)))
     assert view(turned, written[0]).startswith(expected)
+    turned.poses_world[200:210] = np.nan  # between two stretches of walking
+    assert view(turned, written[0]).startswith(expected)
 
 
 def test_few_strides_and_strange_values_are_said(lifted):
@@ -106,9 +175,12 @@ def test_who_stands_has_no_gait():
 
 def test_command(lifted, tmp_path):
     npz.write(lifted, tmp_path / "poses.npz")
-    done = CliRunner().invoke(cli.app, ["gait", str(tmp_path / "poses.npz"), "--out", str(tmp_path / "out")])
+    done = CliRunner().invoke(
+        cli.app, ["gait", str(tmp_path / "poses.npz"), "--out", str(tmp_path / "out")], env={"COLUMNS": "120"}
+    )
     assert done.exit_code == 0, done.output
     assert "step length, mm (ankle)" in done.output and "Not a medical device" in done.output
+    assert "Expected errors: not validated." in done.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
 
 

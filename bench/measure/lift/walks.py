@@ -16,7 +16,7 @@ from liftbench.baselines.weights.trained import Weights
 from liftbench.bench.measure import timing
 from liftbench.bench.records.lift import GaitError, GaitView
 from liftbench.lift import body, lifting
-from liftbench.lift.gait import Gait, analyse
+from liftbench.lift.gait import Gait, analyse, symmetry
 
 VIEWS = {"front": 0.0, "oblique": 45.0, "side": 90.0}  # degrees from the walking direction to the camera
 _SIZE, _FOCAL = (1920, 1080), 960 / np.tan(np.radians(35))
@@ -24,14 +24,21 @@ _DISTANCE, _HEIGHT = 4000.0, 1000.0  # mm
 _STRAIGHT, _FEWEST_FRAMES = 0.9, 100  # net over whole path
 _MATCH = 0.25  # the longest time, s, between a true event and the lifted one
 # Quantity of the record -> that of `Gait.parameters`, and the factor to its unit.
-_QUANTITIES = {
-    "cadence, steps/min": ("cadence, steps/min", 1), "step time, ms": ("step time, s", 1000),
-    "stance, %": ("stance, %", 1), "step length, cm": ("step length, mm", 0.1),
-    "step width, cm": ("step width, mm", 0.1), "speed, m/s": ("speed, m/s", 1),
-    "range of knee flexion, degrees": ("range of knee flexion, degrees", 1),
+QUANTITIES = {
+    "stride time, ms": ("stride time, s", 1000), "step time, ms": ("step time, s", 1000),
+    "cadence, steps/min": ("cadence, steps/min", 1), "stance, %": ("stance, %", 1), "swing, %": ("swing, %", 1),
+    "double support, %": ("double support, %", 1), "step length, cm": ("step length, mm", 0.1),
+    "stride length, cm": ("stride length, mm", 0.1), "step width, cm": ("step width, mm", 0.1),
+    "speed, m/s": ("speed, m/s", 1), "walk ratio, mm min/step": ("walk ratio, mm min/step", 1),
     "largest knee flexion, degrees": ("largest knee flexion, degrees", 1),
+    "range of knee flexion, degrees": ("range of knee flexion, degrees", 1),
+    "range of hip flexion, degrees": ("range of hip flexion, degrees", 1),
 }  # fmt: skip
 _CURVES = {"knee flexion curve, degrees": "knee flexion", "hip flexion curve, degrees": "hip flexion"}
+_SYMMETRIES = {
+    f"symmetry index of {parameter.partition(',')[0]}, %": parameter
+    for parameter in ("step time, s", "step length, mm", "range of knee flexion, degrees")
+}
 
 
 def measure(
@@ -99,13 +106,18 @@ def compare(view: str, pairs: list[tuple[Gait, Gait]], failed: int) -> GaitView:
                 found = _matched(a, b)
                 timing += [(kind, value) for value in found]
                 events, missed, extra = events + len(a), missed + len(a) - len(found), extra + len(b) - len(found)
-            for name, (parameter, factor) in _QUANTITIES.items():
+            for name, (parameter, factor) in QUANTITIES.items():
                 change = factor * (lifted.parameters[parameter][side] - true.parameters[parameter][side])
                 differences.setdefault(name, []).append((change, abs(change)))
             for name, angle in _CURVES.items():
                 if len(true.curves[angle][side]) and len(lifted.curves[angle][side]):
                     change = lifted.curves[angle][side].mean(axis=0) - true.curves[angle][side].mean(axis=0)
                     differences.setdefault(name, []).append((change.mean(), np.abs(change).mean()))
+        for name, parameter in _SYMMETRIES.items():
+            sides = true.parameters[parameter], lifted.parameters[parameter]
+            if all(value > 0 for side in sides for value in side):
+                before, after = (symmetry(*side)["symmetry index, %"] for side in sides)
+                differences.setdefault(name, []).append((after - before, abs(after - before)))
     for name, kind in (("heel strike, ms", "heel_strikes"), ("toe off, ms", "toe_offs")):
         differences[name] = [(1000 * value, 1000 * abs(value)) for which, value in timing if which == kind]
     quantities = {}
