@@ -183,22 +183,6 @@ def test_stage_1_learns():
     assert bone_class_scores(predicted, polar_classes(pose))["accuracy"] == 1
 
 
-def test_clip_lengths():
-    torch.manual_seed(0)
-    model = MDTF(9, **SMALL).eval()
-    short = MDTF(4, **SMALL).eval()
-    torch.nn.init.normal_(model.refinement.Temporal_pos_embed)
-    state = model.state_dict()
-    short.load_state_dict({key: v[:, :4] if key.endswith("Temporal_pos_embed") else v for key, v in state.items()})
-    keypoints = torch.randn(2, 4, 17, 3)
-    with torch.no_grad():
-        torch.testing.assert_close(model(keypoints), short(keypoints))
-    with pytest.raises(
-        ValueError, match=r"Cannot read a clip of 10 frames: this model was built for at most 9\. Cut the clip\."
-    ):
-        model(torch.zeros(1, 10, 17, 3))
-
-
 def test_fusion_starts_as_the_mean_of_both_branches():
     fusion = Refinement(9, **SMALL).fusion
     assert (fusion(torch.randn(3, 32)).softmax(-1) == 0.5).all()

@@ -136,22 +136,6 @@ def test_official_layout_runs_its_first_blocks_only():
     assert set(unused) == lean.unused_official_keys(model.state_dict())
 
 
-def test_clip_lengths():
-    torch.manual_seed(0)
-    model = Pose3DM(9, embed_dim=8, bottleneck=32, blocks=1).eval()
-    short = Pose3DM(4, embed_dim=8, bottleneck=32, blocks=1).eval()
-    torch.nn.init.normal_(model.encoder_level1.block0.Temporal_pos_embed)
-    state = model.state_dict()
-    short.load_state_dict({key: v[:, :4] if key.endswith("Temporal_pos_embed") else v for key, v in state.items()})
-    keypoints = torch.randn(2, 4, 17, 2)
-    with torch.no_grad():
-        torch.testing.assert_close(model(keypoints), short(keypoints))
-    with pytest.raises(
-        ValueError, match=r"Cannot read a clip of 10 frames: this model was built for at most 9\. Cut the clip\."
-    ):
-        model(torch.zeros(1, 10, 17, 2))
-
-
 @pytest.mark.parametrize(
     "order, weights",
     [

@@ -24,6 +24,7 @@ from liftbench.baselines.data.formats.motionbert import Human36M
 from liftbench.baselines.data.normalization import denormalize, normalize, root_relative
 from liftbench.baselines.errors import InputError
 from support import GOLDEN, ROOT
+from support.data import replaced
 
 PICKLE = GOLDEN / "h36m_sh_conf_cam_source_final.pkl"
 CONTENT = pickle.loads(PICKLE.read_bytes())
@@ -309,15 +310,6 @@ def edit(split, key, change):
         content[split][key] = change(content[split][key])
 
     return apply
-
-
-def replaced(index, value):
-    def change(values):
-        values = values.copy()
-        values[index] = value
-        return values
-
-    return change
 
 
 def shifted(index, by):

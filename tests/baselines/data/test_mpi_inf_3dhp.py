@@ -18,6 +18,7 @@ from liftbench.baselines.skeleton import FLIP, JOINTS, LEFT, PARENTS, RIGHT
 from liftbench.baselines.synthetic import mpi_inf_3dhp
 from liftbench.baselines.weights.trained import Weights
 from liftbench.bench.runs import accuracy
+from support.data import replaced
 
 # As the scripts of P-STMO order them.
 THEIR_JOINTS = (
@@ -225,15 +226,6 @@ def edit(*path):
     return apply
 
 
-def spoilt(index, value):
-    def change(array):
-        array = array.copy()
-        array[index] = value
-        return array
-
-    return change
-
-
 SEQUENCE, CAMERA, TS4 = (TRAIN, "S1 Seq1"), (TRAIN, "S1 Seq1", 0, "8"), (TEST, "TS4")
 SCHEMA = ". Use the files that the P-STMO scripts make of MPI-INF-3DHP."
 LEGS = (
@@ -306,11 +298,11 @@ LEGS = (
             f"{TRAIN}: S1 Seq1, camera 8 holds no frame{SCHEMA}",
         ),
         (
-            edit(*CAMERA, "data_2d", spoilt((2, 16, 1), np.nan)),
+            edit(*CAMERA, "data_2d", replaced((2, 16, 1), np.nan)),
             f"{TRAIN}: S1 Seq1, camera 8/data_2d: frame 2 is not finite. Repair or leave out that frame.",
         ),
         (
-            edit(*TS4, "data_3d", lambda a: spoilt((3, 0, 0), 1e39)(a.astype(np.float64))),
+            edit(*TS4, "data_3d", lambda a: replaced((3, 0, 0), 1e39)(a.astype(np.float64))),
             f"{TEST}: TS4/data_3d: frame 3 is not finite. Repair or leave out that frame.",
         ),
         (
@@ -318,7 +310,7 @@ LEGS = (
             f"{TRAIN}: S1 Seq1, camera 8/data_2d: poses are mere dots in the image, as if normalised. Save pixels.",
         ),
         (
-            edit(*TS4, "data_2d", lambda a: spoilt((3, 0, 0), -20_000)(a)),
+            edit(*TS4, "data_2d", lambda a: replaced((3, 0, 0), -20_000)(a)),
             f"{TEST}: TS4/data_2d: frame 3 reaches 20,000 pixels. Save pixels.",
         ),
         (
