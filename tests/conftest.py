@@ -10,7 +10,7 @@ LONGEST = ("tests/kernels/test_gpu.py", "tests/test_packaging.py", "tests/bench/
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the longest tests, so that none of them is left for the end, when the other processes are idle."""
+    """Begin with the longest tests, so that none of them runs at the end, when the other processes are idle."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
@@ -27,7 +27,7 @@ def synthetic_dataset(synthetic_file):
 
 @pytest.fixture
 def one_thread():
-    """Tiny operators of several threads wait far longer than they work where other processes are busy."""
+    """Use one thread: on a busy machine, tiny operators on several threads wait far longer than they work."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -36,14 +36,14 @@ def one_thread():
 
 @pytest.fixture
 def any_machine(monkeypatch):
-    """No time is refused: other processes and spread may be what they are."""
+    """Refuse no time, whatever other processes do and however far times spread."""
     monkeypatch.setattr("liftbench.bench.measure.timing.OTHERS_SHARE", float("inf"))
     monkeypatch.setattr("liftbench.bench.measure.timing.SPREAD", float("inf"))
 
 
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory):
-    """(folder, Rendered) of a whole run's records: FOLDER/records and what is made of them, FOLDER/out."""
+    """Return (folder, Rendered) for a whole run's records: FOLDER/records, and FOLDER/out made from them."""
     from liftbench.bench.records import read
     from liftbench.bench.report.render import render
     from liftbench.bench.report.results import Results

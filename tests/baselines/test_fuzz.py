@@ -1,4 +1,4 @@
-"""Damaged files: every reader succeeds or refuses in one line, soon, in little memory, and leaves nothing behind."""
+"""Damaged files: every reader succeeds or refuses in one line, quickly, in little memory, and leaves nothing behind."""
 
 import random
 import resource
@@ -27,7 +27,7 @@ LONGEST_MESSAGE = 600
 
 
 class _TooSlowError(BaseException):
-    """Not an Exception, which a reader might take for damage."""
+    """A BaseException, because a reader might take an Exception for damage."""
 
 
 def _stop(*_):
@@ -35,7 +35,7 @@ def _stop(*_):
 
 
 def damaged(good, draw):
-    """The bytes of `good` after one of the kinds of damage."""
+    """Return the bytes of `good` after one kind of damage."""
     kind = draw.choice(("bytes", "member", "value", "value"))
     if kind == "value":
         try:
@@ -50,7 +50,7 @@ def damaged(good, draw):
 
 
 def fault(name, seed, case, folder):
-    """What is wrong with how damaged file number `case` of a format is read: a sentence, or None."""
+    """Read damaged file number `case` of a format. Return a sentence about what went wrong, or None."""
     good = FILES[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -18,7 +18,7 @@ PAPERS = ("posemamba", "pose3dm", "mdtf", "lstm_transformer", "baselines.models"
 
 
 def imported(file):
-    """The modules that a Python file imports, wherever it does."""
+    """Yield the modules that a Python file imports anywhere."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -81,7 +81,7 @@ def test_faults_of_a_model_are_not_blamed_on_the_user(monkeypatch):
 
 
 class Pair(nn.Module):
-    """A model from outside the project: it looks at its numbers and takes confidence too."""
+    """A model from outside the project: it looks at values and takes confidence too."""
 
     def __init__(self, frames, width=4):
         super().__init__()
@@ -187,7 +187,7 @@ def test_an_edited_file_is_read_again(file):
 
 
 def test_a_model_that_sees_the_person_alone_answers_in_the_image():
-    """Its answer grows with the person and does not depend on where they stand."""
+    """The answer grows with the person and does not depend on the person's place."""
     model = liftbench.create_model("mlp", frames=9, normalization="person", width=16, blocks=1).eval()
     keypoints = torch.randn(2, 9, 17, 2) / 4
     pose = model(keypoints)

@@ -60,7 +60,7 @@ def test_version(run):
 
 
 def child(*words, **environment):
-    """Run Python with some words -> its stdout; GOMP_SPINCOUNT is as `environment` says, or unset."""
+    """Run Python with some words and return its stdout; GOMP_SPINCOUNT is as `environment` says, or unset."""
     clean = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"} | environment
     done = subprocess.run([sys.executable, *words], env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -120,7 +120,7 @@ def test_doctor_says_why_an_implementation_is_not_usable(run, monkeypatch):
 
 
 def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
-    """The whole spine, small: check, info, train, resume, evaluate, measure, render."""
+    """The main path, small: check, info, train, resume, evaluate, measure, render."""
     code, out, err = run("data", "check", synthetic_file)
     assert code == 0 and "synthetic data" in out and "good: " in out, err
     code, out, _ = run("data", "info", synthetic_file, "--plot", "data.png")

@@ -17,7 +17,7 @@ LOUD = "WARNING: many clips of {} frames are stretched takes, so these motions a
 
 
 def shortened(synthetic_file, path, frames):
-    """The data file with the first frames of every tenth take only."""
+    """The data file with only the first frames of every tenth take."""
     content = pickle.loads(synthetic_file.read_bytes())
     for split in ("train", "test"):
         part = content[split]

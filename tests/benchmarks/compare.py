@@ -1,4 +1,4 @@
-"""Did our scans lose ground? Compares two stored runs of the benchmarks by ratios, not by times.
+"""Did our scans become slower? Compare two stored runs of the benchmarks by ratios, not by times.
 
     python tests/benchmarks/compare.py BEFORE.json AFTER.json [--allowed 0.8]
 
@@ -16,7 +16,7 @@ PAIRS = (("chunked", "cpu"), ("cpu, unfused", "cpu, fused"))
 
 
 def ratios(path):
-    """{group: baseline's time over ours} of a file that --benchmark-autosave wrote."""
+    """Return {group: baseline's time over ours} for a file that --benchmark-autosave wrote."""
     try:
         benchmarks = json.loads(Path(path).read_text())["benchmarks"]
         times = {(one["group"], one["params"]["name"]): one["stats"]["min"] for one in benchmarks}

@@ -16,7 +16,7 @@ def script():
 
 
 def stored(path, **times):
-    """A stored run of one shape; times: of chunked and cpu."""
+    """Store a run of one shape; times: of chunked and cpu."""
     benchmarks = [
         {"group": "S, forward", "params": {"name": name}, "stats": {"min": seconds}} for name, seconds in times.items()
     ]

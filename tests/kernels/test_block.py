@@ -12,7 +12,7 @@ from liftbench.kernels.block import ConvSilu, GatedNorm, Linear
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason="the C++ library is not built")
 
 SHAPES = [(1, 1, 1, 16), (2, 3, 17, 32), (1, 20, 17, 20), (3, 5, 4, 7), (1, 33, 2, 65)]  # (B, T, J, C)
-TOLERANCE = 3e-6  # of values of order 1: nine float32 products and an exp; a LayerNorm
+TOLERANCE = 3e-6  # for values of order 1: nine float32 products and an exp; a LayerNorm
 
 
 @pytest.fixture(params=["avx512", "avx2", "portable"])
@@ -26,7 +26,7 @@ def instruction_set(request):
 
 
 def halves(shape, seed=0):
-    """Two tensors of a shape, which share their memory as the halves of in_proj's output do."""
+    """Make two tensors of a shape that share their memory as the halves of in_proj's output do."""
     torch.manual_seed(seed)
     return torch.randn(*shape[:3], 2 * shape[3]).chunk(2, dim=-1)
 

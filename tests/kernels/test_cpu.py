@@ -113,7 +113,7 @@ def test_scan_at_extremes(delta, A, instruction_set):
 
 
 def assert_same_infinities(own, expected):
-    """NaN and infinities where the oracle has them, and close values elsewhere."""
+    """Compare: NaN and infinities where the oracle has them, close values elsewhere."""
     torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-6, equal_nan=True)
 
 
@@ -286,7 +286,7 @@ def test_grid_scan_of_other_layouts_and_half_precision(instruction_set):
 
 @pytest.mark.parametrize("batch", [1, 70])
 def test_grid_kernel_does_not_depend_on_threads(batch, instruction_set):
-    """Weights of the projections are such that their products, which torch computes, are exact."""
+    """The projections have weights whose products, which torch computes, are exact."""
     tensors = grid_inputs(batch, 2, 72, 3)
     tensors["x"] = tensors["x"].sign()
     tensors["x_proj_weight"] = tensors["x_proj_weight"].sign() / 64
@@ -383,7 +383,7 @@ def test_operators_check_every_tensor(name, change):
 @pytest.mark.parametrize("no_grad", [True, False])
 @pytest.mark.parametrize("scan", ["selective_scan", "bidirectional_scan", "grid_scan"])
 def test_forward_mode_is_refused(scan, no_grad):
-    """Its derivatives came out as zero."""
+    """Its derivatives used to be zero."""
     streams = scan_inputs(1, 2, 8, 9)
     orders, limb = scan_orders("posemamba", 2)
     x, *others = grid_inputs(1, 2, 16, 1).values()

@@ -24,7 +24,7 @@ triton = pytest.importorskip("triton", reason="triton is not installed")
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
-runs = pytest.mark.skipif(  # not `unusable`: where the check of its own finds something, these tests fail
+runs = pytest.mark.skipif(  # not `unusable`: these tests fail if its own check finds something
     gpu._missing(DEVICE) is not None, reason=f"{gpu._missing(DEVICE)}; test_in_the_interpreter runs it on the cpu"
 )
 on_a_gpu = pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="it needs a CUDA or HIP device")
@@ -87,7 +87,11 @@ def assert_as_oracle(tensors, dtype=torch.float32):
     assert_close(run(gpu.selective_scan, tensors), expected, dtype)
 
 
-PARTS = {"test_scan": 10, "grid": 5, "not test_scan and not grid": 10}  # words of names, and how many tests have them
+PARTS = {
+    "test_scan": 10,
+    "grid": 5,
+    "not test_scan and not grid": 10,
+}  # words in names of tests, and how many tests have them
 
 
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")
@@ -316,7 +320,7 @@ def test_selfcheck_finds_nothing_wrong(small_selfcheck):
 
 @runs
 def test_selfcheck_catches_wrong_values(small_selfcheck, monkeypatch):
-    """A carry that loses the states is right in one pass; a limb term of the wrong joints is the grid's alone."""
+    """A carry that loses the states is still right in one pass; a limb term of wrong joints spoils the grid only."""
     starts = gpu._Sequences._starts
 
     def lost(*arguments):
@@ -393,7 +397,9 @@ def test_unusable_says_why(monkeypatch):
 
 @pytest.mark.parametrize("found", [None, "the Triton scan failed its check"])
 def test_auto_follows_the_selfcheck(found, monkeypatch):
-    """Once per device, never for the cpu; with what it found, the next implementation runs and doctor says why."""
+    """It runs once per device, never for the cpu. If it finds something, the next implementation runs and
+    doctor says why.
+    """
     checked = []
     monkeypatch.setattr(gpu, "_missing", lambda device_type: None)
     monkeypatch.setattr(selfcheck, "difference", lambda device: checked.append(device) or found)
@@ -421,7 +427,7 @@ FULL_SIZE = {"frames": 243, "channels": 256, "directions": 4, "rank": 8, "states
 @on_a_gpu
 @pytest.mark.parametrize("batch", [1, 16])
 def test_full_size_matches_chunked(batch):
-    """Against PyTorch in float32, which a test of its own holds against the oracle: rounding on both sides."""
+    """Compare with PyTorch in float32, which another test compares with the oracle; both sides round."""
     tensors = grid_inputs(**FULL_SIZE, batch=batch)
     own, expected = (run(scan, tensors) for scan in grid_pair(243, directions=slice(0, 4), scan=chunked))
     for name, value in expected.items():
@@ -527,7 +533,7 @@ def test_no_register_spills_of_carry(capability, tmp_path):
 
 
 class NoDevice:
-    """What Triton asks of a driver before it launches a program, of a GPU that is not here."""
+    """Answer what Triton asks a driver before it launches a program, for a GPU that is not here."""
 
     def __init__(self, capability):
         self.capability = capability
@@ -562,7 +568,7 @@ def compiled_launches(monkeypatch):
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
 @pytest.mark.parametrize("case", ["ones", "half precision in chunks"])
 def test_launches_compile(case, compiled_launches, tmp_path):
-    """Absent tensors, sizes that are 1 and become constants, half precision: the interpreter sees none of them."""
+    """Absent tensors, sizes of 1 that become constants, half precision: the interpreter sees none of these."""
     if case == "ones":
         inputs = [torch.zeros(shape, requires_grad=True) for shape in ((1, 1, 1),) * 2 + ((1, 1),)]
         inputs += [torch.zeros(shape, requires_grad=True) for shape in ((1, 1, 1, 1),) * 2 + ((1,),) * 2]

@@ -243,7 +243,7 @@ def gradients(model, pose):
 
 
 def test_a_backward_pass_runs_by_the_scan_of_its_forward_pass():
-    """In another context, and in another thread, as autograd's own threads are on a GPU."""
+    """It runs in another context and another thread, like autograd's own threads on a GPU."""
     torch.manual_seed(0)
     model, keypoints = small_model().eval(), torch.randn(1, 3, 17, 2)
     with kernels.using("chunked"):
@@ -462,7 +462,9 @@ def test_bidirectional_oracle_is_two_scans():
 
 
 def relative_difference_from_the_oracle(name, frames, implementation):
-    """Largest difference of a model's prediction on random weights from the one by the oracle, over the largest."""
+    """Return the largest difference of a model's prediction from the oracle's, over the largest value; random
+    weights.
+    """
     poses = []
     for choice in (implementation, "reference"):
         torch.manual_seed(0)

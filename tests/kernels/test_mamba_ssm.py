@@ -29,7 +29,7 @@ def selective_scan_fn(
 
 @pytest.fixture
 def library(tmp_path, monkeypatch):
-    """Write the library's module with the given source; gives it back imported."""
+    """Write the library's module with the given source, and import it."""
 
     def install(source=STAND_IN):
         folder = tmp_path / "mamba_ssm" / "ops"

@@ -22,7 +22,7 @@ INSTRUCTION_SETS = {"portable": []}
 if platform.machine() in ("x86_64", "AMD64"):
     INSTRUCTION_SETS["avx2"] = ["-mavx2", "-mfma"]
     INSTRUCTION_SETS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"]
-# Loaded before the tests: the kernels of this process are those that were just built.
+# Loaded before the tests, so that this process uses the kernels that were just built.
 PLUGIN = """
 from pathlib import Path
 from liftbench.kernels.cpu import library
@@ -34,7 +34,7 @@ assert library.unusable() is None, library.unusable()
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """What a process needs to run on a library that is built with the sanitizers, in a temporary folder."""
+    """Build the library with the sanitizers in a temporary folder; return the environment of a process that uses it."""
     folder = tmp_path_factory.mktemp("sanitized")
     objects = []
     for name, flags in INSTRUCTION_SETS.items():
@@ -48,7 +48,7 @@ def environment(tmp_path_factory):
     ]
     return os.environ | {
         "LD_PRELOAD": ":".join(runtimes),
-        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",  # of Python and torch, which keep what they need to the end
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",  # Python and torch keep memory until the end
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "PYTHONPATH": str(folder),
     }
@@ -64,7 +64,7 @@ def run(environment, *arguments):
 
 
 def test_the_sanitizers_see_a_read_outside(environment):
-    """A convolution that is told of more channels than there are, past every check."""
+    """A convolution is told about more channels than exist, past every check."""
     code = """
 import sanitized, torch
 from liftbench.kernels.cpu import block

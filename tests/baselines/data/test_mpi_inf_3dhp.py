@@ -20,7 +20,7 @@ from liftbench.baselines.weights.trained import Weights
 from liftbench.bench.runs import accuracy
 from support.data import replaced
 
-# As the scripts of P-STMO order them.
+# The order of the P-STMO scripts.
 THEIR_JOINTS = (
     "head top", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
     "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "pelvis", "spine", "head",
@@ -39,13 +39,13 @@ def data(folder):
 
 @pytest.fixture(scope="module")
 def files(folder):
-    """What numpy makes of the files."""
+    """Read the files with numpy."""
     return {name: dict(np.load(folder / name, allow_pickle=True))["data"].item() for name in (TRAIN, TEST)}
 
 
 @pytest.fixture
 def content():
-    """One training sequence and the test sequences, short, to be spoilt."""
+    """Make one short training sequence and short test sequences, for tests to damage."""
     draw = np.random.default_rng(0)
 
     def pose():
@@ -78,7 +78,7 @@ def every(data, split):
 
 
 def test_joint_order_by_name():
-    """Each joint stands for the one of the same name; "neck", "head" and "head top" for our thorax, neck and head."""
+    """Each joint maps to the joint of the same name; "neck", "head" and "head top" map to our thorax, neck and head."""
     renamed = {"neck": "thorax", "head": "neck", "head top": "head"}
     theirs = [renamed.get(name, name).replace(" ", "_") for name in THEIR_JOINTS]
     assert [theirs[joint] for joint in JOINT_ORDER] == list(JOINTS)
@@ -104,7 +104,7 @@ def test_joint_order_by_anatomy(data):
 
 
 def test_every_number_of_the_files(data, files):
-    """Walks the files as they are and finds each pose under its frame number, reordered and scaled."""
+    """Walk through the files and find each pose under its frame number, reordered and scaled."""
     start = 0
     codes, names = data.sources("train")
     for sequence, (cameras, _) in files[TRAIN].items():
@@ -212,7 +212,7 @@ def test_an_invalid_pose_may_be_anything_finite(content, write):
 
 
 def edit(*path):
-    """Replace what stands at the path by the outcome of the last entry, or delete it if that is None."""
+    """Replace the value at the path by what the last entry returns, or delete it if that entry is None."""
     *keys, last, change = path
 
     def apply(content):
@@ -407,7 +407,7 @@ def test_pck_and_auc_by_hand():
     errors[2] = 12
     np.testing.assert_allclose(metrics.pck(errors), [1, 12 / 14, 1])
     np.testing.assert_allclose(metrics.pck(errors, 12), [1, 11 / 14, 0])
-    # Of the thresholds 0, 5, .., 150 an error of 0 is below 30 of 31, one of 149.9 below 1, one of 12 below 28.
+    # Of the 31 thresholds 0, 5, .., 150 an error of 0 is below 30, one of 149.9 below 1, one of 12 below 28.
     np.testing.assert_allclose(metrics.auc(errors), [30 / 31, (11 * 30 + 1) / 14 / 31, 28 / 31])
 
 
@@ -480,7 +480,7 @@ def test_a_mirror_image_is_a_mirrored_person(data):
 
 @pytest.mark.parametrize("name, frames", [("mlp", 9), ("posemamba_toy", 81)])
 def test_evaluation_becomes_a_record(data, tmp_path, one_thread, name, frames):
-    """A centre-frame and a sequence model whose weights are all 0, so that they see every joint in the pelvis."""
+    """Make a centre-frame and a sequence model whose weights are all 0, so that they put every joint at the pelvis."""
     model = create_model(name, frames=frames)
     for parameter in model.parameters():
         parameter.data.zero_()

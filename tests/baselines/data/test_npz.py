@@ -76,7 +76,7 @@ def refusal(path, *names):
 
 
 class Call:
-    """Pickles as the call that makes a file."""
+    """Pickles as a call that creates a file."""
 
     def __init__(self, marker):
         self.marker = marker
@@ -143,7 +143,9 @@ def test_bomb(tmp_path):
 
 
 def test_lie_about_the_size(tmp_path):
-    """A directory that promises fewer bytes than the member holds: the rest is not inflated, and is missed."""
+    """A directory that promises fewer bytes than the member holds: the rest is not inflated, and its absence
+    is noticed.
+    """
     path = write_member(tmp_path, bytes(1 << 16), "<f8", (1 << 13,))
     content = bytearray(path.read_bytes())
     directory = content.rindex(b"PK\1\2")

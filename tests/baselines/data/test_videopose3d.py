@@ -1,4 +1,4 @@
-"""Human3.6M in VideoPose3D's files: what it gives, against the same data in the MotionBERT format; unfit files."""
+"""Human3.6M in VideoPose3D's files, compared with the same data in the MotionBERT format; unfit files."""
 
 import copy
 import pickle
@@ -81,7 +81,7 @@ def write(tmp_path):
 
 
 def test_the_embedded_data(data, folder):
-    """The people of the MotionBERT format's data, two actions each, before four cameras and the same detector."""
+    """The people of the data in the MotionBERT format, two actions each, seen by four cameras and the same detector."""
     exact = open_dataset(folder, "gt")
     for split in ("train", "test"):
         frames = np.arange(data.frames(split))
@@ -197,7 +197,7 @@ def test_unknown_subjects_are_left_out_and_said(content, write):
 
 
 def put(member, *path):
-    """A change that puts the last of path at the place that the others name."""
+    """Return a change that puts the last entry of `path` at the place that the others name."""
     *path, value = path
 
     def change(content):

@@ -23,7 +23,7 @@ FRAMES = 27
 
 
 class TruthAsInput(VideoPose3D):
-    """The network is shown what it is to answer."""
+    """Show the network the answer."""
 
     def inputs(self, split, index):
         return self.targets(split, index)
@@ -40,14 +40,14 @@ def dataset(folder):
 
 
 def shortened(dataset, recordings):
-    """The data set with the first recordings of its test split only, to be quick."""
+    """The data set with only the first recordings of its test split, to save time."""
     part = dataset._splits["test"]
     part.bounds = part.bounds[: recordings + 1]
     return dataset
 
 
 class Offset(torch.nn.Module):
-    """Answers what it sees, moved by `offset` (17, 3) metres; of a window, the centre frame."""
+    """Answers with its input moved by `offset`, (17, 3) metres; for a window, with the centre frame."""
 
     def __init__(self, offset, centre):
         super().__init__()
@@ -60,7 +60,7 @@ class Offset(torch.nn.Module):
 
 @pytest.fixture(params=["clips", "centre frames"])
 def kind(request, monkeypatch):
-    """A registered name for the fake models, and whether they answer the centre frame only."""
+    """Yield a registered name for the fake models, and whether they answer only the centre frame."""
     like = MODELS["mlp"] if request.param == "centre frames" else MODELS["posemamba_toy"]
     monkeypatch.setitem(MODELS, "fake", dataclasses.replace(like, channels=3))
     return "fake", like.output == "centre"
@@ -80,7 +80,9 @@ def test_a_perfect_model_has_no_error(dataset, kind):
 
 
 def test_a_constant_offset_of_one_joint(dataset, kind):
-    """34 mm down on the thorax alone are 2 mm over 17 joints; the mirror image errs alike, and nothing moves."""
+    """34 mm down on the thorax alone are 2 mm over 17 joints. The mirror image has the same error, and
+    nothing moves.
+    """
     name, centre = kind
     offset = np.zeros((17, 3))
     offset[8, 1] = 0.034
@@ -95,7 +97,9 @@ def test_a_constant_offset_of_one_joint(dataset, kind):
 
 
 def test_the_mirrored_average_halves_an_offset_to_one_side(dataset, kind):
-    """17 mm to the right on the left knee are 17 mm to the left on the right one in the mirror; half is left."""
+    """17 mm to the right on the left knee are 17 mm to the left on the right knee in the mirror; the average
+    leaves half.
+    """
     name, centre = kind
     offset = np.zeros((17, 3))
     offset[5, 0] = 0.017
@@ -149,7 +153,7 @@ def test_the_record(folder, tmp_path):
 
 
 def test_weights_of_other_data_are_refused(folder, tmp_path):
-    """Which answer in other units."""
+    """Their answers have other units."""
     file = tmp_path / "weights.safetensors"
     known = {"model": "lstm", "frames": 3, "numbers": {}, "input": "gt", "data": "h36m"}
     checkpoint.write_weights(file, create_model("lstm", frames=3).state_dict(), known)

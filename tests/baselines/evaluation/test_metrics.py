@@ -79,7 +79,7 @@ def test_the_truth_scores_zero(dataset):
 
 
 def shift_of(dataset, frames, millimetres):
-    """A normalised offset along x of all joints but the root that amounts to `millimetres` in every frame."""
+    """Return a normalised offset of all joints but the root along x that is `millimetres` in every frame."""
     width = dataset.camera_resolution("test", frames)[..., 0]
     offset = millimetres / dataset.factors("test", frames) / width * 2
     shift = np.zeros((*frames.shape, 17, 3))
@@ -88,7 +88,7 @@ def shift_of(dataset, frames, millimetres):
 
 
 def test_variants_by_hand(dataset):
-    """An error of 17/16 * s mm on 16 joints is an MPJPE of s; give every source its own and average by hand."""
+    """An error of 17/16 * s mm on 16 joints is an MPJPE of s. Give every source its own s and average by hand."""
     frames = dataset.clips("test", 27)
     codes, names = dataset.sources("test")
     sources = codes[frames[:, 0]]

@@ -1,4 +1,4 @@
-"""Motion capture to the MotionBERT schema: real motion where it is at hand, a small npz of our own everywhere."""
+"""Motion capture to the MotionBERT schema: a small npz of our own, and real motion if it is available."""
 
 import pickle
 
@@ -285,7 +285,7 @@ def test_real_motion(tmp_path):
 
 
 def test_a_credit_that_is_no_text_is_refused_unseen(tmp_path, arrays):
-    """As text this one would be a terabyte long."""
+    """As text, this credit would be a terabyte long."""
     credit = ["x"]
     for _ in range(40):
         credit = [credit, credit]

@@ -145,7 +145,7 @@ def test_actions_look_like_their_names():
         return np.array([measure(world) for world in people[name]])
 
     def nearest_hand(world):
-        """Of the hand that stays nearer to the face, its largest distance from joint 9."""
+        """Return the largest distance from joint 9 of the hand that stays nearer to the face."""
         return np.linalg.norm(world[:, [13, 16]] - world[:, [9]], axis=-1).max(axis=0).min()
 
     def path(world):
@@ -229,7 +229,7 @@ def test_subjects_actions_and_cameras(content):
 
 
 def test_takes_are_as_long_as_the_real_ones():
-    """A minute and more at 50 frames per second, in 60,000 frames; five test actions count."""
+    """Takes last a minute or more at 50 frames per second, in 60,000 frames; five test actions count."""
     lengths = np.array(motionbert.lengths(len(motionbert.takes()), 60_000, 0))
     assert len(lengths) == 18 and abs(lengths.sum() - 60_000) < 20
     assert lengths.min() >= 60 * 50

@@ -38,7 +38,7 @@ def test_parts_of_a_batch():
 
 
 def together(path, folder):
-    """What each of two processes does: predict clips, then train."""
+    """In each of two processes, predict clips, then train."""
     dataset = in_child.few_clips(Human36M(path))
     torch.manual_seed(0)
     model = create_model("posemamba_toy", frames=9, embed_dim=16, depth=1)
@@ -90,7 +90,7 @@ def statistics(path, folder):
 
 
 def test_running_statistics_are_those_of_the_first_process(synthetic_file, synthetic_dataset, tmp_path):
-    """In all processes, after a step of which the first one computes 15 of 30 clips."""
+    """All processes have them after a step in which the first one computes 15 of 30 clips."""
     for child in in_child.start_together(2, statistics, synthetic_file, tmp_path / "two"):
         child.join(60)
         assert child.exitcode == 0
@@ -115,7 +115,7 @@ def in_a_folder_of_its_own(path, folder):
 
 
 def test_processes_that_do_not_share_their_folder_are_refused(synthetic_file, synthetic_dataset, tmp_path):
-    """The second one would begin what the first one resumes."""
+    """The second process would begin the run that the first one resumes."""
     (tmp_path / "1").mkdir()
     with pytest.raises(KeyboardInterrupt):
         train(

@@ -14,12 +14,14 @@ RESOLVED = json.loads((GOLDEN / "recipes.json").read_text())
 
 @pytest.mark.parametrize("name", RESOLVED)
 def test_a_recipe_resolves_to_what_it_was_when_each_was_written_in_full(name):
-    """All but the toy ones, which are tuned to the machines of the day."""
+    """All recipes but the toy ones, which are tuned to current machines."""
     assert read_recipe(name).model_dump(exclude_defaults=True) == RESOLVED[name]
 
 
 def test_the_table_above_is_complete():
-    """Those of comparators and of `liftbench lift` are younger than inheritance; `test_recipes.py` has a table."""
+    """Recipes of comparators and of `liftbench lift` were never written in full; `test_recipes.py` has a
+    table of them.
+    """
     assert {name for name in recipe_names() if not name.startswith(("toy/", "comparators/", "lift/"))} == set(RESOLVED)
 
 
@@ -61,7 +63,7 @@ def test_unknown_names(name, hint, tmp_path, monkeypatch):
 
 @pytest.fixture
 def write(tmp_path):
-    """Write recipe files, by their paths in a folder -> the first one's path."""
+    """Write recipe files, {path in a folder: text}, and return the path of the first."""
 
     def write_files(**texts):
         for path, text in texts.items():
@@ -74,7 +76,7 @@ def write(tmp_path):
 
 
 def test_a_chain_of_bases(write):
-    """Each replaces whole settings, and null takes one away."""
+    """Each replaces whole settings, and null removes one."""
     path = write(
         sub__last="base: ../middle.yaml\nepochs: 3\nloss: {mpjpe: 2}",
         middle="base: toy/mlp\nepochs: 2\nschedule: cosine\nlearning_rate_decay: null",

@@ -145,7 +145,7 @@ def test_batches_of_a_sequence_model_are_clips_and_of_a_centre_model_windows(syn
 
 @pytest.mark.parametrize("settings", [SMALL, MLP], ids=["posemamba", "mlp"])
 def test_a_split_on_the_device_gives_the_batches_that_are_read_ahead(synthetic_dataset, monkeypatch, settings):
-    """And some of them mirrored as by `evaluation.mirror`, input and target alike."""
+    """Some of them are mirrored as by `evaluation.mirror`, input and target alike."""
     recipe = Recipe(**settings)
     read_ahead = Batches(synthetic_dataset, recipe)
     monkeypatch.setattr(batches, "fits_on_device", lambda size, device: True)
@@ -218,7 +218,7 @@ def test_a_clipped_gradient_is_as_long_as_asked(synthetic_dataset, tmp_path, mon
 
 
 def test_parts_of_a_batch_add_up_to_it(synthetic_dataset, tmp_path):
-    """7 parts of a batch of 64, and of the smaller last batch: the losses of the whole, up to rounding."""
+    """Batches of 64, and the smaller last one, in 7 parts have the losses of the whole, up to rounding."""
     whole, _ = train(Recipe(**MLP), synthetic_dataset, tmp_path / "whole", "cpu")
     parts, _ = train(Recipe(**MLP | {"accumulate": 7}), synthetic_dataset, tmp_path / "parts", "cpu")
     assert [row["loss"] for row in parts] == pytest.approx([row["loss"] for row in whole], rel=0, abs=1e-5)
@@ -238,7 +238,7 @@ def saved_tensors():
     ["posemamba_toy", "pose3dm_s", "mdtf_tiny", "transformer", "motionagformer_xs", "motionbert", "videopose3d_27"],
 )
 def test_recomputed_blocks_keep_less_and_change_nothing(name):
-    """Not the answer, nor a gradient, nor the statistics of BatchNorm, nor which branches are dropped."""
+    """Answer, gradients, statistics of BatchNorm and dropped branches stay the same."""
     numbers = {
         "mdtf_tiny": {"embed_dim": 16, "depth": 2}, "transformer": {"num_encoder_layers": 2},
         "motionagformer_xs": {"embed_dim": 16, "depth": 3}, "motionbert": {"embed_dim": 32, "depth": 2},
@@ -317,7 +317,7 @@ def test_total_variation_is_added_to_the_loss_and_logged(synthetic_dataset, tmp_
 
 @pytest.mark.parametrize("settings", [SMALL | {"batch_size": 4}, MLP], ids=["posemamba", "mlp"])
 def test_resumed_run_reaches_the_same_weights(synthetic_dataset, tmp_path, settings):
-    """Interrupted in the middle of its second epoch, as by a kill, and resumed."""
+    """The run is interrupted in the middle of its second epoch, as by a kill, and resumed."""
     synthetic_dataset = few_clips(synthetic_dataset)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(Recipe(**settings), synthetic_dataset, whole, "cpu")

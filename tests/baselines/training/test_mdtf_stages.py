@@ -68,7 +68,7 @@ def test_second_stage_is_the_whole_model(run, dataset):
 
 
 def test_loss_of_the_first_step_is_cross_entropy_of_the_targets_classes(dataset, tmp_path):
-    """One batch that holds all clips: its loss is that of the initial weights, up to the dropped branches."""
+    """One batch holds all clips, so its loss is that of the initial weights, up to the dropped branches."""
     stage_1 = SETTINGS["stage_1"] | {"epochs": 1, "batch_size": 10_000}
     train(Recipe(**SETTINGS | {"stage_1": stage_1, "epochs": 1}), dataset, tmp_path, "cpu")
     torch.manual_seed(0)

@@ -171,7 +171,7 @@ def test_an_improved_recipe_stands_next_to_the_published_one(path):
 
 
 def test_models_on_real_motion_see_the_same_clips():
-    """All sequence models alike, all centre-frame models alike."""
+    """All sequence models see the same clips, and so do all centre-frame models."""
     clips = {"sequence": set(), "centre": set()}
     recipes = [read_recipe(path) for path in sorted((CONFIGS / "mocap").glob("*.yaml"))]
     for recipe in recipes:

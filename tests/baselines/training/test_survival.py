@@ -46,7 +46,7 @@ def assert_same_run(folder, whole):
 
 @pytest.mark.parametrize("settings", [MLP, POSEMAMBA], ids=["mlp", "posemamba"])
 def test_killed_again_and_again_it_reaches_the_same_weights(synthetic_file, tmp_path, settings):
-    """SIGKILL at random moments, six times, of a run that writes a checkpoint after every one of its many steps."""
+    """SIGKILL hits a run six times at random moments; it writes a checkpoint after each of its many steps."""
     settings = settings | {"epochs": 8}
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     undisturbed = in_child.start(in_child.train, settings, synthetic_file, whole)
@@ -64,7 +64,7 @@ def test_killed_again_and_again_it_reaches_the_same_weights(synthetic_file, tmp_
 
 
 def test_resumed_within_an_epoch(synthetic_dataset, tmp_path):
-    """Goes on behind the step of the last checkpoint, with the weights, averages and sums that were there."""
+    """The run continues after the step of the last checkpoint, with its weights, averages and sums."""
     dataset, recipe, rows, steps = in_child.few_clips(synthetic_dataset), Recipe(**POSEMAMBA), [], []
     train(recipe, dataset, tmp_path / "whole", "cpu")
 
@@ -87,7 +87,7 @@ def test_resumed_within_an_epoch(synthetic_dataset, tmp_path):
 
 
 def test_killed_between_checkpoint_and_log(synthetic_dataset, tmp_path, monkeypatch):
-    """The last epoch's weights and row of the log are then written by a resumed run that has nothing to train."""
+    """A resumed run with nothing to train then writes the last epoch's weights and its row of the log."""
     train(Recipe(**MLP), synthetic_dataset, tmp_path / "whole", "cpu")
     folder, real = tmp_path / "parts", checkpoint.write_weights
 
@@ -201,7 +201,7 @@ def test_a_full_disk_loses_nothing(synthetic_dataset, tmp_path, full_disk):
 
 
 def test_read_only_folder(synthetic_dataset, tmp_path, monkeypatch):
-    """The superuser may write anywhere, so the system's refusal is played."""
+    """The superuser may write anywhere, so the test simulates the system's refusal."""
 
     def refuse(**_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))

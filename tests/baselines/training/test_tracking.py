@@ -47,7 +47,7 @@ class FakeRun(list):
 
 @pytest.fixture
 def wandb(monkeypatch):
-    """A stand-in that records what the package is asked for."""
+    """A stand-in for the package that records the calls."""
     module = types.ModuleType("wandb")
     module.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
     module.Error, module.calls, module.run = type("Error", (Exception,), {}), [], FakeRun()

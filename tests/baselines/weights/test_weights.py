@@ -32,7 +32,7 @@ def prefixed(model):
 
 @pytest.mark.parametrize("key", ["model_pos", "model", None])
 def test_official_checkpoints(tmp_path, source, key):
-    """As the official code writes them: prefix of DataParallel, optimizer state, a numpy scalar among the numbers."""
+    """Write it as the official code does: DataParallel's prefix, optimizer state, a numpy scalar among the numbers."""
     path = tmp_path / "best_epoch.bin"
     optimizer = torch.optim.AdamW(source.parameters())
     state = prefixed(source)

@@ -1,4 +1,4 @@
-"""`liftbench weights`: official checkpoints of every layout into one safetensors file, and what is refused."""
+"""`liftbench weights`: official checkpoints of every layout become one safetensors file; the rest is refused."""
 
 import hashlib
 import http.server
@@ -27,7 +27,7 @@ FRAMES = 9
 # What tensors alone cannot tell apart: the scan orders of PoseMamba-S, the axis of the transformer's attention.
 TWINS = {name: "posemamba_s" for name in list_models() if name.startswith("posemamba_s_")}
 TWINS |= dict.fromkeys(("stcformer_81", "stcformer_243"), "stcformer_27")  # no tensor depends on T
-# Too large for every run of the tests; a smaller model of each kind is not among them.
+# Too large to test every time; each kind has a smaller model that is tested.
 LARGE = {
     "posemamba_x", "posemamba_b", "posemamba_l", "posemamba_s_global", "posemamba_s_fs_ft", "posemamba_s_fs_bt",
     "posemamba_s_bs_ft", "pose3dm_b", "pose3dm_l", "mdtf_large", "transformer_published", "motionagformer_s",
@@ -39,7 +39,7 @@ TWINS |= {"transformer_published": "transformer"}
 
 
 def random_model(name, frames=FRAMES, **numbers):
-    """A model none of whose tensors is constant, as zeros would hide a mistaken key."""
+    """Make a model without constant tensors, because zeros would hide a mistaken key."""
     torch.manual_seed(0)
     model = create_model(name, frames=frames, **numbers).eval()
     with torch.no_grad():
@@ -76,7 +76,7 @@ def unpack(path, folder):
 
 
 def write_zip(path, source, change):
-    """A copy of the checkpoint `source` whose entries, a dict by name, `change` has edited."""
+    """Copy the checkpoint `source` after `change` has edited its entries, a dict by name."""
     with zipfile.ZipFile(source) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     compression = change(entries) or zipfile.ZIP_STORED
@@ -456,7 +456,7 @@ lstm:
 
 @pytest.fixture
 def host(tmp_path, monkeypatch):
-    """A fake host: `host.files` by repository or id; `host.breaks_after` bytes a download is interrupted."""
+    """A fake host with `host.files` by repository or id; it interrupts a download after `host.breaks_after` bytes."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hosts.yaml").write_text(HOSTS)
 
@@ -580,7 +580,7 @@ def test_the_list_of_hosts(tmp_path):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A web server that speaks as Hugging Face and Google Drive do about `server.content`, ranges included."""
+    """A web server that serves `server.content` as Hugging Face and Google Drive do, ranges included."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self, body=False):

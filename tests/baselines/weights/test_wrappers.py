@@ -1,4 +1,4 @@
-"""What training code wraps round weights is stripped and named; hostile files end in one sentence, and soon."""
+"""Wrappers around weights are stripped and named; hostile files are refused quickly and in one sentence."""
 
 import json
 import pickle

@@ -67,7 +67,7 @@ def test_the_interval_holds_the_ratio_and_narrows_with_the_rounds():
     draw = np.random.default_rng(1)
 
     def interval(rounds):
-        drift = np.linspace(1, 3, rounds)  # of the machine, which both share
+        drift = np.linspace(1, 3, rounds)  # the machine drifts for both
         first, second = (drift * scale * draw.lognormal(0, 0.1, rounds) for scale in (3.0, 2.0))
         return compare.ratio_of_medians(first, second)
 

@@ -146,7 +146,7 @@ CLOSED_FORMS = {
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
 def test_counts_of_every_model_are_its_closed_form(name):
-    """Those of the comparators stand in tests/models/test_comparators.py."""
+    """tests/models/test_comparators.py has the costs of the comparators."""
     frames = entry(name).frames
     model, clip = create_model(name), clip_of(name, frames)
     seen = cost.count(model, clip)
@@ -158,7 +158,7 @@ def test_counts_of_every_model_are_its_closed_form(name):
 
 @pytest.mark.parametrize("name", ["posemamba_toy", "pose3dm_s", "mdtf_tiny", "lstm", "transformer", "mlp"])
 def test_flop_counter_mode_agrees_on_the_contractions(name):
-    """Two operations a MAC; what scans cost it takes from the formulas of our operators, which do not run here."""
+    """It counts two operations per MAC. For scans it uses the formulas of our operators, which do not run here."""
     small = {"depth": 2} if name == "mdtf_tiny" else {}
     model, clip = create_model(name, frames=9, **small), clip_of(name, 9)
     with plain_graph(), torch.no_grad(), FlopCounterMode(display=False) as flops:
@@ -187,7 +187,7 @@ def test_posemamba_costs_what_was_published(name, parameters, thop, contraction_
 
 
 def thop_macs(frames, c, depth):
-    """thop: linear and convolution, and 4 an element of every LayerNorm; no einsum, no scan."""
+    """thop counts linear and convolution, and 4 per element of every LayerNorm; no einsum and no scan."""
     seen, cells, inner = posemamba(frames, c, depth), frames * JOINTS, 2 * c
     norms = 2 * depth * (c + c + inner + c) + c  # norm, norm2, out_norm, shared; head
     return seen["convolution"] + seen["linear"] + 4 * cells * norms
@@ -479,7 +479,7 @@ def test_parameters_that_receive_no_gradient_are_named():
 
 
 class Careless(nn.Module):
-    """Changes whatever it can when it runs, and has hooks of its own."""
+    """A model that changes whatever it can when it runs, and has hooks of its own."""
 
     def __init__(self):
         super().__init__()
@@ -498,7 +498,7 @@ class Careless(nn.Module):
 
 
 def state(model):
-    """Everything that counting could leave behind, in the model and around it."""
+    """Collect everything that counting could leave behind, in the model and around it."""
     modules = {}
     for name, module in model.named_modules():
         held = {
@@ -551,7 +551,7 @@ def test_the_official_layout_of_pose3dm_is_mostly_unused():
 
 
 def test_both_stages_of_mdtf_are_trained():
-    """Each by itself: in the whole model the first one's answer is a class, through which no gradient passes."""
+    """Each stage by itself: in the whole model the first answers with a class, through which no gradient passes."""
     record = cost.measure("mdtf_tiny", frames=3, depth=1)
     assert record.parameters == record.parameters_with_gradient
     assert record.parameter_names_without_gradient == []

@@ -1,4 +1,4 @@
-"""What `measure lift` finds of known motion, known errors and weights that know nothing."""
+"""What `measure lift` finds for known motion, known errors and weights that know nothing."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ from support.walking import FPS, marching, walker
 
 @pytest.fixture(scope="module")
 def motion(tmp_path_factory):
-    """Two subjects, of whom the second is held out: she walks straight, and in a loop."""
+    """Write the motion of two subjects. The second is held out; she walks straight, and in a loop."""
     clips = [walker(60), marching(4, FPS), walker(60)]
     path = tmp_path_factory.mktemp("motion") / "motion.npz"
     np.savez(
@@ -48,7 +48,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """A walk as BODY_25B before one camera of Human3.6M's, in the format of a real recording."""
+    """Write a walk as BODY_25B seen by one of Human3.6M's cameras, in the format of a real recording."""
     world, camera = walker(40), load_cameras(9)[1]
     camera = replace(camera, radial=np.zeros(3), tangential=np.zeros(2), position=np.array([0.0, -4500.0, 1200.0]))
     camera = replace(camera, rotation=np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]))
@@ -109,7 +109,7 @@ def test_known_differences_are_found():
 def test_a_false_heel_strike_makes_no_strides():
     pose = marching(8, FPS)
     swapped = pose.copy()
-    swapped[185:195, [2, 3, 5, 6]] = pose[185:195, [5, 6, 2, 3]]  # the legs are taken for one another
+    swapped[185:195, [2, 3, 5, 6]] = pose[185:195, [5, 6, 2, 3]]  # the legs are swapped
     true, found = analyse(pose, FPS), analyse(swapped, FPS)
     assert found.parameters["cadence, steps/min"] == pytest.approx(true.parameters["cadence, steps/min"], abs=4)
 

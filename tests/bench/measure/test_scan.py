@@ -19,7 +19,7 @@ TINY = (Case("length 5", *readings.BY_LENGTH, 5), Case("length 9", *readings.BY_
 
 @pytest.fixture
 def tiny(any_machine, monkeypatch):
-    """Seconds instead of minutes; other processes and spread may be what they are."""
+    """Measure in seconds instead of minutes, whatever other processes do and however far times spread."""
     monkeypatch.setattr(cases, "CASES", TINY)
     monkeypatch.setattr(cases, "GRID_CASES", (Case("grid", 1, 4, 8, 3 * 17),))
     monkeypatch.setattr(cases, "BY_INSTRUCTION_SET", "length 5")

@@ -167,7 +167,7 @@ def test_sleeping_threads_are_refused(monkeypatch):
 
 
 def sweep(medians_ms, seconds=1e6, peak_mib=1.0, free_mib=1e6):
-    """The batches that a sweep tries, and why it ends, if their median times are these."""
+    """Return the batches that a sweep with these median times tries, and why it ends."""
 
     class Meter:
         def free_mib(self):

@@ -212,7 +212,7 @@ def test_errors_on_other_data_are_not_compared(tmp_path):
 
 
 def test_an_error_by_the_former_mean_of_videopose3d_s_files_is_refused(tmp_path):
-    """Their official row was the mean over frames, and is the one over actions: the two never share a column."""
+    """Their official row was the mean over frames and is now the mean over actions; the two never share a column."""
     on = data() | {"protocol": "h36m_videopose3d", "input": "cpn"}
     record = accuracy("mlp", on=on)
     folder = tmp_path

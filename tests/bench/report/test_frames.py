@@ -1,4 +1,4 @@
-"""What records give beyond tables: data frames, the choice of a model, the notebook of examples/."""
+"""Uses of records beyond tables: data frames, the choice of a model, the notebook in examples/."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The ledger of published figures, its notes, and what no other test shows of the facts they state."""
+"""The ledger of published figures, its notes, and those of their facts that no other test shows."""
 
 import ast
 import csv
@@ -99,11 +99,11 @@ def test_a_figure_may_be_cut_short(figure, number, cut):
 
 
 def test_every_published_cost_of_a_comparator_is_explained_or_listed_as_not_reproduced():
-    """Of the models whose costs are counted, only PoseFormerV2's README and MDTF have MACs that no counter gives."""
+    """Among the models whose costs are counted, no counter gives the MACs of MDTF and of PoseFormerV2's README."""
     rows = ledger.ledger(load_reference()).rows
     verdicts = {
         row["model"]: (row["published parameters are"], row["published MACs are"])
-        for row in reversed(rows)  # the first row of a model, which is of its published length
+        for row in reversed(rows)  # a model's first row has its published length
         if row["data"] == "Human3.6M"
     }
     assert verdicts["MixSTE"] == ("thop's count, cut short", "thop's count")
@@ -163,7 +163,7 @@ def test_the_shipped_ledger_is_what_the_records_give():
     assert text.count("| PoseMamba S |") == 1 + 1 + 3  # parameters; MACs; errors on two sets of data, of two lengths
 
 
-# What the notes state and no other test shows.
+# Facts that the notes state and no other test shows.
 
 
 def test_thop_misses_the_attention_of_the_transformer():
@@ -175,7 +175,7 @@ def test_thop_misses_the_attention_of_the_transformer():
 
 @pytest.mark.parametrize("name, published", [("mdtf_tiny", "12.8"), ("mdtf_large", "58.7")])
 def test_the_macs_of_mdtf_are_reproduced_by_no_counter(name, published):
-    """thop counts too little and the contractions are too many already, without the scans that come on top."""
+    """thop counts too little; the contractions are too many even without the scans."""
     model, clip = create_model(name), torch.zeros(1, 243, 17, 3)
     by_thop, contractions = costs.count_by_thop(model, clip).macs, costs.count(model, clip).contraction_macs.total()
     by_thop, contractions = (Decimal(macs) / 243 / 10**6 for macs in (by_thop, contractions))
@@ -232,7 +232,7 @@ def test_a_published_error_takes_two_passes(synthetic_dataset):
 
 
 def test_the_ground_truth_gives_the_scale(monkeypatch):
-    """With twice the factor the perfect prediction is a pose of twice the size: wrong by as much as a point is."""
+    """With twice the factor the perfect prediction becomes a pose of twice the size, as wrong as a single point."""
     dataset = Human36M(ROOT / "tests" / "golden" / "h36m_sh_conf_cam_source_final.pkl")
     frames = dataset.clips("test", 27)
     truth, point = perfect(dataset, frames), np.zeros((*frames.shape, 17, 3))

@@ -193,7 +193,7 @@ def test_latex_is_escaped_and_uses_booktabs():
 
 
 def test_all_latex_is_balanced_and_without_bare_special_characters(run):
-    """And every row of a tabular has as many cells as the tabular has columns."""
+    """Every row of a tabular has as many cells as the tabular has columns, too."""
     for path in (run[0] / "out/tables").rglob("*.tex"):
         text = path.read_text()
         assert text.count("{") == text.count("}") and text.isascii()
@@ -272,7 +272,7 @@ def test_a_quick_scan_run_does_not_take_the_place_of_a_whole_one():
 
 
 def boxes_of(figure):
-    """(axes, its labels, their boxes) of a figure of one panel."""
+    """Return (axes, labels, boxes of the labels) of a figure with one panel."""
     (ax,) = figure.axes
     texts = [text for text in ax.texts if text.get_text()]
     return ax, texts, [text.get_window_extent(figure.canvas.get_renderer()) for text in texts]

@@ -32,7 +32,7 @@ VOID = {"meta", "input", "img", "br"}
 
 
 class Page(html.parser.HTMLParser):
-    """The elements of a page as (tag, attributes); their nesting is checked on the way."""
+    """Return the elements of a page as (tag, attributes), and check their nesting."""
 
     def __init__(self, text):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Run folders: what stands in them, how they are listed and compared, and what damaged ones say."""
+"""Run folders: their content, how they are listed and compared, and what damaged ones report."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def command(*words):
 
 @pytest.fixture(scope="module")
 def trained(synthetic_file, tmp_path_factory):
-    """A run that was trained and evaluated by the command line."""
+    """Train and evaluate a run by the command line."""
     top = tmp_path_factory.mktemp("trained")
     (top / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     both = ["--data", synthetic_file, "--records", top / "records", "--device", "cpu"]
@@ -35,7 +35,7 @@ def trained(synthetic_file, tmp_path_factory):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of it to change."""
+    """Copy the run, so that a test may change it."""
     return shutil.copytree(trained, tmp_path / "runs/mlp")
 
 

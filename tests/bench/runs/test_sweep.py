@@ -21,7 +21,7 @@ RECIPE = {
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """In an empty folder, write recipe files -> their paths."""
+    """In an empty folder, return a function that writes recipe files and returns their paths."""
     monkeypatch.chdir(tmp_path)
 
     def write_recipes(**recipes):
@@ -34,7 +34,7 @@ def write(tmp_path, monkeypatch):
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    """Jobs and their commands run here, which saves the start of four processes a row."""
+    """Run jobs and their commands in this process, which saves the start of four processes per row."""
 
     def run(arguments):
         try:
@@ -130,7 +130,7 @@ def test_options_that_make_no_sense(write, synthetic_file, monkeypatch, words, m
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """Stand-ins for Slurm's commands: jobs are numbered, kept, and in the state that the file `state` names."""
+    """Stand-ins for Slurm's commands: they number and keep jobs, and report the state that the file `state` names."""
     folder = tmp_path / "slurm"
     folder.mkdir()
     scripts = {

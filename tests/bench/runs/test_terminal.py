@@ -35,7 +35,7 @@ def wait_for(condition):
 
 
 def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(words, tmp_path):
-    """A real SIGINT, in the third of 40 epochs or later."""
+    """Send a real SIGINT, in the third of 40 epochs or later."""
     log, told = tmp_path / "run/log.csv", tmp_path / "told"
     child = in_child.start(in_child.command_line, words, told)
     wait_for(lambda: log.exists() and len(log.read_text().splitlines()) > 2)
@@ -96,7 +96,7 @@ def test_ctrl_c_while_it_evaluates(tmp_path, synthetic_file):
 
 
 def test_ctrl_c_while_the_command_is_imported(tmp_path):
-    """The first import that takes time is Typer's: another one in its place takes 60 s."""
+    """Typer's import is the first one that takes time; here another one takes its place and 60 s."""
     (tmp_path / "typer.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
     starting = subprocess.Popen(
         [sys.executable, "-m", "liftbench", "models"], env=os.environ | {"PYTHONPATH": str(tmp_path)},
