@@ -27,6 +27,7 @@ FULL_WARPS = 8  # per multiprocessor, with 4 states of a channel per lane: enoug
 CHUNKED_WARPS = 32  # per multiprocessor; with fewer, the steps are cut into chunks for so many
 MOST_CHUNKS = 65535  # CUDA's limit of the grid's third axis
 MOST_ELEMENTS = 2**31  # in one clip: offsets inside a clip have 32 bits, offsets between clips 64
+CARRY_TILE = {"CHUNKS": 32, "LANES": 32}  # chunks and channels that a program of `carry` holds at a time
 FUSED = {"enable_fp_fusion": True}  # a product and a sum in one instruction, off by default in Triton 3.10
 
 
@@ -271,16 +272,15 @@ class _Sequences:
         u, rows = (dy, self.C) if back else (self.u, self.B)
         ends = self._new(self.clips * self.directions, chunks, self.states, self.channels)
         starts, sums = torch.empty_like(ends), self._new(self.clips * self.directions, chunks, self.channels)
-        lanes = 32
         with torch.cuda.device_of(u):
             _programs().local[self._grid(chunk)](
                 u, self.delta, self.weight, self.bias, self.A, rows, *self.tables, ends, sums,
                 *self._sizes(chunk), *_strides((u, self.delta, rows)),
                 BACK=back, **self._options() | ({"LIMB": 0} if back else {}),
             )  # fmt: skip
-            _programs().carry[len(ends), -(-self.channels // lanes), self.states](
+            _programs().carry[len(ends), -(-self.channels // CARRY_TILE["LANES"]), self.states](
                 ends, sums, self.A, starts, self.directions, self.channels, chunks, 1,
-                BACK=back, N=self.states, CHUNKS=32, LANES=lanes, num_warps=1, **FUSED,
+                BACK=back, N=self.states, num_warps=1, **CARRY_TILE, **FUSED,
             )  # fmt: skip
         return starts
 
