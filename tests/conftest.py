@@ -42,6 +42,16 @@ def any_machine(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def small_reference(tmp_path_factory):
+    """A folder for `results.REFERENCE` with one record: what comes with liftbench takes ten seconds to draw."""
+    from support.records import cost, write
+
+    folder = tmp_path_factory.mktemp("reference")
+    write(folder / "records", cost("lstm"))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def whole_run(tmp_path_factory):
     """Return (folder, Rendered) for a whole run's records: FOLDER/records, and FOLDER/out made from them."""
     from liftbench.bench.records import read

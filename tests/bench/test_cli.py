@@ -27,9 +27,10 @@ COMMANDS = [
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path, any_machine):
+def run(monkeypatch, capsys, tmp_path, any_machine, small_reference):
     """Run a command line in an empty folder -> (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("liftbench.bench.report.results.REFERENCE", small_reference)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("liftbench.bench.cli.common.out._width", None)  # which a worker of pytest-xdist has fixed
     monkeypatch.setattr(timing, "idle_threads_spin", lambda: True)

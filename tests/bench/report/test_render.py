@@ -94,9 +94,10 @@ def test_svg_is_written_beside_every_png_on_request_only(tmp_path):
             assert path.read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 
-def test_rendering_needs_no_pytorch(tmp_path):
+def test_rendering_needs_no_pytorch(tmp_path, small_reference):
     """It takes seconds to import."""
     code = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))"
+    code += f"; from liftbench.bench.report import results; results.REFERENCE = results.Path({str(small_reference)!r})"
     code += "; from liftbench.bench.cli import main; main()"
     records, out = write(tmp_path / "records", cost("mlp")), tmp_path / "out"
     command = [sys.executable, "-c", code, "render", "--records", str(records), "--out", str(out)]
