@@ -46,9 +46,8 @@ def _against_length(
     notes = "One clip, channels of PoseMamba-S."
     notes += " Dotted: all states of the scan." if state_mib else ""
     notes += " Whiskers: p20 to p80." if panels[0][2] == "median_ms" else ""
-    figure, axes = sheet((3.6 + room, 3.9), columns=2, left=0.75, right=room, heading=heading, footnote=notes)
+    figure, axes = sheet((3.4 + room, 2.9), rows=2, left=0.75, right=room, heading=heading, footnote=notes)
     axes[1].sharey(axes[0])
-    axes[0].set_ylabel(unit)
     for ax, (title, _, field), by_name in zip(axes, panels, series):
         for name, points in by_name.items():
             colour, marker = _SCANS.get(name, OTHER)
@@ -58,7 +57,7 @@ def _against_length(
                 known = [(length, timing.p20_ms, timing.p80_ms) for length, timing in points if timing.median_ms]
                 ax.vlines(*zip(*known), color=colour, linewidth=3, alpha=0.35)
         lengths = sorted({length for points in by_name.values() for length, _ in _known(points, field)})
-        ax.set(title=title, xlabel="length L of the scan")
+        ax.set(title=title, xlabel="length L of the scan", ylabel=unit)
         if state_mib:
             ax.plot(lengths, state_mib * np.array(lengths), color="#808080", linestyle=":", linewidth=1.4, zorder=1)
         log_log(ax, lengths)

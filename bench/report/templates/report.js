@@ -19,6 +19,8 @@ for (const item of document.querySelectorAll(".table")) {
   const filter = item.querySelector("input");
   const count = item.querySelector("output");
 
+  for (const row of rows) headers.forEach((header, column) => { row.cells[column].dataset.label = header.textContent; });
+
   headers.forEach((header, column) => header.querySelector("button").addEventListener("click", () => {
     const next = {none: "ascending", ascending: "descending", descending: "none"}[header.getAttribute("aria-sort")];
     const sign = next === "descending" ? -1 : 1;

@@ -11,7 +11,7 @@ import pytest
 
 from liftbench.baselines.errors import InputError
 from liftbench.bench.records import read
-from liftbench.bench.report.plots import bars, canvas, errors, labels, operators
+from liftbench.bench.report.plots import bars, canvas, errors, labels, operators, scaling
 from liftbench.bench.report.render import render
 from liftbench.bench.report.results import Missing, Results, load_reference
 from liftbench.bench.report.tables.accuracy import accuracy as accuracy_table
@@ -360,6 +360,30 @@ def test_measured_memory_is_a_panel_beside_the_speed(panels, peak):
         axes = bars.speed(results, *results.speed).axes
     assert len(axes) == panels
     assert peak is None or [text.get_text() for text in axes[2].texts] == ["12.5"]
+
+
+def test_a_ring_marks_where_any_attention_model_costs_more_than_one_with_scans():
+    """mixste takes half of posemamba_s's time at 27 frames and twice its time at 2187: both meet at 243."""
+    results = load_reference()
+    (machine,) = results.scaling
+    record = results.scaling[machine]
+    known = [one for one in record.points if one.axis == "frames" and one.model == "posemamba_s" and one.median_ms]
+    slower = [
+        one.model_copy(update={"model": "mixste", "median_ms": one.median_ms * (one.frames / 243) ** 0.3})
+        for one in known
+    ]
+    points = [one for one in record.points if one.model != "mixste"] + slower
+    results.scaling[machine] = record.model_copy(update={"points": points})
+    with canvas.styled():
+        figure = scaling.scaling(results, machine)
+        time = figure.axes[1]
+        texts = [text.get_text() for text in time.texts]
+        boxes = [text.get_window_extent(figure.canvas.get_renderer()) for text in time.texts]
+    (label,) = [text for text in texts if text.startswith("posemamba_s ")]
+    assert "meets at 243;" in label and "meets" not in next(text for text in texts if text.startswith("mixste"))
+    rings = [line.get_xdata()[0] for line in time.lines if line.get_markersize() == 10]
+    assert any(ring == pytest.approx(243) for ring in rings)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_labels_beside_curves_part_no_further_than_they_must():

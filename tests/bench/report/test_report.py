@@ -185,6 +185,29 @@ def test_sorting_and_filtering_in_a_browser(tmp_path):
     }
 
 
+MEASURE_IT = """
+const boxes = () => [...document.querySelectorAll(".scroll")].map(box => box.scrollWidth - box.clientWidth);
+const seen = {height: document.documentElement.scrollHeight};
+for (const folded of document.querySelectorAll("details")) folded.open = true;
+seen.sideways = Math.max(...boxes(), document.documentElement.scrollWidth - innerWidth);
+document.body.replaceChildren(JSON.stringify(seen));
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the PATH")
+def test_a_phone_scrolls_ten_screens_and_never_sideways(rendered, tmp_path):
+    """500 pixels: the narrowest window of a headless browser."""
+    script = f"<script>addEventListener('load', () => {{{MEASURE_IT}}})</script></body>"
+    (tmp_path / "report.html").write_text(rendered[1].replace("</body>", script), encoding="utf-8")
+    done = subprocess.run(
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,844", "--dump-dom",
+         f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "report.html").as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    seen = json.loads(html.unescape(re.search("<body>(.*)</body>", done.stdout, re.DOTALL)[1]))
+    assert seen["height"] <= 10 * 844 and seen["sideways"] <= 0
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the PATH")
 def test_a_click_downloads_a_table_as_csv(tmp_path):
     downloads = {"download": {"default_directory": str(tmp_path / "downloads"), "prompt_for_download": False}}
