@@ -22,13 +22,13 @@ def tracked(pattern):
 
 
 def prose(path):
-    """A Markdown file without its code."""
+    """Return a Markdown file without its code."""
     text = re.sub(r"^(```|~~~).*?^\1", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     return re.sub(r"(`+)[^`]+\1(?!\])", "", text)
 
 
 def anchors(path):
-    """The anchors that GitHub gives the headings of a Markdown file, and those that it sets itself."""
+    """Return the anchors that GitHub gives the headings of a Markdown file, and those that it sets itself."""
     text = re.sub(r"^(```|~~~).*?^\1", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     found, seen = set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", text)), {}
     for heading in re.findall(r"^#{1,6}\s+(.+?)\s*#*$", text, flags=re.MULTILINE):
@@ -40,7 +40,7 @@ def anchors(path):
 
 
 def broken(name):
-    """The links of a file that lead nowhere."""
+    """Return the links of a file that lead nowhere."""
     path = ROOT / name
     for link in LINK.findall(prose(path)):
         if ELSEWHERE.match(link):
@@ -80,7 +80,7 @@ def test_the_readme_is_short_and_calls_the_command_one_way():
 
 
 def test_run_all_prints_the_time_of_each_step_and_repeats_none(tmp_path):
-    """With a command that does nothing in place of liftbench."""
+    """A command that does nothing replaces liftbench."""
     shutil.copy(ROOT / "run_all.sh", tmp_path)
     (tmp_path / ".venv/bin").mkdir(parents=True)
     for name in ("python", "liftbench"):

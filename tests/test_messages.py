@@ -15,7 +15,7 @@ PASSED_ON = {"str(error)", "SLEEPING", "' '.join(refused)"}
 
 
 def messages(source):
-    """(line, text) of each message in a module; values in it stand as {value}."""
+    """Yield (line, text) of each message in a module; a value in it stands as {value}."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and node.args and ast.unparse(node.func).split(".")[-1] in ERRORS:
             yield node.lineno, text_of(node.args[0])
@@ -31,7 +31,7 @@ def text_of(node):
 
 
 def fault_of(text):
-    """What is wrong with the style of a message, or None."""
+    """Return what is wrong with the style of a message, or None."""
     text = text.replace("{problem}", "{path}: {problem}")  # a place in a data file, and what is wrong there
     bare = re.sub(r"\{(\w+)[^{}]*\}", lambda value: value[0] if value[1] in WHAT_TO_DO else "VALUE", text)
     if not bare.startswith("Cannot "):

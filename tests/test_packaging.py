@@ -1,4 +1,4 @@
-"""What an installation holds, and that nothing on the import path can take its place."""
+"""An installation is complete, and nothing on the import path can take its place."""
 
 import shutil
 import subprocess
@@ -75,7 +75,7 @@ def test_every_data_file_is_installed(setuptools):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of the tracked files, so that a build leaves nothing in this tree."""
+    """Copy the tracked files, so that a build leaves nothing in this tree."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a git checkout")
@@ -105,7 +105,7 @@ def pip(*arguments):
 
 
 def environment_with(folder, *install):
-    """The Python of a new virtual environment that sees this one's other packages, with liftbench installed anew."""
+    """Return the Python of a new virtual environment that sees this one's other packages and a new liftbench."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin/python"
     (site,) = (folder / "lib").glob("python*/site-packages")
@@ -130,13 +130,13 @@ def add_another_project(site):
 
 
 def runs_a_model(python, home, folder, code=""):
-    """Whether a model runs beside another project's `kernels`, by the liftbench that lies in `home`; then `code`."""
+    """Run a model beside another project's `kernels`, with the liftbench in `home`; then run `code`."""
     shape, where = run(python, "-c", RUN_A_MODEL + code, cwd=folder).splitlines()[0].rsplit(maxsplit=1)
     return shape == "(1, 9, 17, 3)" and Path(where).is_relative_to(home)
 
 
 def test_a_wheel_does_everything_in_an_empty_folder(checkout, quick_compiler, tmp_path):
-    """And another package named `kernels` beside it changes nothing."""
+    """Another package named `kernels` beside it changes nothing."""
     pip("wheel", checkout, "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path)
     (wheel,) = tmp_path.glob("liftbench-*.whl")
     python, site = environment_with(tmp_path / "venv", wheel)

@@ -45,7 +45,7 @@ CONFIGS = {
 
 
 def golden(name, dtype=torch.float64, model=None):
-    """(the golden model with its weights, its input, its arrays); evaluation mode."""
+    """Return (the golden model with its weights, in evaluation mode; its input; its arrays)."""
     arrays = np.load(GOLDEN / f"comparator_{name}.npz")
     assert json.loads(str(arrays["config"])) == CONFIGS[name]
     model = model or SMALL[name]()
@@ -95,7 +95,7 @@ def test_motionbert_takes_a_short_clip(dtype):
 @pytest.mark.parametrize("dtype", PARITY)
 @pytest.mark.parametrize("name", ["motionagformer_small", "videopose3d_small"])
 def test_training_mode(name, dtype):
-    """Batch statistics, and the running ones after one step."""
+    """Compare batch statistics, and the running ones after one step."""
     model, keypoints, arrays = golden(name, dtype)
     model.train()
     for module in model.modules():
@@ -120,7 +120,7 @@ def test_motionagformer_gradients():
 @pytest.mark.parametrize("dtype", PARITY)
 @pytest.mark.parametrize("name, frames", [("videopose3d_small", 27), ("videopose3d_causal", 15)])
 def test_videopose3d_for_one_frame(name, frames, dtype):
-    """The strided form has the dilated one's weights and, on as many frames as it sees, its pose."""
+    """The strided form has the weights of the dilated form and gives its pose for a clip of exactly its frames."""
     causal = name == "videopose3d_causal"
     strided, keypoints, arrays = golden(name, dtype, VideoPose3D(frames, 48, causal=causal))
     dilated, *_ = golden(name, dtype)
@@ -132,7 +132,7 @@ def test_videopose3d_for_one_frame(name, frames, dtype):
 
 
 def official(name, state):
-    """A checkpoint as the official code of a golden model saves it."""
+    """Return a checkpoint as the official code of a golden model saves it."""
     if name == "stcformer_small":
         return state
     facts = {"epoch": 7, "lr": 1e-4, "optimizer": {"state": {}, "param_groups": []}}
@@ -301,7 +301,7 @@ every_row = pytest.mark.parametrize(
 
 
 def on_meta(build, numbers):
-    """(the model, a clip); neither holds numbers."""
+    """Return (the model, a clip); neither holds values."""
     with torch.device("meta"):
         model = build(**numbers).eval()
         return model, torch.zeros(1, numbers["frames"], 17, 3 if build in (MotionAGFormer, MotionBERT) else 2)
@@ -332,7 +332,7 @@ def test_parameters(build, numbers, counts, thop, contractions):
     assert CLOSED_FORMS[build](*numbers.values()) == counts[0]
 
 
-DEPTHS = {MixSTE: 8, MotionBERT: 5, STCFormer: 6, PoseFormerV2: 4}  # where a row does not say it
+DEPTHS = {MixSTE: 8, MotionBERT: 5, STCFormer: 6, PoseFormerV2: 4}  # for rows that do not state it
 
 
 @functools.cache
@@ -346,7 +346,7 @@ def counted(build, **numbers):
 
 @every_row
 def test_costs(build, numbers, counts, thop, contractions):
-    """Counted at depths 1 and 2, and carried on to the depth of the row, because blocks are alike."""
+    """Count at depths 1 and 2 and extrapolate to the depth of the row, because blocks are alike."""
     if build is VideoPose3D:
         found = counted(build, **numbers)
     else:
@@ -356,7 +356,7 @@ def test_costs(build, numbers, counts, thop, contractions):
 
 
 def beside_the_official(build, numbers):
-    """Our contractions minus the official ones, for models that compute the same in another way."""
+    """Return our contractions minus the official ones, for models that compute the same in another way."""
     t, j = numbers["frames"], 17
     if build is MotionAGFormer:  # no product with diagonal matrices, and temporal neighbours are gathered
         diagonal, aggregation = 2 * t * j * (j**2 + t**2), t**2 * j * numbers["embed_dim"]
@@ -386,7 +386,7 @@ def test_fvcore_sees_what_it_sees_of_the_official_code_but_fused_attention(build
 
 @pytest.mark.parametrize("name", ["poseformerv2_27", "videopose3d_27", "stcformer_27"])
 def test_every_parameter_is_in_use(name):
-    """The whole record of a cost, by the command's own function."""
+    """Make the whole cost record with the command's own function."""
     record = cost.measure(name)
     assert record.parameters == record.parameters_with_gradient == registry.MODELS[name].parameters
     assert record.output_frames == (27 if name == "stcformer_27" else 1)

@@ -1,4 +1,4 @@
-"""MDTF: parity of both stages and of what lies between them, counts, and training stage by stage."""
+"""MDTF: parity of both stages and of the features between them, counts, and training stage by stage."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_bones_are_those_of_the_skeleton():
 
 
 def posed(angle_degrees):
-    """A pose whose bones all point at this angle from +z, (1, 1, 17, 3) float64."""
+    """Make a pose whose bones all point at this angle from +z, (1, 1, 17, 3) float64."""
     angle = torch.tensor(angle_degrees, dtype=torch.float64).deg2rad()
     pose = torch.zeros(1, 1, 17, 3, dtype=torch.float64)
     for parent, child in mdtf_model.BONES:
@@ -93,7 +93,7 @@ def test_bone_class_scores_by_hand():
     true, predicted = torch.zeros(1, 4, 17, dtype=torch.int64), torch.zeros(1, 4, 17, dtype=torch.int64)
     true[:, 3, 1:], predicted[:, 3, 1:] = 1, 1
     predicted[:, 2, 1:] = 2
-    predicted[:, :, 0] = 5  # row 0 is no bone
+    predicted[:, :, 0] = 5  # row 0 belongs to no bone
     scores = bone_class_scores(predicted, true)
     assert scores == {
         "accuracy": pytest.approx(48 / 64),
@@ -104,7 +104,7 @@ def test_bone_class_scores_by_hand():
 
 
 def block_macs(channels):
-    """What thop sees of a block per cell: its two linear layers and, 4 an element, its two norms."""
+    """thop sees two linear layers of a block per cell and, at 4 per element, its two norms."""
     return 4 * channels**2 + 2 * 4 * channels
 
 
@@ -128,7 +128,7 @@ def test_costs_of_stage_2(numbers, count, macs):
 
 
 def test_contractions_of_a_mixer_are_counted():
-    """What thop misses: the projections, the convolution and the scan of both streams of every mixer."""
+    """thop misses the projections, the convolution and the scan of both streams of every mixer."""
     c, rank, states = 16, 1, 16
     seen = cost.count(mdtf_model.Mixer(c), torch.zeros(5, 17, c))
     stream = 4 * c + c * (rank + 2 * states) + rank * c
@@ -169,7 +169,9 @@ def test_stages_train_one_by_one():
 
 
 def test_stage_1_learns():
-    """It tells bones that point to the camera from bones that point away, which here stand at different places."""
+    """It learns to tell bones that point to the camera from bones that point away; here they stand at
+    different places.
+    """
     torch.manual_seed(0)
     stage = BoneAware(16, 2)
     optimizer = torch.optim.AdamW(stage.parameters(), lr=1e-2)

@@ -35,7 +35,7 @@ PARAMETERS = {
 
 
 def golden(name, dtype):
-    """(config, weights, the other arrays) of a golden file."""
+    """Return (config, weights, the other arrays) of a golden file."""
     arrays = np.load(GOLDEN / f"{name}.npz")
     weights = {key[6:]: torch.tensor(arrays[key]).to(dtype) for key in arrays.files if key.startswith("state/")}
     return json.loads(str(arrays["config"])), weights, arrays
@@ -68,7 +68,7 @@ def test_posemamba_gradients(limb_gradient):
 
 
 def test_published_gradient_differs_from_the_exact_one_by_a_fifth():
-    """PoseMamba's published backward drops the gradient through the limb term: 19.5 % in norm on this model."""
+    """PoseMamba's published backward drops the gradient through the limb term, 19.5 % in norm on this model."""
     _, _, arrays = golden_posemamba("posemamba_gradients", torch.float64)
     gradients = []
     for limb_gradient in ("exact", "published"):
@@ -126,7 +126,7 @@ def test_parameter_count(name):
 
 @pytest.mark.parametrize("name", list_models())
 def test_every_model_trains(name):
-    """Shape, finite, and a gradient for every parameter, at a small size of the same structure."""
+    """Check shape, finite values and a gradient for every parameter, at a small size of the same structure."""
     numbers = {
         "posemamba": {"embed_dim": 16, "depth": 2}, "pose3dm": {"embed_dim": 8, "bottleneck": 32},
         "mdtf": {"embed_dim": 16, "depth": 2}, "motionagformer": {"embed_dim": 16, "depth": 2},
@@ -140,7 +140,7 @@ def test_every_model_trains(name):
     pose.pow(2).sum().backward()
     for key, parameter in model.named_parameters():
         if name.startswith("mdtf") and key.startswith("bone_aware."):
-            continue  # trained by itself (tests/test_mdtf.py): its answer is a class
+            continue  # trained by itself (tests/models/test_mdtf.py): its answer is a class
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), key
         assert (parameter.grad != 0).any(), key
 

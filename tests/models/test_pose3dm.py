@@ -31,7 +31,7 @@ OFFICIAL = {
     "B": (12_873_269, (1_979_363, 8_200_795_104), 10_080_036_576),
     "L": (46_483_047, (7_429_955, 30_765_044_160), 37_091_224_512),
 }
-# What runs: thop's parameters, then position embeddings, then the scans' own parameters; the last two thop cannot see.
+# The parameters that run: those that thop sees, position embeddings, the scans' own; thop cannot see the last two.
 USED = {
     "S": (504_819, 74_880, 276_480),
     "B": (1_979_363, 149_760, 645_120),
@@ -51,7 +51,9 @@ LEAN_PARITY = [
 
 
 def golden_model(dtype, **numbers):
-    """The golden model, strictly loaded without what it does not build, and how many parameters that is."""
+    """Return the golden model, loaded strictly without the parts that it does not build, and their number of
+    parameters.
+    """
     assert json.loads(str(GOLDEN["config"])) == {"variant": "s", "num_frame": 27, "depth": 2}
     model = Pose3DM(27, **VARIANTS["S"], **numbers).to(dtype).eval()
     unused = model.unused_official_keys(STATE)
@@ -110,7 +112,7 @@ def test_costs_of_both_layouts(variant):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_thop_does_not_see(variant):
-    """The scans' own parameters are used as much as any other: parity above needs them.
+    """The scans' own parameters are in use like any other: parity above needs them.
 
     Counts of the official code that miss them too give 579,699, 2,129,123 and 7,895,875.
     """

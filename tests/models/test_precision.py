@@ -14,7 +14,7 @@ from liftbench.baselines.training import loop
 from liftbench.baselines.training.recipe import read_recipe
 from liftbench.bench.measure.calls import Timed
 
-# One name for each class and each of its switches, small: what runs is the same.
+# One small model for each class and each of its switches; it runs the same code.
 SMALL = {
     "posemamba_s": {"embed_dim": 16, "depth": 2}, "posemamba_s_bs_bt": {"embed_dim": 16, "depth": 2},
     "pose3dm_s": {"embed_dim": 8, "bottleneck": 32}, "mdtf_tiny": {"embed_dim": 16, "depth": 2},
@@ -32,7 +32,7 @@ ONE_SENTENCE = r"Cannot run an LSTM in b?float16: this processor has none\. Use 
 
 @functools.cache
 def made(name):
-    """(model, clip, its prediction in float32), once for all tests."""
+    """Return (model, clip, its prediction in float32), made once for all tests."""
     torch.manual_seed(0)
     model = create_model(name, frames=9, **SMALL[name])
     clip = torch.rand(2, 9, 17, registry.entry(name).channels) * 2 - 1
@@ -40,11 +40,11 @@ def made(name):
 
 
 def run(model, clip, training):
-    """A prediction in float32; in training, after a step that changed every parameter that has a gradient."""
+    """Return a prediction in float32; in training, with a backward pass whose gradients are finite."""
     if not training:
         with torch.inference_mode():
             return model.eval()(clip).float()
-    model.eval()  # no stochastic depth: with it a prediction has nothing to be compared with
+    model.eval()  # no stochastic depth, so that predictions can be compared
     pose = model(clip)
     pose.float().square().mean().backward()
     assert all(value.grad.isfinite().all() for value in model.parameters() if value.grad is not None)
@@ -67,7 +67,7 @@ def test_every_model_in_every_precision(name, precision, way, training):
             assert name == "lstm" and way == "autocast" and re.fullmatch(ONE_SENTENCE, str(error))
             return
     difference = (found - expected).abs().max() / expected.abs().max()
-    flips = name == "mdtf_tiny" and precision != "float32"  # bones change their class, and with it their features
+    flips = name == "mdtf_tiny" and precision != "float32"  # bones change their class and so their features
     assert difference <= (1 if flips else max(TOLERANCE[precision], 1e-5))
 
 

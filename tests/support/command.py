@@ -1,4 +1,4 @@
-"""The command line in this process, as a person types it."""
+"""Run the command line in this process, as a person types it."""
 
 import sys
 

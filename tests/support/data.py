@@ -4,13 +4,13 @@ import numpy as np
 
 
 def perfect(dataset, frames):
-    """The prediction that has no error: the ground truth in the coordinates that `score` takes."""
+    """Return the prediction without error: the ground truth in the coordinates that `score` takes."""
     targets = dataset.targets("test", frames).astype(np.float64)
     return targets - targets[..., :1, :]
 
 
 def replaced(index, value):
-    """A function that copies an array and puts `value` at `index`."""
+    """Return a function that copies an array and puts `value` at `index`."""
 
     def change(values):
         values = values.copy()

@@ -1,4 +1,4 @@
-"""A small good file of every format that liftbench reads: what the fuzzer damages."""
+"""A small good file of every format that liftbench reads, for the fuzzer to damage."""
 
 import csv
 import io
@@ -62,7 +62,7 @@ def good_files() -> dict[str, Good]:
 
 
 def _npz(members):
-    """An .npz file; what is no array is pickled, as the official scripts write it."""
+    """Encode an .npz file; values that are not arrays are pickled, as the official scripts do."""
     file = io.BytesIO()
     np.savez(
         file,

@@ -13,7 +13,7 @@ CHILDREN.set_forkserver_preload(["liftbench.baselines.training.loop", "liftbench
 
 
 def few_clips(dataset):
-    """The data set with every tenth of its clips."""
+    """The data set with only every tenth of its clips."""
     few = copy.copy(dataset)
     few.clips = lambda *arguments: dataset.clips(*arguments)[::10]
     return few
@@ -66,7 +66,7 @@ def train(settings, path, folder, minutes=10, on_progress=None):
 
 
 def train_until_killed(settings, path, folder, moment):
-    """Train with a checkpoint after every step, and SIGKILL oneself `moment` times a step's time after the third."""
+    """Train with a checkpoint after every step, and SIGKILL this process `moment` step times after the third step."""
     ends = []
 
     def on_progress(what, done, total):
@@ -79,7 +79,7 @@ def train_until_killed(settings, path, folder, moment):
 
 
 def distributed_case():
-    """(model, keypoints of four clips) to train on."""
+    """Return (model, keypoints of four clips) to train on."""
     import torch
 
     from liftbench import create_model

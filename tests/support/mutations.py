@@ -138,7 +138,7 @@ def _places(value):
 
 
 def plain_hostile(value: Any, draw: Random) -> Any:
-    """A value that JSON and YAML can hold and a reader may not expect in the place of `value`."""
+    """Return a value that JSON and YAML can hold and that a reader may not expect in the place of `value`."""
     nested = []
     for _ in range(40):
         nested = [nested]
@@ -155,7 +155,7 @@ def plain_hostile(value: Any, draw: Random) -> Any:
 
 
 def array_hostile(value: Any, draw: Random) -> Any:
-    """As `plain_hostile`, and arrays: for pickles."""
+    """Return what `plain_hostile` returns, or an array, for pickles."""
     if not isinstance(value, np.ndarray) or draw.random() < 0.15:
         bomb = ["x" * 9]
         for _ in range(40):

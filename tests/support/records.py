@@ -118,7 +118,9 @@ def training(model, mpjpe=60.0, epochs=12, **fields):
 
 
 def scans(quick=False, **fields):
-    """Two lengths; the slow contender is timed at the first only, the public one is four times as slow as ours."""
+    """Two lengths; the slow contender is timed at the first only, and the public one takes four times as long
+    as ours.
+    """
     comparisons = []
     for call in ("forward", "forward + backward"):
         for length in (17, 64):
@@ -184,7 +186,7 @@ def write(folder, *written):
 
 
 def everything(folder):
-    """A folder of records as a whole run leaves it, for all of MODELS."""
+    """Write a folder of records as a whole run leaves it, for all of MODELS."""
     for model, frames, parameters, contraction, scan, thop, output_frames, mpjpe, ms in MODELS:
         write(
             folder,

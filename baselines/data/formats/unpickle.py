@@ -338,7 +338,7 @@ _ACTIONS = {
 def load(path: str | Path) -> Any:
     """Return the content of the pickle file `path`; its arrays are read-only views of the mapped file.
 
-    Raises InputError where `loads` does, and when the file is missing, unreadable or empty.
+    Raises what `loads` raises, and InputError if the file is missing, unreadable or empty.
     """
     path = Path(path)
     try:

@@ -1,8 +1,9 @@
-"""What a model costs: parameters, multiply-accumulates (MACs) by three conventions, elementwise operations, memory.
+"""Count what a model costs: parameters, multiply-accumulates (MACs) by three conventions, elementwise operations,
+memory.
 
-`bench.report.tables.cost_rules` states the rules in words; nothing is left out silently. Counting walks a copy of the
-model: of a registered one on PyTorch's meta device, which needs no data and runs no kernel, so that the counts do not
-depend on the implementation that is fastest here.
+`bench.report.tables.cost_rules` states the rules in words; nothing is left out silently. Counting uses a copy of the
+model. A registered model is counted on PyTorch's meta device, which needs no data and runs no kernel, so the counts do
+not depend on the implementation that is fastest here.
 """
 
 from typing import Any
@@ -31,11 +32,10 @@ _GRADIENT_FRAMES = 3  # enough to reach every parameter of a registered model, u
 def measure(name: str, frames: int | None = None, **numbers: Number) -> CostRecord:
     """Count a model on one clip of `frames` frames (default: the published length).
 
-    A parameter counts as having a gradient if a backward pass through random weights gives it one that is not zero;
-    those of a stage that is trained by itself, if such a pass through that stage does. A user's own model is counted
-    on the CPU, for it may look at its numbers; what PyTorch cannot trace or differentiate in it is missing from the
-    record, which says why. Raises InputError as `liftbench.create_model` does, and where a user's own model cannot be
-    run or counted.
+    A parameter counts as having a gradient if a backward pass with random weights gives it one that is not zero. For a
+    stage that is trained by itself, the pass goes through that stage. A user's own model is counted on the CPU, because
+    it may look at values. Whatever PyTorch cannot trace or differentiate in it is missing from the record, which says
+    why. Raises InputError as `liftbench.create_model` does, and if a user's own model cannot be run or counted.
     """
     found = entry(name, frames)
     frames = found.frames if frames is None else frames

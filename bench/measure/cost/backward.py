@@ -1,4 +1,4 @@
-"""What a backward pass needs and reaches: the activations that autograd keeps, the parameters that get a gradient."""
+"""Measure a backward pass: the activations that autograd keeps, and the parameters that get a gradient."""
 
 import copy
 
@@ -11,10 +11,10 @@ from liftbench.bench.measure.cost.plain import plain_graph, twin
 
 
 def kept_bytes(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> int | None:
-    """Bytes that autograd keeps from a forward pass of a clip in training mode, until the backward pass.
+    """Count the bytes that autograd keeps from a forward pass of a clip in training mode until the backward pass.
 
-    Each storage counts once and as a whole; parameters and buffers do not count. A scan keeps its inputs. None where
-    the clip gives a batch norm a single value, so that the model does not train on one clip alone (VideoPose3D).
+    Each storage counts once and as a whole; parameters and buffers do not count. A scan keeps its inputs. Returns None
+    if the clip gives a batch norm a single value, so that the model cannot train on one clip (VideoPose3D).
     """
     model = twin(model, device).train()
     own = {value.untyped_storage()._cdata for value in (*model.parameters(), *model.buffers())}
@@ -35,8 +35,8 @@ def kept_bytes(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> in
 
 
 def without_gradient_in_training(model: nn.Module, clip: torch.Tensor, stages: tuple[str, ...] = ()) -> list[str]:
-    """`without_gradient` as a model is trained: each of its `stages` but the last by itself, because what the next one
-    takes from it passes no gradient."""
+    """Apply `without_gradient` as a model is trained: each of its `stages` but the last by itself, because no gradient
+    reaches it from the next one."""
     unused = without_gradient(model, clip)
     for stage in stages[:-1]:
         alone = {f"{stage}.{key}" for key in without_gradient(getattr(model, stage), clip)}
@@ -45,8 +45,8 @@ def without_gradient_in_training(model: nn.Module, clip: torch.Tensor, stages: t
 
 
 def without_gradient(model: nn.Module, clip: torch.Tensor) -> list[str]:
-    """Names of the parameters that a backward pass on a random clip like `clip` leaves without a gradient, or with one
-    that is zero."""
+    """Name the parameters that a backward pass on a random clip like `clip` leaves without a gradient, or with a zero
+    one."""
     model = copy.deepcopy(model).eval()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the operators are tiny: on a busy machine several threads wait far longer than they work

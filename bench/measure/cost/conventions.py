@@ -1,5 +1,5 @@
-"""What other counters say, as they come: thop, by which the papers count, and fvcore. Rules:
-`bench.report.tables.cost_rules`."""
+"""Count with other counters, unchanged: thop, which the papers use, and fvcore. `bench.report.tables.cost_rules` has
+the rules."""
 
 import collections
 import inspect
@@ -17,7 +17,7 @@ from liftbench.kernels import block
 
 
 def _conv_silu(module: nn.Module, x: tuple, y: torch.Tensor):
-    """thop's rule of a convolution, which expects the channels in front of the grid."""
+    """Apply thop's rule for a convolution, which expects the channels before the grid."""
     module.total_ops += y.numel() * module.weight[0].numel()
 
 
@@ -30,8 +30,8 @@ _RULES = register_hooks | {
 
 
 def count_by_thop(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> ThopCount:
-    """Parameters and MACs as thop counts them -> ThopCount, which names the modules with parameters that it leaves
-    out: those that it has no rule for, and those that are never called."""
+    """Count parameters and MACs with thop -> ThopCount. It names the modules with parameters that thop leaves out:
+    those without a rule, and those that are never called."""
     model, called = twin(model, device), set()
 
     def note(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
@@ -52,7 +52,7 @@ def count_by_thop(model: nn.Module, clip: torch.Tensor, device: str = "meta") ->
 
 
 def count_by_fvcore(model: nn.Module, clip: torch.Tensor) -> FvcoreCount:
-    """MACs as fvcore's FlopCountAnalysis counts them on a trace of the plain graph -> FvcoreCount.
+    """Count MACs with fvcore's FlopCountAnalysis on a trace of the plain graph -> FvcoreCount.
 
     The trace runs on the CPU, because PyTorch cannot trace convolutions without data.
     """

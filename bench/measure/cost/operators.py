@@ -75,7 +75,7 @@ _PER_INPUT_ELEMENT = {
 
 @dataclass
 class Count:
-    """What was seen in one forward pass."""
+    """The counts of one forward pass."""
 
     contraction_macs: collections.Counter = field(default_factory=collections.Counter)  # by operator
     scans: collections.Counter = field(default_factory=collections.Counter)  # calls by (channels, length, states, skip)
@@ -86,9 +86,9 @@ class Count:
 
 
 def count(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> Count:
-    """Count any module on a batch of one clip, (1, T, ...); the model itself is not touched -> Count.
+    """Count any module on a batch of one clip, (1, T, ...) -> Count. The model itself is not touched.
 
-    device: "meta" needs no memory and computes nothing; "cpu" is for modules that look at their numbers.
+    device: "meta" needs no memory and computes nothing; "cpu" is for modules that look at values.
     """
     seen, model = Count(), twin(model, device)
     operators = _Operators(seen)
@@ -104,7 +104,7 @@ def count(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> Count:
 
 
 class _Operators(TorchDispatchMode):
-    """Sorts every operator that runs, and knows in which module and for which function it does."""
+    """Sorts every operator that runs, and knows the module and function that it runs for."""
 
     def __init__(self, seen: Count):
         super().__init__()

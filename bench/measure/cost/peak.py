@@ -1,4 +1,4 @@
-"""The activations that are alive at once in a forward pass that no backward pass follows."""
+"""Measure the activations that are alive at once in a forward pass without a backward pass."""
 
 import weakref
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def peak_bytes(model: nn.Module, clip: torch.Tensor, device: str = "meta") -> in
 
 
 class _Alive(TorchDispatchMode):
-    """Holds every storage that an operator makes weakly, and adds up those that are left after each operator."""
+    """Holds weak references to the storages that operators make, and adds up those alive after each operator."""
 
     def __init__(self, clip: torch.Tensor):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is counted: a copy of the model, whose fused operators take their plain form and whose scans do not run."""
+"""Make the copy of a model that is counted: its fused operators take their plain form, and its scans do not run."""
 
 import contextlib
 import copy
@@ -23,7 +23,7 @@ class SelectiveScan(torch.autograd.Function):
 
 
 def twin(model: nn.Module, device: str) -> nn.Module:
-    """Return the same modules in eval mode on a device, apart from `model`: counting leaves its traces in them."""
+    """Copy the modules to a device, in eval mode: counting leaves traces in them."""
     return copy.deepcopy(model).to(device).eval()
 
 
@@ -31,10 +31,10 @@ def twin(model: nn.Module, device: str) -> nn.Module:
 def plain_graph(
     on_scan: Callable[[int, int, int, int, bool], None] | None = None, onednn: bool = False
 ) -> Iterator[None]:
-    """Within it every model is the composition of PyTorch's own operators, whatever runs fastest here.
+    """Let every model inside consist of PyTorch's own operators, whatever runs fastest here.
 
     Each scan calls on_scan(clips, channels, length, states, whether there is a skip) instead of running. onednn: keep
-    it for its speed, where nobody looks inside its LSTM, which is one operator.
+    it for its speed, if nobody looks inside its LSTM, which is one operator.
     """
 
     def scan(
