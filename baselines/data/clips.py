@@ -56,7 +56,7 @@ def centred_windows(bounds: np.ndarray, frames: int, centres: np.ndarray | None 
     repeat.
 
     bounds: (R + 1,) int; centres: int array of any shape, every frame by default. Returns centres.shape + (T,) int64.
-    Raises InputError if `frames` is below 1, IndexError if a centre is no frame of the data.
+    Raises InputError if `frames` is below 1, IndexError if a centre is not a frame of the data.
     """
     _check_positive(frames=frames)
     centres = np.arange(bounds[-1]) if centres is None else np.asarray(centres)

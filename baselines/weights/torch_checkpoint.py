@@ -82,7 +82,7 @@ def pack(folder: Path) -> bytes:
 def load(content: bytes, path: Path) -> Any:
     """Load a checkpoint from its bytes, on the CPU. `path` names it in messages.
 
-    Raises InputError for what is damaged, is no checkpoint, asks to run something, or would cost far more than its
+    Raises InputError for a file that is damaged, is not a checkpoint, asks to run something, or would cost far more than its
     size.
     """
     try:
@@ -103,7 +103,7 @@ def load(content: bytes, path: Path) -> Any:
         raise InputError(f"Cannot read {path}: {what}. {_ONLY_WEIGHTS}.") from error
     except _DAMAGE as error:
         lost = re.search(r"locating file (data/\d+)", str(error))
-        what = f"it lacks the file {lost[1]}" if lost else "it is no torch checkpoint, or it is damaged"
+        what = f"it lacks the file {lost[1]}" if lost else "it is not a torch checkpoint, or it is damaged"
         raise InputError(f"Cannot read {path}: {what}. Copy it again, it may be cut short.") from error
 
 

@@ -32,7 +32,7 @@ class Ceilings(Strict):
     bandwidth_gb_per_s: PositiveFloat
     product_gflop_per_s: PositiveFloat  # in the precision that was timed
     macs_per_clip: PositiveInt | None = None
-    product_share: NonNegativeFloat | None = None  # at the best batch, two operations a MAC
+    product_share: NonNegativeFloat | None = None  # at the best batch, two operations per MAC
 
 
 class Settings(Strict):
@@ -57,7 +57,7 @@ class SpeedRecord(ModelRecord, Settings):
     throughput: Timing  # of the best batch of the sweep
     throughput_clips_per_s: PositiveFloat
     throughput_output_frames_per_s: PositiveFloat
-    sweep: list[Timing]  # one timing a batch size, batch 1 first
+    sweep: list[Timing]  # one timing per batch size, batch 1 first
     sweep_ended_by: str
     peak_memory_method: str  # how it was measured, or why it was not
     ceilings: Ceilings

@@ -19,7 +19,7 @@ import numpy as np
 from liftbench.baselines.data.formats import unpickle
 from liftbench.baselines.errors import InputError
 
-GROWTH = 20  # a member larger than this many times its file is no pose data: deflate shrinks floats by 2 at most
+GROWTH = 20  # a member larger than this many times its file is not pose data: deflate halves floats at most
 HEADER_BYTES = 1 << 16
 BLOCK_BYTES = 1 << 22
 

@@ -223,7 +223,7 @@ def damage_twice(folder):
         (damage_head, "holds no unpacked checkpoint"),
         (damage_data, "lacks the folder data/"),
         (damage_storage, "lacks the file data/3"),
-        (damage_length, "it is no torch checkpoint, or it is damaged"),
+        (damage_length, "it is not a torch checkpoint, or it is damaged"),
         (damage_link, "3 is a link"),
         (damage_pipe, "3 is a link or no plain file. Unpack it again"),
         (damage_twice, "holds 2 unpacked checkpoints"),
@@ -291,7 +291,7 @@ def torch_script(entries):
         (climb, "Cannot read .*: no checkpoint has the entry 'best_epoch/../../escaped'"),
         (absolute, "Cannot read .*: no checkpoint has the entry '/tmp/escaped'"),
         (no_pickle, "is a zip archive, but no checkpoint. Give the checkpoint inside"),
-        (torch_script, "it is no torch checkpoint, or it is damaged"),
+        (torch_script, "it is not a torch checkpoint, or it is damaged"),
     ],
 )
 def test_odd_archives(tmp_path, toy_file, change, pattern):
