@@ -82,8 +82,8 @@ def pack(folder: Path) -> bytes:
 def load(content: bytes, path: Path) -> Any:
     """Load a checkpoint from its bytes, on the CPU. `path` names it in messages.
 
-    Raises InputError for a file that is damaged, is not a checkpoint, asks to run something, or would cost far more than its
-    size.
+    Raises InputError for a file that is damaged, is not a checkpoint, asks to run something, or would cost far more
+    than its size.
     """
     try:
         if content.startswith(b"PK\3\4"):
