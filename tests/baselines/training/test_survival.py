@@ -44,6 +44,14 @@ def assert_same_run(folder, whole):
     assert not list(folder.glob(".*.tmp"))
 
 
+@pytest.fixture(scope="module")
+def finished(synthetic_dataset, tmp_path_factory):
+    """The folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train(Recipe(**MLP), synthetic_dataset, folder, "cpu")
+    return folder
+
+
 @pytest.mark.parametrize("settings", [MLP, POSEMAMBA], ids=["mlp", "posemamba"])
 def test_killed_again_and_again_it_reaches_the_same_weights(synthetic_file, tmp_path, settings):
     """SIGKILL hits a run six times at random moments; it writes a checkpoint after each of its many steps."""
@@ -65,7 +73,7 @@ def test_killed_again_and_again_it_reaches_the_same_weights(synthetic_file, tmp_
 
 def test_resumed_within_an_epoch(synthetic_dataset, tmp_path):
     """The run continues after the step of the last checkpoint, with its weights, averages and sums."""
-    dataset, recipe, rows, steps = in_child.few_clips(synthetic_dataset), Recipe(**POSEMAMBA), [], []
+    dataset, recipe, rows, steps = in_child.few_clips(synthetic_dataset), Recipe(**POSEMAMBA | {"stride": 40}), [], []
     train(recipe, dataset, tmp_path / "whole", "cpu")
 
     def kill(what, done, total):
@@ -86,9 +94,8 @@ def test_resumed_within_an_epoch(synthetic_dataset, tmp_path):
     assert_same_run(folder, tmp_path / "whole")
 
 
-def test_killed_between_checkpoint_and_log(synthetic_dataset, tmp_path, monkeypatch):
+def test_killed_between_checkpoint_and_log(synthetic_dataset, finished, tmp_path, monkeypatch):
     """A resumed run with nothing to train then writes the last epoch's weights and its row of the log."""
-    train(Recipe(**MLP), synthetic_dataset, tmp_path / "whole", "cpu")
     folder, real = tmp_path / "parts", checkpoint.write_weights
 
     def killed(path, tensors, metadata):
@@ -103,20 +110,13 @@ def test_killed_between_checkpoint_and_log(synthetic_dataset, tmp_path, monkeypa
     assert len(pd.read_csv(folder / "log.csv")) == 2
     history, trained = train(Recipe(**MLP), synthetic_dataset, folder, "cpu", resume=True)
     assert len(history) == 3 and not trained
-    assert_same_run(folder, tmp_path / "whole")
+    assert_same_run(folder, finished)
 
 
 def _change_checkpoint(folder, change):
     state = torch.load(folder / "last.ckpt", weights_only=True)
     change(state)
     torch.save(state, folder / "last.ckpt")
-
-
-@pytest.fixture(scope="module")
-def finished(synthetic_dataset, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    train(Recipe(**MLP), synthetic_dataset, folder, "cpu")
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,10 @@ def test_a_checkpoint_that_does_not_fit(synthetic_dataset, finished, tmp_path, c
         train(Recipe(**MLP), synthetic_dataset, folder, "cpu", resume=True)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(synthetic_dataset, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(
+    synthetic_dataset, finished, tmp_path, monkeypatch
+):
     recipe, folder, calls, real = Recipe(**MLP), tmp_path / "run", [], losses.total
-    train(recipe, synthetic_dataset, tmp_path / "whole", "cpu")
     steps = -(-len(range(0, synthetic_dataset.frames("train"), 20)) // 64)
 
     def total(predicted, targets, weights):
@@ -177,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(synthetic_d
     with safe_open(folder / "not_finite.safetensors", "pt") as file:
         assert {key: json.loads(value) for key, value in file.metadata().items()} == {"epoch": 1, "step": 2}
     train(recipe, synthetic_dataset, folder, "cpu", resume=True)
-    assert_same_run(folder, tmp_path / "whole")
+    assert_same_run(folder, finished)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(synthetic_dataset, tmp_path, monkeypatch):
@@ -187,17 +188,16 @@ def test_a_gradient_that_is_not_finite_stops_the_run(synthetic_dataset, tmp_path
         train(Recipe(**MLP), synthetic_dataset, tmp_path, "cpu")
 
 
-def test_a_full_disk_loses_nothing(synthetic_dataset, tmp_path, full_disk):
+def test_a_full_disk_loses_nothing(synthetic_dataset, finished, tmp_path, full_disk):
     """The disk is full from the second epoch on."""
     recipe, folder = Recipe(**MLP), tmp_path / "run"
-    train(recipe, synthetic_dataset, tmp_path / "whole", "cpu")
     with pytest.raises(InputError, match="Cannot write .*last.ckpt: File too large. .* free the disk"):
         train(recipe, synthetic_dataset, folder, "cpu", on_epoch=lambda row: full_disk(100_000))
     full_disk(None)
     assert len(torch.load(folder / "last.ckpt", weights_only=True)["history"]) == 1
     assert not list(folder.glob(".*.tmp"))
     train(recipe, synthetic_dataset, folder, "cpu", resume=True)
-    assert_same_run(folder, tmp_path / "whole")
+    assert_same_run(folder, finished)
 
 
 def test_read_only_folder(synthetic_dataset, tmp_path, monkeypatch):
