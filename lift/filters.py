@@ -82,7 +82,7 @@ def smoothing(option: float | str, fps: float) -> tuple[float, str]:
 def smooth(values: np.ndarray, fps: float, cutoff: float, name: str = "butterworth") -> np.ndarray:
     """(T, ..., 3) positions in mm, point by point, each unbroken run of frames on its own; nan stays nan.
 
-    name: "butterworth", which is `low_pass`, or "one-euro". Raises InputError as `low_pass`.
+    name: "butterworth", which is `low_pass`, or "one-euro". Raises the InputError of `low_pass`.
     """
     if name == "one-euro":
         step = OneEuro(fps, cutoff)

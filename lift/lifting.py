@@ -1,4 +1,4 @@
-"""`liftbench.lift`: from keypoints and weights to a person in 3D."""
+"""`liftbench.lift`: keypoints and weights to a person in 3D."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -18,27 +18,26 @@ def lift(
         typer.Argument(metavar="FILE", help="A video, or keypoints: .json, .csv, .npz, .npy, or OpenPose's folder."),
     ],
     weights: Annotated[
-        str, typer.Option(metavar="accurate|fast|RUN|FILE", help="Weights that come along, or those of your own model.")
+        str, typer.Option(metavar="accurate|fast|RUN|FILE", help="Built-in weights, or those of your own model.")
     ] = "accurate",
-    model: Annotated[str | None, typer.Option(help="For weights that do not say what they are.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model, for weights that do not name it.")] = None,
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Size of the image in pixels, such as 1920x1080.")
     ] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames a second, also for a video in slow motion.")] = None,
-    layout: Annotated[
-        str, typer.Option("--format", help="Which points they are; auto tells it from the file.")
-    ] = "auto",
+    fps: Annotated[float | None, typer.Option(help="Frames per second. For slow motion, the true rate.")] = None,
+    layout: Annotated[str, typer.Option("--format", help="The order of the points; auto recognises it.")] = "auto",
     names: Annotated[Path | None, typer.Option(help="YAML file that names the points of a CSV table.")] = None,
     person: Annotated[str, typer.Option(metavar="largest|all|N", help="Whom to lift; 1 is the largest.")] = "largest",
     joint_9: Annotated[
-        str | None, typer.Option("--joint-9", metavar="nose|neck", help="For weights that do not say it.")
+        str | None, typer.Option("--joint-9", metavar="nose|neck", help="What joint 9 is, for weights that do not say.")
     ] = None,
     height: Annotated[float | None, typer.Option(help="Height of the person in metres; default: 1.70.")] = None,
     focal: Annotated[float | None, typer.Option(help="Focal length in pixels; default: the longer side.")] = None,
     camera_rotation: Annotated[
         str | None,
         typer.Option(
-            metavar="PITCH,ROLL|MATRIX", help="Degrees, or 9 numbers of R, world to camera; default: by body."
+            metavar="PITCH,ROLL|MATRIX",
+            help="Degrees, or 9 numbers of R, world to camera; default: from the body.",
         ),
     ] = None,
     smooth: Annotated[
@@ -47,11 +46,11 @@ def lift(
     rigid: Annotated[bool, typer.Option("--rigid", help="Give every bone its median length.")] = False,
     to: Annotated[
         list[str],
-        typer.Option(metavar="NAMES", help="Besides poses.npz: html,contact,gif,mp4,csv,json,bvh,trc,c3d,gltf."),
+        typer.Option(metavar="NAMES", help="Files besides poses.npz: html,contact,gif,mp4,csv,json,bvh,trc,c3d,gltf."),
     ] = ("html", "contact"),
     video: Annotated[Path | None, typer.Option(help="The video of the keypoints, for the page and pictures.")] = None,
     embed_video: Annotated[bool, typer.Option("--embed-video", help="Put the video into lift.html.")] = False,
-    with_gait: Annotated[bool, typer.Option("--gait", help="Report the gait too, as `liftbench gait`.")] = False,
+    with_gait: Annotated[bool, typer.Option("--gait", help="Report the gait too, like `liftbench gait`.")] = False,
     detector: Detector = "blazepose",
     detector_weights: DetectorWeights = (),
     start: Start = None,

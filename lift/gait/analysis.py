@@ -62,9 +62,9 @@ def analyse(world: np.ndarray, fps: float) -> Gait:
     world: (T, 17, 3) mm, z up, such as `Lifted.poses_world`. Where joints of legs, shoulders or trunk are unknown (nan)
     there is no stride; each stretch between is analysed on its own, if it lasts a second. Events by Zeni, Richards and
     Higginson (2008), with ankles for heel and toe and the pelvis for the sacrum, placed between frames by a parabola.
-    Left out are strides of more than 1.5 s or 35 % off the median, those in which the body turns by more than 30
-    degrees, and those in which the ankle travels less than 100 mm against the pelvis. Raises InputError for less than
-    25 frames a second and where nobody walks.
+    Strides are left out if they take more than 1.5 s or differ from the median by more than 35%, if the body turns by
+    more than 30 degrees, or if the ankle travels less than 100 mm against the pelvis. Raises InputError for less than
+    25 frames a second, and where nobody walks.
     """
     if not _SLOWEST <= fps < float("inf"):
         raise InputError(f"Cannot analyse gait: {fps:g} frames a second are too few. Record {_SLOWEST} or more.")

@@ -100,10 +100,10 @@ def in_image(detections: Detections, size: tuple[int, int]) -> Detections:
     Coordinates from 0 to 1, as MediaPipe writes them, are multiplied by the size. Raises InputError where more than a
     tenth of the points lie outside of the image by more than a tenth of it.
     """
-    points = detections.points.copy()
+    points = detections.points
     seen = points[points[..., 2] > 0, :2]
     if np.median(np.abs(seen)) <= 1:
-        points[..., :2] *= size
+        points = points * [*size, 1]
         seen = seen * size
     margin = _OUTSIDE * np.array(size)
     outside = ((seen < -margin) | (seen > size + margin)).any(axis=-1)

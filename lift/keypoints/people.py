@@ -35,15 +35,15 @@ def find_people(detections: Detections) -> list[np.ndarray]:
 
 
 def choose(persons: list[np.ndarray], person: str | int) -> list[int]:
-    """Which of the persons "largest", "all" or a number from 1 means. Raises InputError where there is no such one."""
+    """The places of "largest", "all" or a number from 1. Raises InputError where there is no such person."""
     if person == "all":
         return list(range(len(persons)))
     if person == "largest":
         return [0]
     if not str(person).isdecimal() or not 1 <= int(person) <= len(persons):
         raise InputError(
-            f"Cannot lift person {str(person)[:20]!r}: there is no such one. Choose largest, all, or a number from 1 "
-            f"to {len(persons)}."
+            f"Cannot lift person {str(person)[:20]!r}: there is no such person. Choose largest, all, or a number from "
+            f"1 to {len(persons)}."
         )
     return [int(person) - 1]
 

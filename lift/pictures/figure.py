@@ -18,7 +18,7 @@ def plot(lifted: Lifted, frame: int) -> Figure:
     """Draw a frame, counted from 0, or from the end where negative. Raises InputError where there is no such frame."""
     frames = len(lifted.valid)
     if not -frames <= frame < frames:
-        raise InputError(f"Cannot draw frame {frame}: there is no such one. Choose 0 to {frames - 1}.")
+        raise InputError(f"Cannot draw frame {frame}: there is no such frame. Choose 0 to {frames - 1}.")
     frame %= frames
     (image,) = images(lifted, [frame])
     with plt.rc_context({"grid.color": "#D5D9DD", "grid.linewidth": 0.6}):

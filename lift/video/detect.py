@@ -81,7 +81,7 @@ def save(detections: Detections, person: str | int, path: str | Path) -> None:
     persons = find_people(followed(detections, detections.fps))
     chosen = choose(persons, person)
     if len(chosen) != 1:
-        raise InputError(f"Cannot write {len(chosen)} people to {path}: it holds one. Choose largest or a number.")
+        raise InputError(f"Cannot write {len(chosen)} people to {path}: it can hold one. Choose largest or a number.")
     keypoints = np.zeros((detections.frames, *detections.points.shape[1:]), np.float32)
     rows = persons[chosen[0]]
     keypoints[detections.frame[rows]] = detections.points[rows]
@@ -111,7 +111,9 @@ def _open(detector: str, weights: list[Path], tiles: bool) -> Callable[[np.ndarr
         if tiles:
             raise InputError("Cannot use --tiles with rtmpose: it looks for small people itself. Leave it out.")
         return RTMPose(weights)
-    raise InputError(f"Cannot use the detector {detector!r}: there is no such one. Choose {' or '.join(DETECTORS)}.")
+    raise InputError(
+        f"Cannot use the detector {detector!r}: there is no such detector. Choose {' or '.join(DETECTORS)}."
+    )
 
 
 def _check_crop(crop: Sequence[int], size: tuple[int, int]):

@@ -204,5 +204,5 @@ def _upright(frame: "VideoFrame", stream: "VideoStream", path: Path, size: tuple
     try:
         image = frame.to_ndarray(format="rgb24", width=width, height=height)
     except (OSError, ValueError):  # colours that FFmpeg has no rule for
-        raise InputError(f"Cannot read {path}: its colours cannot be told. Convert it to an MP4 file.") from None
+        raise InputError(f"Cannot read {path}: its colours cannot be read. Convert it to an MP4 file.") from None
     return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))

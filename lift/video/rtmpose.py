@@ -1,6 +1,6 @@
 """RTMPose: everybody in an image, by rtmlib and ONNX files.
 
-Jiang et al., "RTMPose: Real-Time Multi-Person Pose Estimation based on MMPose" (2023). Without files of one's own,
+Jiang et al., "RTMPose: Real-Time Multi-Person Pose Estimation based on MMPose" (2023). Without your own files,
 rtmlib downloads those that it takes for bodies with feet.
 """
 

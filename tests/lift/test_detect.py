@@ -135,7 +135,10 @@ def test_commands(phone, block, weights, tmp_path, monkeypatch, capsys):
     "words, message",
     [
         (["--crop", "1,2,3"], "Cannot read --crop 1,2,3: it is not as expected. Write --crop 600,0,700,1080."),
-        (["--detector", "yolo"], "Cannot use the detector 'yolo': there is no such one. Choose blazepose or rtmpose."),
+        (
+            ["--detector", "yolo"],
+            "Cannot use the detector 'yolo': there is no such detector. Choose blazepose or rtmpose.",
+        ),
         (["--detector", "rtmpose", "--tiles"], "Cannot use --tiles with rtmpose"),
         (["--start", "2"], "it lasts 1.00 s"),
         (["--size", "64x128"], "Cannot use --size, --format or --names with"),

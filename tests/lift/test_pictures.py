@@ -156,7 +156,7 @@ def test_plot_is_a_figure(lifted):
     x, y, z = (np.asarray(values) for values in space.lines[1].get_data_3d())
     np.testing.assert_allclose(np.stack([x, y, z], axis=1), lifted.poses_world[59, [1, 2]] / 1000)
     assert len(space.lines) == 16 and len(lifted.plot(40).axes[1].lines) == 0
-    with pytest.raises(InputError, match="Cannot draw frame 60: there is no such one. Choose 0 to 59"):
+    with pytest.raises(InputError, match="Cannot draw frame 60: there is no such frame. Choose 0 to 59"):
         lifted.plot(60)
     plt.close("all")
 

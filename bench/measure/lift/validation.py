@@ -14,8 +14,8 @@ _NEAR = 22.5  # degrees, from the view of the recording to one that was measured
 def validation(lifted: Lifted, gait: Gait, records: Sequence[Record]) -> Validation | None:
     """The errors of the same weights, by their SHA-256, from the view nearest to the recording's.
 
-    Of several records the one with the recording's own smoothing counts, or else the newest. None where there is no
-    record, or no measured view within 22.5 degrees.
+    A record with the recording's own smoothing comes before a newer one without. Returns None where there is no record,
+    or no measured view within 22.5 degrees.
     """
     angle, weights = view_angle(lifted, gait), lifted.metadata.get("weights_sha256")
     name = next((name for name, at in VIEWS.items() if angle is not None and abs(at - angle) <= _NEAR), None)
