@@ -50,7 +50,7 @@ def choose(
     fps: Annotated[float, typer.Option(min=0, help="Poses a second that are needed.")] = 30.0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: this machine's.")] = "auto",
     max_params: Annotated[str | None, typer.Option(help="The most parameters, such as 5M.")] = None,
-    frames: Annotated[int | None, typer.Option(help="Clip length; default: all that were timed.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Clip length; default: that of each model's paper.")] = None,
     machine: Annotated[str | None, typer.Option(help="Another machine's times, by its name in the records.")] = None,
     records_folder: Annotated[
         Path | None, typer.Option("--records", help="Folder of your own records; default: results/records.")
@@ -68,19 +68,33 @@ def choose(
     results = load(records_folder)
     machine = machine or describe(choose_device(device)).machine
     choices, untimed = chooser.choose(results, machine, fps, most, frames)
-    rows = table("model", numbers=("frames", "poses/s", "ms per\nnew frame", "parameters, M", "MPJPE\npublished, mm"))
+    rows = table("model", numbers=("frames", "poses/s", "ms per\nnew frame", "params,\nM", "published\nMPJPE, mm"))
     for one in choices:
         error = "-" if isinstance(one.published_mm, Missing) else f"{one.published_mm:.1f}"
         rows.add_row(one.key.name, str(one.key.frames), f"{one.poses_per_s:,.1f}", f"{one.ms_per_new_frame:,.2f}",
                      f"{one.parameters / 1e6:.2f}", error)  # fmt: skip
     out.print(f"{machine}: {len(choices)} of the timed models answer at least {fps:g} poses a second", soft_wrap=True)
-    out.print(rows)
-    out.print("Published errors: Human3.6M, SH or CPN detections, at this clip length; - means that none is known.")
+    if choices:
+        out.print(rows)
+        out.print(
+            "Published errors: Human3.6M, SH or CPN detections, at this clip length; - means that none is known.",
+            soft_wrap=True,
+        )
+    elif slower := chooser.choose(results, machine, 0, most, frames)[0]:
+        fastest = max(slower, key=lambda one: one.poses_per_s)
+        out.print(
+            f"the fastest that was timed is {fastest.key.label}: {fastest.poses_per_s:,.1f} poses/s", soft_wrap=True
+        )
+    else:
+        out.print("no model that fits --max-params and --frames was timed on it", soft_wrap=True)
     if untimed:
         out.print(f"not timed here: {len(untimed)} models; measure them with", soft_wrap=True)
         plain = [name for name in untimed if " " not in name]
-        for arguments in filter(None, [" ".join(plain), *(name for name in untimed if " " in name)]):
-            out.print(f"  liftbench measure speed {arguments}", soft_wrap=True)
+        others = [name.partition(" ")[0] for name in untimed if " " in name]
+        if plain:
+            out.print(f"  liftbench measure speed {' '.join(plain)}", soft_wrap=True)
+        if others:
+            out.print(f"  liftbench measure speed {' '.join(others)} --frames {frames}", soft_wrap=True)
 
 
 def _count(text: str | None) -> float | None:

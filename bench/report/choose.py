@@ -3,11 +3,9 @@
 import math
 from typing import NamedTuple
 
-import pandas as pd
-
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.report.results import Key, Missing, Results
+from liftbench.bench.report.results import Key, Missing, Results, published_error
 from liftbench.bench.report.tables.at_a_glance import at_a_glance
 
 
@@ -42,14 +40,13 @@ def choose(
     choices = []
     for key, record in timed.items():
         parameters = _parameters(results, key)
-        keeps_up = record.throughput_output_frames_per_s >= fps and frames in (None, key.frames)
+        keeps_up = record.throughput_output_frames_per_s >= fps and _asked_for(key, frames)
         if keeps_up and parameters is not None and parameters <= (max_parameters or parameters):
             latency = record.latency.median_ms / record.output_frames
-            choices.append(
-                Choice(key, record.throughput_output_frames_per_s, latency, parameters, _error(results, key))
-            )
+            error = published_error(results.published_row(key))
+            choices.append(Choice(key, record.throughput_output_frames_per_s, latency, parameters, error))
     choices.sort(key=lambda one: math.inf if isinstance(one.published_mm, Missing) else one.published_mm)
-    wanted = [Key(name, frames or MODELS[name].frames, "{}") for name in _of_papers(results) if name in MODELS]
+    wanted = [Key(name, frames or MODELS[name].frames, "{}") for name in _of_papers(results) if _takes(name, frames)]
     fits = [key for key in wanted if max_parameters is None or (MODELS[key.model].parameters or 0) <= max_parameters]
     return choices, [_argument(key) for key in fits if key not in timed]
 
@@ -59,20 +56,23 @@ def _of_papers(results: Results) -> list[str]:
     return list(dict.fromkeys(row["model, frames"].split(",")[0] for row in at_a_glance(results).rows))
 
 
+def _asked_for(key: Key, frames: int | None) -> bool:
+    entry = MODELS.get(key.model)
+    if entry is None:
+        return frames in (None, key.frames)
+    return key.frames == (frames or entry.frames) and "scan" not in entry.numbers
+
+
+def _takes(name: str, frames: int | None) -> bool:
+    """Whether a name is a registered model, and not one that is named after another clip length."""
+    return name in MODELS and (frames in (None, MODELS[name].frames) or not name.endswith(f"_{MODELS[name].frames}"))
+
+
 def _parameters(results: Results, key: Key) -> int | None:
     if key in results.cost:
         return results.cost[key].parameters
     entry = MODELS.get(key.model)
     return entry.parameters if entry and key.numbers == "{}" else None
-
-
-def _error(results: Results, key: Key) -> float | Missing:
-    row = results.published_row(key)
-    if isinstance(row, Missing):
-        return row
-    if pd.isna(row.mpjpe_mm) or row.averaged_over == "frames":
-        return Missing("no error with detected 2D and a mean over actions is published")
-    return row.mpjpe_mm
 
 
 def _argument(key: Key) -> str:

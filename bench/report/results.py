@@ -163,6 +163,17 @@ class Results:
         return lengths[key.frames]
 
 
+def published_error(row: pd.Series | Missing) -> float | Missing:
+    """The published MPJPE in mm of a row from `Results.published_row`, of detected 2D and as a mean over actions."""
+    if isinstance(row, Missing):
+        return row
+    if pd.isna(row.mpjpe_mm):
+        return Missing("no source that could be read gives its error with detected 2D")
+    if row.averaged_over == "frames":
+        return Missing(f"{row.mpjpe_mm:g} mm is a mean over frames, the others are means over actions")
+    return row.mpjpe_mm
+
+
 def registered(published: pd.Series) -> str | None:
     """The registered name of a row of published numbers, or None.
 

@@ -20,7 +20,10 @@ def training(results: Results, label: str) -> Figure:
         for key in results.keys
         if key in group
     ]
-    note = f"The loss is not drawn: the recipes have different ones. {results.provenance('training')}"
+    note = "The loss is not drawn: the recipes have different ones."
+    if label not in results.real:
+        note += " Short runs on other data than the papers': their order does not rank the models."
+    note += f" {results.provenance('training')}"
     return curves(f"Training on {label}", runs, note, loss=False)
 
 

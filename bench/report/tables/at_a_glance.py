@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.report.results import Key, Missing, Results, measured_error
+from liftbench.bench.report.results import Key, Missing, Results, measured_error, published_error
 from liftbench.bench.report.tables.table import Cell, Table
 
 # Twelve that show the range: the reproduced systems, and the largest of each lifter that they are compared with.
@@ -91,19 +91,10 @@ def _row(results: Results, key: Key, machine: str | None, data: tuple[str, int] 
     yield speed.latency.median_ms if speed else untimed
     yield speed.throughput_output_frames_per_s if speed else untimed
     yield (cost.activation_bytes_peak_inference + 4 * cost.parameters) / 2**20 if cost else uncounted
-    yield _published(results.published_row(key))
+    error = published_error(results.published_row(key))
+    yield error if isinstance(error, Missing) else f"{error:.1f}"
     record = results.accuracy[data[0]].get(Key(key.model, data[1], key.numbers)) if data else None
     yield record.mpjpe_mm if record else Missing("not trained on these data here")
-
-
-def _published(row: pd.Series | Missing) -> str | Missing:
-    if isinstance(row, Missing):
-        return row
-    if pd.isna(row.mpjpe_mm):
-        return Missing("no error with detected 2D could be read")
-    if row.averaged_over == "frames":
-        return Missing(f"{row.mpjpe_mm:g} mm is a mean over frames, the others are means over actions")
-    return f"{row.mpjpe_mm:.1f}"
 
 
 def lengths(results: Results) -> Table:

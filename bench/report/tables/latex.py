@@ -15,6 +15,7 @@ _SPECIAL = {
 }  # fmt: skip
 _WIDTH, _HEIGHT = 112, 58  # of a float: characters, which are scaled down to the text's width, and lines
 _CELL, _HEADER, _NOTE = 40, 9, 95  # characters of a line: in a cell, the fewest in a header, below the table
+PACKAGES = "% Packages: booktabs, graphicx\n"
 _SCALED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
 
 
@@ -37,7 +38,7 @@ def latex(table: "Table") -> str:
     floats[-1].notes, best = table.notes, table.winners()
     for number, one in enumerate(floats, start=1):
         one.title += f" ({number} of {len(floats)})" * (len(floats) > 1)
-    return "\n".join(_float(one, best) for one in floats)
+    return PACKAGES + "\n".join(_float(one, best) for one in floats)
 
 
 def _pages(table: "Table") -> "list[list[Row]]":

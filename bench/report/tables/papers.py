@@ -14,6 +14,7 @@ from liftbench.bench.report.tables.table import Cell, Table
 MPI = "MPI-INF-3DHP"
 _UNREAD = Missing("no source that could be read has it")
 _NOT_BUILT = Missing("not built here")
+_UNMEASURED = "Measured errors have no column: there is no run on"
 _UNCOUNTED = Missing("this size was not counted here")
 _COSTS = {
     "parameters, M": ("params_m", lambda cost: cost.parameters / 1e6),
@@ -148,12 +149,14 @@ def _paper(results: Results, paper: Paper) -> Table:
     rows = [dict(zip(columns, _cells(results, paper, *row))) for row in paper.rows]
     empty = {name for name in columns if name != "name here" and all(isinstance(row[name], Missing) for row in rows)}
     empty = {name for name in empty if _partner(columns, name) in empty}  # both halves: neither published nor counted
-    columns = {name: rule for name, rule in columns.items() if name not in empty}
+    unmeasured = {name for name in columns if " measured, " in name and all(isinstance(r[name], Missing) for r in rows)}
+    columns = {name: rule for name, rule in columns.items() if name not in empty | unmeasured}
     rows = [{name: row[name] for name in columns} for row in rows]
     notes = [
         "Published: as printed, most often by thop, with the sources in the ledger. Counted: all parameters, and all "
         "contractions and scans, by one rule. Measured: by the protocol of that data, where there is a run.",
         *filter(None, [paper.note]),
+        *([f"{_UNMEASURED} {paper.dataset}."] if unmeasured else []),
     ]  # fmt: skip
     best = {name: "most" if name.startswith(_MOST) else "least" for name in list(columns)[4:]}
     return Table(f"papers/{paper.name}", paper.title, columns, rows, notes, naming=4, best=best)

@@ -49,6 +49,14 @@ def test_a_choice_keeps_up_and_fits():
     assert other == [] and "posemamba_s --frames 81" in untimed
 
 
+def test_models_are_chosen_at_their_own_length_and_named_lengths_are_not_asked_for_at_others():
+    results = Results([speed("posemamba_s", 100.0), speed("posemamba_s", 9.0, 27, frames=27)], PUBLISHED)
+    assert [one.key.frames for one in choose(results, MACHINE, fps=30)[0]] == [243]
+    short, untimed = choose(results, MACHINE, fps=30, frames=27)
+    assert [one.key.frames for one in short] == [27]
+    assert "stcformer_27" in untimed and not any(name.startswith("stcformer_243") for name in untimed)
+
+
 def test_a_mean_over_frames_is_no_published_error_of_a_choice():
     (lstm,), _ = choose(Results([speed("lstm", 5.0, 1, frames=81)], PUBLISHED), MACHINE, fps=30)
     assert isinstance(lstm.published_mm, Missing)

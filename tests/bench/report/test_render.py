@@ -16,6 +16,7 @@ from liftbench.bench.report.render import render
 from liftbench.bench.report.results import Missing, Results, load_reference
 from liftbench.bench.report.tables.accuracy import accuracy as accuracy_table
 from liftbench.bench.report.tables.at_a_glance import lengths
+from liftbench.bench.report.tables.latex import PACKAGES
 from liftbench.bench.report.tables.papers import PAPERS
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
 from liftbench.bench.report.tables.scan import scan as scan_table
@@ -197,6 +198,8 @@ def test_all_latex_is_balanced_and_without_bare_special_characters(run):
     """Every row of a tabular has as many cells as the tabular has columns, too."""
     for path in (run[0] / "out/tables").rglob("*.tex"):
         text = path.read_text()
+        assert text.startswith(PACKAGES)
+        text = text.replace(PACKAGES, "")
         assert text.count("{") == text.count("}") and text.isascii()
         assert not re.search(r"(?<!\\)[_%#$]", text), path.name
         for sides, body in re.findall(r"\{!\}\{\\begin\{tabular\}\{([lr]+)\}(.*?)\\bottomrule", text, re.DOTALL):
