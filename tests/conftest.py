@@ -36,9 +36,12 @@ def one_thread():
 
 @pytest.fixture
 def any_machine(monkeypatch):
-    """Refuse no time, whatever other processes do and however far times spread."""
+    """Refuse no time, whatever other processes do and however far times spread, and know the ceilings, which take ten
+    seconds to measure."""
     monkeypatch.setattr("liftbench.bench.measure.timing.OTHERS_SHARE", float("inf"))
     monkeypatch.setattr("liftbench.bench.measure.timing.SPREAD", float("inf"))
+    ceilings = {"bandwidth_gb_per_s": 40.0, "product_gflop_per_s": 100.0}
+    monkeypatch.setattr("liftbench.bench.measure.meters.ceilings", lambda device, dtype: ceilings)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The engine of all timings: turns, limits, refusals, the meters."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -111,6 +112,13 @@ def test_whether_idle_threads_spin_is_observed(spin_count, spin):
     if spin and len(os.sched_getaffinity(0)) < 2:
         pytest.skip("libgomp hardly spins where threads outnumber processors")
     assert done.stdout.strip() == str(spin), done.stderr
+
+
+def test_ceilings_are_measured(monkeypatch):
+    small = functools.partial(meters.product_gflop_per_s, size=256)
+    monkeypatch.setattr(meters, "product_gflop_per_s", small)
+    found = meters.ceilings.__wrapped__(torch.device("cpu"))
+    assert found.keys() == {"bandwidth_gb_per_s", "product_gflop_per_s"} and 0.1 < min(found.values())
 
 
 def test_peak_memory_is_that_of_the_call():
