@@ -14,7 +14,10 @@ def per_action(results: Results, label: str) -> Figure:
     """MPJPE by model and action on one data set."""
     group = results.accuracy[label]
     rows = {key: group[key].mpjpe_mm_per_action | {"mean": group[key].mpjpe_mm} for key in results.keys if key in group}
-    return _heat_map(rows, f"MPJPE by action on {label}, mm", results.provenance("accuracy"))
+    unranked = (
+        "" if label in results.real else "Short training on other data than the papers': it does not rank models. "
+    )
+    return _heat_map(rows, f"MPJPE by action on {label}, mm", unranked + results.provenance("accuracy"))
 
 
 def _heat_map(rows: dict[Key, dict[str, float]], title: str, footnote: str) -> Figure:
@@ -40,5 +43,6 @@ def _heat_map(rows: dict[Key, dict[str, float]], title: str, footnote: str) -> F
         ax.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=SMALL, color="#262626", fontweight=weight)
     for j, i in enumerate(best):
         for colour, line in (("white", 3.5), ("#D55E00", 1.6)):
-            ax.add_patch(Rectangle((j - 0.45, i - 0.45), 0.9, 0.9, fill=False, edgecolor=colour, linewidth=line))
+            ax.add_patch(Rectangle((j - 0.45, i - 0.45), 0.9, 0.9, fill=False, edgecolor=colour, linewidth=line,
+                                   zorder=3))  # fmt: skip
     return figure

@@ -75,12 +75,14 @@ def _known(points: list[tuple[int, ScanTiming]], field: str) -> list[tuple[int, 
 
 
 def _label(name: str, points: list[tuple[int, ScanTiming]], field: str) -> str:
-    """A contender's name, its last value, and in brackets why there is none at the next length."""
+    """A contender's name, its last value, and in brackets why its curve has a gap or ends."""
     if not (known := _known(points, field)):
         return ""
     last, value = known[-1]
     reasons = [timing.missing.partition(":")[0] for length, timing in points if length > last and timing.missing]
-    return f"{name}  {plain(value)}" + (f" (then {reasons[0]})" if reasons else "")
+    gaps = [timing.missing.partition(":")[0] for length, timing in points if length < last and timing.missing]
+    remarks = [f"gap: {reason}" for reason in gaps[:1]] + [f"then {reason}" for reason in reasons[:1]]
+    return f"{name}  {plain(value)}" + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def scan_roofline(results: Results, machine: str) -> Figure | None:

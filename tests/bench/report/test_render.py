@@ -12,6 +12,7 @@ import pytest
 from liftbench.baselines.errors import InputError
 from liftbench.bench.records import read
 from liftbench.bench.report.plots import bars, canvas, errors, labels, operators, scaling
+from liftbench.bench.report.plots import scan as scan_plots
 from liftbench.bench.report.render import render
 from liftbench.bench.report.results import Missing, Results, load_reference
 from liftbench.bench.report.tables.accuracy import accuracy as accuracy_table
@@ -419,3 +420,10 @@ def test_the_scaling_table_holds_exponents_and_crossovers():
     assert rows["posemamba_s"]["attention takes longer from frame"].reason.startswith("not within the lengths")
     assert rows["posemamba_s"]["attention needs more MACs from frame"] == pytest.approx(270)
     assert rows["posemamba_s"]["frames timed up to"] == 243
+
+
+def test_a_gap_in_a_curve_of_scans_says_why():
+    one = scans().comparisons[0].timings[0]
+    gap = one.model_copy(update={"median_ms": None, "missing": "too busy: p80 - p20 is 80 % of the median"})
+    text = scan_plots._label("cpu", [(17, one), (64, gap), (243, one)], "median_ms")
+    assert text.endswith(" (gap: too busy)")
