@@ -13,8 +13,8 @@ _SPECIAL = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "—": "---",
 }  # fmt: skip
-_WIDTH, _HEIGHT = 112, 58  # of a float: characters, which are scaled down to the text's width, and lines
-_CELL, _HEADER, _NOTE = 40, 9, 95  # characters of a line: in a cell, the fewest in a header, below the table
+_WIDTH, _HEIGHT = 122, 58  # of a float: characters, which are scaled down to the text's width, and lines
+_CELL, _HEADER, _NOTE = 26, 9, 95  # characters of a line: in a cell, the fewest in a header, below the table
 PACKAGES = "% Packages: booktabs, graphicx\n"
 _SCALED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
 
