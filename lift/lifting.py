@@ -20,6 +20,7 @@ from liftbench.lift.keypoints.detections import Detections, in_image
 from liftbench.lift.keypoints.people import choose, find_people, followed
 from liftbench.lift.keypoints.read import read_keypoints
 from liftbench.lift.lifted import Lifted
+from liftbench.lift.refine import refine
 from liftbench.lift.weights import shipped
 from liftbench.lift.windows import lift_blocks
 
@@ -40,6 +41,7 @@ def lift(
     height: float | None = None,
     focal: float | None = None,
     camera_rotation: Sequence[float] | None = None,
+    refined: bool = True,
     smooth: float | str | None = None,
     rigid: bool = False,
     device: str = "cpu",
@@ -55,8 +57,10 @@ def lift(
     joint_9: "nose" or "neck", what the weights were trained with; by default what they say, or else the nose.
     height: of the person, metres; by default 1.70. focal: of the camera, pixels; by default the image's longer side.
     camera_rotation: (pitch, roll) in degrees or the 9 numbers of a matrix, see `world.given_rotation`; by default the
-    vertical comes from the body. smooth: cutoff in Hz of a zero-phase Butterworth filter, "one-euro" or "one-euro:HZ",
-    see `filters.OneEuro`. rigid: give every bone its median length. progress(done, of) counts frames.
+    vertical comes from the body. refined: move the model's answer to agree with the keypoints and with constant bones,
+    see `refine`. smooth: cutoff in Hz of a zero-phase Butterworth filter, "one-euro" or "one-euro:HZ",
+    see `filters.OneEuro`. rigid: give every bone its median length. progress(done, of) counts frames, those refined
+    once more.
 
     What was assumed is listed in `metadata["assumed"]`. Raises InputError, one sentence, for input that cannot be used.
     """
@@ -87,7 +91,8 @@ def lift(
     seen = gaps.fill(joints, detections.fps, detections.scored)
     del joints  # of long recordings every array counts
 
-    answer = _answer(weights, model, seen, detections.size, device, progress)
+    count = _counting(progress, int(seen.present.sum()) * (2 if refined else 1))
+    answer = _answer(weights, model, seen, detections.size, device, count)
     metric = answers_in_metres(weights)
     place = (1000 * height, focal, detections.size, detections.fps)
     if metric:
@@ -96,6 +101,10 @@ def lift(
         answer *= detections.size[0] / 2
         answer[..., :2] += seen.keypoints[:, :1, :2]
         poses, root = body.place_image_poses(answer, seen.known, *place)
+    for run in filters.runs(seen.present) if refined else ():
+        poses[run], root[run] = refine(
+            poses[run], root[run], seen.keypoints[run], focal, detections.size, detections.fps, count
+        )
     poses[~seen.known] = np.nan
     root[~seen.known[:, 0]] = np.nan
     if smoothing is not None:
@@ -120,8 +129,8 @@ def lift(
         "joint_9": joint_9, "unit_of_the_model": "metres" if metric else "image",
         "focal_px": float(focal), "height_m": float(height), "camera_to_world": rotation.tolist(),
         "world_origin_mm": origin.tolist(), "vertical": upright, "floor": floor,
-        "smooth_hz": smoothing and smoothing[0], "smooth": smoothing and smoothing[1], "rigid": bool(rigid),
-        "assumed": assumed,
+        "refined": bool(refined), "smooth_hz": smoothing and smoothing[0], "smooth": smoothing and smoothing[1],
+        "rigid": bool(rigid), "assumed": assumed,
     }  # fmt: skip
     if detections.truth is not None:
         metadata["error"] = _error(poses, detections.truth)
@@ -208,16 +217,28 @@ def model_inputs(keypoints: np.ndarray, size: tuple[int, int], channels: int) ->
     return np.concatenate([inputs, keypoints[..., 2:channels]], axis=-1).astype(np.float32)
 
 
+def _counting(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """A function that is told how many more frames are done, and tells `progress` of all."""
+    done = 0
+
+    def count(frames: int) -> None:
+        nonlocal done
+        done += frames
+        progress(done, total)
+
+    return count
+
+
 def _answer(
     weights: Weights,
     model: Entry,
     seen: gaps.Person,
     size: tuple[int, int],
     device: str,
-    progress: Callable[[int, int], None],
+    count: Callable[[int], None],
 ) -> np.ndarray:
     """What the model says of every frame with a person, (T, 17, 3) float32 root-relative, in its own unit; or 0."""
-    network, total, done = weights.model.to(device), int(seen.present.sum()), 0
+    network = weights.model.to(device)
     answer = np.zeros((len(seen.valid), 17, 3), np.float32)
     for run in filters.runs(seen.present):  # what is missing for long parts a recording in two
         keypoints = seen.keypoints[run]
@@ -228,8 +249,7 @@ def _answer(
         centre = model.output == "centre"
         for block, pose in lift_blocks(network, inputs, len(keypoints), weights.frames, centre, device):
             answer[run][block] = pose
-            done += len(pose)
-            progress(done, total)
+            count(len(pose))
     if not math.isfinite(answer.sum()):
         raise InputError(f"Cannot lift with {weights.path}: its answers are not finite. Train it again.")
     return root_relative(answer)

@@ -40,6 +40,9 @@ def lift(
             help="Degrees, or 9 numbers of R, world to camera; default: from the body.",
         ),
     ] = None,
+    refined: Annotated[
+        bool, typer.Option("--refine/--no-refine", help="Move poses to agree with keypoints and constant bones.")
+    ] = True,
     smooth: Annotated[
         str | None, typer.Option(metavar="HZ|one-euro", help="Zero-phase low-pass with this cutoff, or one-euro[:HZ].")
     ] = None,
@@ -103,7 +106,10 @@ def lift(
     persons = find_people(detections)
     chosen = choose(persons, person)
     out.print(f"keypoints: {detections}, {detections.frames:,} frames, people: {len(persons)}")
-    out.print(f"lifting with {weights} ({opened.name}, {opened.frames} frames) on {device}, scan {implementation}")
+    out.print(
+        f"lifting with {weights} ({opened.name}, {opened.frames} frames) on {device}, scan {implementation}; "
+        f"{'refined' if refined else 'not refined'}"
+    )
     if opened.also_fits:
         out.print(f"taken for {opened.name}: its tensors fit {', '.join(opened.also_fits)} as well; --model chooses")
     done = []
@@ -113,7 +119,7 @@ def lift(
             task = bar.add_task(f"person {number + 1}")
             lifted = lift_person(
                 detections, weights=opened, person=number + 1, joint_9=joint_9, height=height, focal=focal,
-                camera_rotation=camera_rotation, smooth=smooth, rigid=rigid, device=device,
+                camera_rotation=camera_rotation, refined=refined, smooth=smooth, rigid=rigid, device=device,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),  # noqa: B023
             )  # fmt: skip
         speed = detections.frames / (time.monotonic() - begun)

@@ -314,6 +314,7 @@ def lift(
         Path | None, typer.Option(metavar="FILE.npz", help="Real keypoints of several cameras with their 3D.")
     ] = None,
     views: Annotated[int, typer.Option(min=1, help="Random cameras for each held-out clip.")] = 2,
+    refined: Annotated[bool, typer.Option("--refine/--no-refine", help="As `liftbench lift`.")] = True,
     smooth: Annotated[float | None, typer.Option(metavar="HZ", help="Smooth the walks, as `liftbench lift`.")] = None,
     rigid: Annotated[bool, typer.Option("--rigid", help="Bones of constant length in the walks, likewise.")] = False,
     device: Device = "auto",
@@ -345,7 +346,7 @@ def lift(
     for name, weights in opened:
         record = _recorded(
             records_folder / "lift.jsonl",
-            lambda say: lifts.measure(weights, motion, poses, views, device, smooth, rigid, say),  # noqa: B023
+            lambda say: lifts.measure(weights, motion, poses, views, device, refined, smooth, rigid, say),  # noqa: B023
         )
         errors, real = record.held_out, max((one.limb_p_mpjpe_mm for one in record.real), default=None)
         held_out.add_row(

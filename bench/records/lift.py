@@ -66,6 +66,7 @@ class LiftRecord(ModelRecord):
     device: Literal["cpu", "cuda"]
     checkpoint: Checkpoint
     motion: LiftedData
+    refined: bool  # the walks and the real recording; held-out errors are those of the model alone
     smooth_hz: PositiveFloat | None  # of the walks
     rigid: bool  # likewise
     held_out: HeldOut

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from liftbench.baselines.skeleton import PARENTS
+from liftbench.lift.keypoints.swaps import untangle
 
 LONGEST_GAP = 0.25  # s that are filled
 CONFIDENCE = 0.3  # below it a joint counts as not seen
@@ -33,13 +34,14 @@ class Person:
 
 
 def fill(keypoints: np.ndarray, fps: float, scored: bool) -> Person:
-    """Tell seen from unseen joints, fill the short gaps, and say what was missing.
+    """Swap legs and arms back, tell seen from unseen joints, fill the short gaps, and say what was wrong.
 
     keypoints: (T, 17, 3) pixels and confidence, 0 where a joint was not seen. scored: whether the confidences mean
     anything. A joint below CONFIDENCE, or far off for an instant, is replaced between its neighbours in time where the
     gap is at most LONGEST_GAP; in a longer gap it stays as it was detected, and is unknown where it was not.
     """
     keypoints = np.asarray(keypoints, np.float64)
+    keypoints, swapped = untangle(keypoints, keypoints[..., 2] > 0, fps)
     detected = keypoints[..., 2] > 0
     seen = keypoints[..., 2] >= CONFIDENCE if scored else detected
     outlier = _outliers(keypoints, seen, fps)
@@ -50,7 +52,9 @@ def fill(keypoints: np.ndarray, fps: float, scored: bool) -> Person:
     keypoints[filled, 2] = np.minimum(keypoints[filled, 2], CONFIDENCE)
     stand_in = _interpolated(keypoints, known, ~known)
     stand_in[~known, 2] = 0
-    return Person(grown(stand_in, known.any(axis=0)), seen, known, _summary(detected, seen, filled, known, outlier))
+    return Person(
+        grown(stand_in, known.any(axis=0)), seen, known, _summary(detected, seen, filled, known, outlier, swapped)
+    )
 
 
 def _outliers(keypoints: np.ndarray, seen: np.ndarray, fps: float) -> np.ndarray:
@@ -106,12 +110,16 @@ def grown(keypoints: np.ndarray, ever: np.ndarray) -> np.ndarray:
     return keypoints
 
 
-def _summary(detected: np.ndarray, seen: np.ndarray, filled: np.ndarray, known: np.ndarray, outlier: np.ndarray) -> str:
+def _summary(
+    detected: np.ndarray, seen: np.ndarray, filled: np.ndarray, known: np.ndarray, outlier: np.ndarray, swapped: int
+) -> str:
     frames, absent = len(seen), ~(detected | outlier).any(axis=1)
     empty = ~known.any(axis=1)
     parts = [f"{frames:,} frames"]
     if absent.any():
         parts.append(f"{absent.sum():,} without the person ({(absent & ~empty).sum():,} filled, {empty.sum():,} empty)")
+    if swapped:
+        parts.append(f"{swapped:,} with left and right swapped back")
     weak = detected & ~seen
     parts.append(
         f"of {seen.size:,} joints {(~detected & ~outlier).sum():,} not seen, {weak.sum():,} below confidence "

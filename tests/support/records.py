@@ -80,7 +80,7 @@ def speed(model, ms=10.0, output_frames=243, **fields):
 def lift(model="mlp", p_mpjpe=40.0, **fields):
     error = {"n": 4, "mean_absolute": 2.0, "mean": -1.0}
     return records.LiftRecord(
-        **of(model, **fields), device="cpu", smooth_hz=None, rigid=False,
+        **of(model, **fields), device="cpu", refined=True, smooth_hz=None, rigid=False,
         checkpoint={"file": "last.safetensors", "sha256": "c" * 64, "epoch": 3, "chosen_by": "last epoch"},
         motion={"name": "clips.npz", "sha256": "d" * 64, "credit": "A credit.", "subjects": ["02"]},
         held_out={

@@ -31,12 +31,13 @@ _TIMED_S, _RUNS = 20, 3  # seconds of motion to lift for the timing, and how oft
 
 def measure(
     weights: Weights, motion: Path, poses: Path | None = None, views: int = 2, device: str = "cpu",
-    smooth: float | None = None, rigid: bool = False, progress: timing.Progress | None = None,
+    refined: bool = True, smooth: float | None = None, rigid: bool = False, progress: timing.Progress | None = None,
 ) -> LiftRecord:  # fmt: skip
     """Measure one set of weights.
 
     motion: motion capture as `liftbench data mocap` reads it; views: random cameras for each of its clips. poses: a
-    real recording with its 3D, see `real`. smooth (Hz), rigid: how the walks are lifted. progress(text, done, of).
+    real recording with its 3D, see `real`. refined, smooth (Hz), rigid: how the walks are lifted; refined: the real
+    recording too. progress(text, done, of).
     Raises InputError for files of another form, for weights of another unit, and if nobody is held out.
     """
     say = progress or (lambda *_: None)
@@ -51,10 +52,10 @@ def measure(
     if not held_out:
         raise InputError(f"Cannot measure on {motion}: it has one subject only, so none is held out. Give more.")
     errors = _errors(weights, model, held_out, views, device, say)
-    gait = walks.measure(weights, held_out, device, smooth, rigid, say)
-    cameras = [] if poses is None else real.measure(weights, poses, device, say)
+    gait = walks.measure(weights, held_out, device, refined, smooth, rigid, say)
+    cameras = [] if poses is None else real.measure(weights, poses, device, refined, say)
     say("timing", 0, 1)
-    speed, frames, share = _speed(weights, held_out, device)
+    speed, frames, share = _speed(weights, held_out, device, refined)
     return LiftRecord(
         **environment.stamp(device, kernels.choose(device) if kernels.scans(weights.model) else None),
         model=weights.name, frames=weights.frames, numbers=weights.numbers, device=device,
@@ -62,7 +63,7 @@ def measure(
             file=weights.path.name, sha256=sha256(weights.path), epoch=weights.epoch, chosen_by=weights.chosen_by
         ),
         motion=LiftedData(name=Path(motion).name, sha256=sha256(motion), credit=credit, subjects=subjects),
-        smooth_hz=smooth, rigid=rigid, held_out=errors, gait=gait,
+        refined=refined, smooth_hz=smooth, rigid=rigid, held_out=errors, gait=gait,
         poses=None if poses is None else LiftedData(name=Path(poses).name, sha256=sha256(poses)),
         real=cameras, lifted_frames_per_s=speed, timed_frames=frames, other_processes_share=share,
     )  # fmt: skip
@@ -111,7 +112,7 @@ def _errors(
 
 
 def _speed(
-    weights: Weights, held_out: list[tuple[int, str, np.ndarray]], device: str
+    weights: Weights, held_out: list[tuple[int, str, np.ndarray]], device: str, refined: bool
 ) -> tuple[float, int, float | None]:
     """Return (frames per second of the whole pipeline, frames, share of other processes) for the best of some runs."""
     longest = max((world for _, _, world in held_out), key=len)[: _TIMED_S * mocap.FPS]
@@ -119,6 +120,6 @@ def _speed(
     seconds, share = [], timing.Share()
     for _ in range(_RUNS):
         begun = time.perf_counter()
-        lifting.lift(keypoints, size, mocap.FPS, weights, layout="h36m17", device=device)
+        lifting.lift(keypoints, size, mocap.FPS, weights, layout="h36m17", refined=refined, device=device)
         seconds.append(time.perf_counter() - begun)
     return len(keypoints) / min(seconds), len(keypoints), share.so_far()

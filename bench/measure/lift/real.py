@@ -23,7 +23,7 @@ _KEYS = ("keypoints2d", "points3d", "K", "R", "t", "image_size", "fps")
 _LAYOUT, _LIMBS = "body25b", [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]
 
 
-def measure(weights: Weights, path: Path, device: str, say: timing.Progress) -> list[RealCamera]:
+def measure(weights: Weights, path: Path, device: str, refined: bool, say: timing.Progress) -> list[RealCamera]:
     """Return the errors of every camera. Raises InputError if the file has another form."""
     found = npz.load(path, _KEYS)
     seen, points = np.asarray(found["keypoints2d"]), np.asarray(found["points3d"])
@@ -38,7 +38,7 @@ def measure(weights: Weights, path: Path, device: str, say: timing.Progress) -> 
         say("real recording", camera, cameras)
         focal = float(found["K"][camera][0, 0])
         lifted = lifting.lift(
-            np.nan_to_num(seen[camera]), size, fps, weights, layout=_LAYOUT, focal=focal, device=device
+            np.nan_to_num(seen[camera]), size, fps, weights, layout=_LAYOUT, focal=focal, refined=refined, device=device
         )
         true = 1000 * (points @ found["R"][camera].T + found["t"][camera])
         true = _h36m(true, lifted.metadata["joint_9"])

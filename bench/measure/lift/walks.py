@@ -45,6 +45,7 @@ def measure(
     weights: Weights,
     held_out: list[tuple[int, str, np.ndarray]],
     device: str,
+    refined: bool,
     smooth: float | None,
     rigid: bool,
     say: timing.Progress,
@@ -63,8 +64,8 @@ def measure(
                 continue
             height = float(np.median(body.body_height(true, np.ones(true.shape[:2], bool)))) / 1000
             lifted = lifting.lift(
-                keypoints, size, mocap.FPS, weights, layout="h36m17", height=height, focal=_FOCAL, smooth=smooth,
-                rigid=rigid, device=device,
+                keypoints, size, mocap.FPS, weights, layout="h36m17", height=height, focal=_FOCAL,
+                refined=refined, smooth=smooth, rigid=rigid, device=device,
             )  # fmt: skip
             try:
                 pairs.append((truth, analyse(lifted.poses_world, mocap.FPS)))

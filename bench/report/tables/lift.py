@@ -47,12 +47,14 @@ def _records(results: Results) -> list[LiftRecord]:
 
 
 def _identity(record: LiftRecord) -> tuple:
-    return record.checkpoint.sha256, record.motion.sha256, record.smooth_hz, record.rigid, record.environment.machine
+    how = record.refined, record.smooth_hz, record.rigid
+    return record.checkpoint.sha256, record.motion.sha256, how, record.environment.machine
 
 
 def _weights(record: LiftRecord) -> str:
     name = record.checkpoint.file.removesuffix(".safetensors")
     name += f", epoch {record.checkpoint.epoch}" if record.checkpoint.epoch is not None else ""
+    name += "" if record.refined else ", not refined"
     name += f", {record.smooth_hz:g} Hz" if record.smooth_hz else ""
     return f"{name}, rigid" if record.rigid else name
 

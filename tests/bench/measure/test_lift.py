@@ -127,4 +127,4 @@ def test_bad_input_is_one_sentence(motion, weights, demo, tmp_path):
         arrays = dict(file)
     np.savez(alone, **arrays | {"points3d": np.zeros((3, 3))})
     with pytest.raises(InputError, match="points3d is of shape"):
-        real.measure(open_weights(weights), alone, "cpu", lambda *_: None)
+        real.measure(open_weights(weights), alone, "cpu", True, lambda *_: None)
