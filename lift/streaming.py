@@ -43,7 +43,8 @@ class Lifter:
 
     Other than offline, where the whole recording is known: a joint that is lost stays where it was for 0.25 s and is
     nan from then on; the body's depth is low-passed at 1 Hz, with the delay of that; a point that jumps away is not
-    noticed; there is no world, since a floor and the vertical take a recording.
+    noticed, nor are legs or arms that are swapped; poses are not refined; there is no world, since a floor and the
+    vertical take a recording.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from liftbench.baselines.errors import InputError
 from liftbench.bench import cli
+from liftbench.bench.cli import common
 from liftbench.bench.measure.lift.validation import validation
 from liftbench.bench.records import Checkpoint
 from liftbench.bench.records.lift import GaitView
@@ -102,7 +103,7 @@ def test_each_value_has_the_error_that_was_measured_of_it(lifted, written, tmp_p
 
 def test_no_error_of_other_weights_or_views(lifted, written):
     found, _ = written
-    some = replace(lifted, metadata=lifted.metadata | {"weights_sha256": "a" * 64})
+    some = replace(lifted, metadata=lifted.metadata | {"weights_sha256": "a" * 64, "refined": True})
     aside = replace(some, poses_world=marching(10, FPS, heading=np.radians(180)))
     behind = replace(some, poses_world=marching(10, FPS, heading=np.radians(90)))
     assert view(behind, found).startswith("back") and validation(behind, found, [side_view()]) is None
@@ -110,6 +111,9 @@ def test_no_error_of_other_weights_or_views(lifted, written):
     assert validation(replace(aside, metadata=lifted.metadata), found, [side_view()]) is None
     newer = side_view(created_utc="2100-01-01T00:00:00+00:00", smooth_hz=6.0)
     assert "smoothed" not in validation(aside, found, [side_view(), newer]).source, "lifted without smoothing, too"
+    newer = side_view(created_utc="2100-01-01T00:00:00+00:00", refined=False)
+    assert "not refined" not in validation(aside, found, [side_view(), newer]).source
+    assert "not refined" in validation(aside, found, [newer]).source
     made = report(some, found)
     assert {row.error for row in made.rows} == {None}
     assert any("Expected errors: not validated." in sentence for sentence in made.notes)
@@ -173,14 +177,14 @@ def test_who_stands_has_no_gait():
         gait.analyse(still, FPS)
 
 
-def test_command(lifted, tmp_path):
+def test_command(lifted, tmp_path, monkeypatch):
+    monkeypatch.setattr(common.out, "_width", 120)
     npz.write(lifted, tmp_path / "poses.npz")
-    done = CliRunner().invoke(
-        cli.app, ["gait", str(tmp_path / "poses.npz"), "--out", str(tmp_path / "out")], env={"COLUMNS": "120"}
-    )
+    done = CliRunner().invoke(cli.app, ["gait", str(tmp_path / "poses.npz"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
-    assert "step length, mm (ankle)" in done.output and "Not a medical device" in done.output
-    assert "Expected errors: not validated." in done.output
+    said = " ".join(done.output.split())
+    assert "step length, mm (ankle)" in said and "Not a medical device" in said
+    assert "Expected errors: not validated." in said
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
 
 

@@ -14,14 +14,15 @@ _NEAR = 22.5  # degrees, from the view of the recording to one that was measured
 def validation(lifted: Lifted, gait: Gait, records: Sequence[Record]) -> Validation | None:
     """The errors of the same weights, by their SHA-256, from the view nearest to the recording's.
 
-    A record with the recording's own smoothing comes before a newer one without. Returns None where there is no record,
-    or no measured view within 22.5 degrees.
+    A record that is refined and smoothed as the recording comes before a newer one that is not. Returns None where
+    there is no record, or no measured view within 22.5 degrees.
     """
     angle, weights = view_angle(lifted, gait), lifted.metadata.get("weights_sha256")
     name = next((name for name, at in VIEWS.items() if angle is not None and abs(at - angle) <= _NEAR), None)
-    own = lifted.metadata.get("smooth_hz"), lifted.metadata.get("rigid", False)
+    about = lifted.metadata
+    own = about.get("refined", False), about.get("smooth_hz"), about.get("rigid", False)
     found = [
-        ((record.smooth_hz, record.rigid) == own, record.created_utc, record, view)
+        ((record.refined, record.smooth_hz, record.rigid) == own, record.created_utc, record, view)
         for record in records
         if isinstance(record, LiftRecord) and record.checkpoint.sha256 == weights
         for view in record.gait
@@ -34,9 +35,10 @@ def validation(lifted: Lifted, gait: Gait, records: Sequence[Record]) -> Validat
     for quantity, error in view.quantities.items():
         parameter, factor = QUANTITIES.get(quantity, (quantity, 1))
         errors[parameter] = error.mean_absolute / factor
-    smoothed = f", smoothed at {record.smooth_hz:g} Hz" if record.smooth_hz else ""
+    how = "" if record.refined else ", not refined"
+    how += f", smoothed at {record.smooth_hz:g} Hz" if record.smooth_hz else ""
     return Validation(
-        f"`liftbench measure lift` of {record.checkpoint.file}{smoothed}, {view.walks} walks of people it never saw "
+        f"`liftbench measure lift` of {record.checkpoint.file}{how}, {view.walks} walks of people it never saw "
         f"({record.motion.name}), view: {name}, height and focal length given",
         errors,
     )
