@@ -336,11 +336,7 @@ def lift(
     held_out = table(
         "weights", numbers=("MPJPE\nmm", "P-MPJPE\nmm", "N-MPJPE\nmm", "real\nP-MPJPE\nmm", "frames\na second")
     )
-    gait = table(
-        "weights", "view",
-        numbers=("cadence\n1/min", "step\nms", "step\ncm", "speed\nm/s", "knee\ncurve °", "knee\nrange °", "missed"),
-        title="gait, mean absolute error",
-    )  # fmt: skip
+    gaits = []
     shown = ("cadence, steps/min", "step time, ms", "step length, cm", "speed, m/s", "knee flexion curve, degrees",
              "range of knee flexion, degrees")  # fmt: skip
     for name, weights in opened:
@@ -353,12 +349,20 @@ def lift(
             name, f"{errors.mpjpe_mm:.1f}", f"{errors.p_mpjpe_mm:.1f}", f"{errors.n_mpjpe_mm:.1f}",
             "-" if real is None else f"{real:.1f}", f"{record.lifted_frames_per_s:,.0f}",
         )  # fmt: skip
+        gait = table(
+            "view",
+            numbers=(
+                "cadence\n1/min", "step\nms", "step\ncm", "speed\nm/s", "knee\ncurve °", "knee\nrange °", "missed",
+            ),
+            title=f"mean absolute error of the gait, {name}",
+        )  # fmt: skip
         for view in record.gait:
             found = [view.quantities.get(quantity) for quantity in shown]
             cells = ("-" if one is None else f"{one.mean_absolute:.3g}" for one in found)
-            gait.add_row(name, view.view, *cells, f"{view.missed}/{view.events}")
+            gait.add_row(view.view, *cells, f"{view.missed}/{view.events}")
+        gaits += [gait] if gait.row_count else []
     out.print(held_out)
-    if gait.row_count:
+    for gait in gaits:
         out.print(gait)
 
 

@@ -30,9 +30,13 @@ def overview(results: Results) -> Table:
 
 
 def chosen_machine(results: Results) -> str | None:
-    """The machine whose times are shown: the user's own before the reference, the one with the most models."""
+    """The machine whose times are shown: the user's own before the reference, the one with the most models, lengths."""
     own = {name for name, group in results.speed.items() if not any(map(results.is_reference, group.values()))}
-    return max(results.speed, key=lambda name: (name in own, len(results.speed[name])), default=None)
+
+    def rank(name: str) -> tuple[bool, int, int]:
+        return name in own, len({key.model for key in results.speed[name]}), len(results.speed[name])
+
+    return max(results.speed, key=rank, default=None)
 
 
 def chosen_data(results: Results) -> tuple[str, int] | None:
