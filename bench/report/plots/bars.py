@@ -72,8 +72,9 @@ def _dots(ax: Axes, keys: list[Key], quantiles: list[list[float | None]], remark
     """quantiles: a row of numbers, or three of which the outer ones are the ends of whiskers. None is not measured."""
     low, middle, high = np.array(quantiles if len(quantiles) == 3 else 3 * quantiles, dtype=float)
     least = low[low > 0].min() / 2  # zero has no place on a logarithmic axis
-    for i, (key, value) in enumerate(zip(keys, np.maximum(middle, least))):
-        ax.plot(value, i, marker="o", markersize=6, color=style(key.model)[0], zorder=3)
+    for i, (key, value) in enumerate(zip(keys, middle)):
+        if value != 0:
+            ax.plot(value, i, marker="o", markersize=6, color=style(key.model)[0], zorder=3)
     if len(quantiles) == 3:
         ax.hlines(range(len(keys)), low, high, color="black", linewidth=1.2)
     for i, (value, end) in enumerate(zip(middle, np.fmax(high, least))):
