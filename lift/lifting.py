@@ -14,13 +14,13 @@ from liftbench.baselines.evaluation import metrics
 from liftbench.baselines.files import sha256
 from liftbench.baselines.registry import Entry, entry
 from liftbench.baselines.weights.trained import Weights, open_weights
-from liftbench.lift import body, filters, world
+from liftbench.lift.geometry import body, filters, world
+from liftbench.lift.geometry.refine import refine
 from liftbench.lift.keypoints import arrays, gaps, layouts
 from liftbench.lift.keypoints.detections import Detections, in_image
 from liftbench.lift.keypoints.people import choose, find_people, followed
 from liftbench.lift.keypoints.read import read_keypoints
 from liftbench.lift.lifted import Lifted
-from liftbench.lift.refine import refine
 from liftbench.lift.weights import shipped
 from liftbench.lift.windows import lift_blocks
 

@@ -11,7 +11,7 @@ from liftbench.baselines.data.normalization import root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import entry
 from liftbench.baselines.weights.trained import Weights, open_weights
-from liftbench.lift import body, filters
+from liftbench.lift.geometry import body, filters
 from liftbench.lift.keypoints import gaps, layouts
 from liftbench.lift.lifting import MEAN_FOCAL, answers_in_metres, model_inputs, which_joint_9
 from liftbench.lift.weights import shipped

@@ -6,9 +6,9 @@ import numpy as np
 from scipy.signal import find_peaks
 
 from liftbench.baselines.errors import InputError
-from liftbench.lift.filters import runs, smooth
 from liftbench.lift.gait.angles import ANKLES, PELVIS, SHOULDERS, THORAX, body_axes, joint_angles
 from liftbench.lift.gait.parameters import PARAMETERS, of_curves, of_stride
+from liftbench.lift.geometry.filters import runs, smooth
 
 SIDES = ("right", "left")
 CUTOFF = 6.0  # Hz, of positions

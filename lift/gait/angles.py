@@ -6,7 +6,7 @@ positive. Sides are in the order (right, left).
 
 import numpy as np
 
-from liftbench.lift.filters import low_pass
+from liftbench.lift.geometry.filters import low_pass
 
 HIPS, KNEES, ANKLES, SHOULDERS, ELBOWS, WRISTS = (1, 4), (2, 5), (3, 6), (14, 11), (15, 12), (16, 13)
 PELVIS, THORAX = 0, 8

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from liftbench.lift import body, world
+from liftbench.lift.geometry import body, world
 from liftbench.lift.keypoints import arrays, gaps, layouts
 from liftbench.lift.keypoints.detections import in_image
 from liftbench.lift.video.detect import detect

@@ -13,7 +13,7 @@ from liftbench.baselines.data.normalization import normalize
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation.inference import mirror
 from liftbench.baselines.training.checkpoint import write_weights
-from liftbench.lift import body
+from liftbench.lift.geometry import body
 from liftbench.lift.lifted import load
 from support.command import run
 from support.walking import FPS, seen_by, walker

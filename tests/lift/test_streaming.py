@@ -9,7 +9,7 @@ from liftbench.baselines.data.cameras import load_cameras, room_centre
 from liftbench.baselines.data.normalization import normalize
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.training.checkpoint import write_weights
-from liftbench.lift import body
+from liftbench.lift.geometry import body
 from liftbench.lift.streaming import Lifter
 from liftbench.lift.windows import lift_windows
 from support.walking import FPS, seen_by, walker

@@ -15,8 +15,9 @@ from liftbench.baselines.synthetic.random_cameras import looking
 from liftbench.baselines.weights.trained import Weights
 from liftbench.bench.measure import timing
 from liftbench.bench.records.lift import GaitError, GaitView
-from liftbench.lift import body, lifting
+from liftbench.lift import lifting
 from liftbench.lift.gait import Gait, analyse, symmetry
+from liftbench.lift.geometry import body
 
 VIEWS = {"front": 0.0, "oblique": 45.0, "side": 90.0}  # degrees from the walking direction to the camera
 _SIZE, _FOCAL = (1920, 1080), 960 / np.tan(np.radians(35))

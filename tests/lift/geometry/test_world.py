@@ -5,7 +5,7 @@ import pytest
 
 from liftbench.baselines.data.cameras import load_cameras, room_centre
 from liftbench.baselines.errors import InputError
-from liftbench.lift import body, filters, world
+from liftbench.lift.geometry import body, filters, world
 from support.walking import FPS, seen_by, walker
 
 

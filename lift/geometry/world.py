@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from liftbench.baselines.errors import InputError
-from liftbench.lift.body import ANKLE_HEIGHT
+from liftbench.lift.geometry.body import ANKLE_HEIGHT
 
 _THORAX, _PELVIS, _ANKLES = 8, 0, [3, 6]
 _FLOOR_PERCENTILE = 5  # of the lower ankle's height over the recording

@@ -5,8 +5,8 @@ import pytest
 
 from liftbench.baselines.evaluation import metrics
 from liftbench.baselines.skeleton import FLIP, PARENTS
-from liftbench.lift import refine as module
-from liftbench.lift.refine import refine
+from liftbench.lift.geometry import refine as module
+from liftbench.lift.geometry.refine import refine
 from support import ROOT
 
 FOCAL, SIZE, FPS = 1200.0, (1920, 1080), 50.0

@@ -3,7 +3,7 @@
 import numpy as np
 
 from liftbench.baselines.skeleton import PARENTS
-from liftbench.lift.filters import low_pass, runs
+from liftbench.lift.geometry.filters import low_pass, runs
 
 MEAN_HEIGHT = 1.70  # m, of Human3.6M's subjects by the bones below; for people whose height is not given
 ANKLE_HEIGHT = 0.039  # of the body height, floor to ankle (Drillis and Contini 1966)

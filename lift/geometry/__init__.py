@@ -1,0 +1,1 @@
+"""Poses in space: the size of a body, refined and smoothed motion, the vertical and the floor."""
