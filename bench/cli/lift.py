@@ -69,6 +69,7 @@ def lift(
     Example: `liftbench lift video.mp4 --height 1.75 --to html,bvh`
     """
     with loading():
+        from liftbench import kernels
         from liftbench.baselines.errors import InputError
         from liftbench.baselines.weights.trained import open_weights
         from liftbench.lift.keypoints.people import choose, find_people
@@ -106,8 +107,9 @@ def lift(
     persons = find_people(detections)
     chosen = choose(persons, person)
     out.print(f"keypoints: {detections}, {detections.frames:,} frames, people: {len(persons)}")
+    by = f", scan {implementation}" if kernels.scans(opened.model) else ""
     out.print(
-        f"lifting with {weights} ({opened.name}, {opened.frames} frames) on {device}, scan {implementation}; "
+        f"lifting with {weights} ({opened.name}, {opened.frames} frames) on {device}{by}, "
         f"{'refined' if refined else 'not refined'}"
     )
     if opened.also_fits:
