@@ -7,13 +7,12 @@ now and then both legs or both arms are swapped. Confidence reflects the error i
 
 import numpy as np
 
-from liftbench.baselines.skeleton import PARENTS
+from liftbench.baselines.skeleton import LIMBS, PARENTS
 
 # Error in pixels of each joint when it is visible and at rest; it grows with the distance from the torso.
 BASE = np.array([2.6, 2.8, 3.2, 4.0, 2.8, 3.2, 4.0, 2.8, 2.6, 2.6, 2.9, 2.9, 3.7, 4.8, 2.9, 3.7, 4.8])
 # Radius in mm of the flesh around the bone that ends in each joint.
 FLESH = np.array([0, 70, 75, 50, 70, 75, 50, 130, 130, 60, 95, 70, 50, 40, 70, 50, 40])
-LIMBS = (((1, 2, 3), (4, 5, 6)), ((14, 15, 16), (11, 12, 13)))  # pairs that a detector may swap
 SWAPS_PER_FRAME = 1 / 500  # per pair of limbs
 SWAP_FRAMES = (4, 22)
 LOSSES_PER_FRAME = 1 / 400  # per joint

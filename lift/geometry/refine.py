@@ -25,8 +25,10 @@ OUTLIER = 2.0  # standard deviations; larger errors weigh less and less
 _STEPS = 5
 _FRAMES, _OVERLAP = 400, 50  # solved at once; blended with the next ones
 _CHILDREN, _PARENTS = np.arange(1, 17), np.array(PARENTS)[1:]
-_JOINTS, _BAND = np.arange(17), 2 * 51  # from a frame to the second next one
-_ROWS, _COLUMNS = np.tril_indices(51)
+_JOINTS = np.arange(17)
+_UNKNOWNS = 3 * 17  # of a frame
+_BAND = 2 * _UNKNOWNS  # from a frame to the second next one
+_ROWS, _COLUMNS = np.tril_indices(_UNKNOWNS)
 
 
 def refine(
@@ -70,9 +72,9 @@ def _solve(model: np.ndarray, keypoints: np.ndarray, focal: float, size: tuple[i
         _add_bones(gradient, hessian, points, model_bones)
         gradient[:, 0, 2] += (points[:, 0, 2] - model[:, 0, 2]) / DISTANCE**2
         hessian[:, 0, 2, 0, 2] += 1 / DISTANCE**2
-        band = np.zeros((_BAND + 1, len(points), 51))
+        band = np.zeros((_BAND + 1, len(points), _UNKNOWNS))
         _add_accelerations(gradient, hessian, band, points, fps)
-        band[_ROWS - _COLUMNS, :, _COLUMNS] = hessian.reshape(-1, 51, 51)[:, _ROWS, _COLUMNS].T
+        band[_ROWS - _COLUMNS, :, _COLUMNS] = hessian.reshape(-1, _UNKNOWNS, _UNKNOWNS)[:, _ROWS, _COLUMNS].T
         move = solveh_banded(band.reshape(_BAND + 1, -1), -gradient.ravel(), overwrite_ab=True, lower=True)
         points += move.reshape(points.shape)
     return points
@@ -137,6 +139,6 @@ def _add_accelerations(
         for axis in range(3):
             hessian[frame : frame + count, _JOINTS, axis, _JOINTS, axis] += factor**2 * weights
     weights = np.repeat(weights, 3, axis=-1)
-    band[51, :count] -= 2 * weights
-    band[51, 1 : count + 1] -= 2 * weights
-    band[102, :count] += weights
+    band[_UNKNOWNS, :count] -= 2 * weights
+    band[_UNKNOWNS, 1 : count + 1] -= 2 * weights
+    band[_BAND, :count] += weights

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-PAIRS = (((1, 2, 3), (4, 5, 6)), ((14, 15, 16), (11, 12, 13)))  # right and left leg, right and left arm
+from liftbench.baselines.skeleton import LIMBS
+
 _UNIT = 0.02  # of the person's size in a 50th of a second squared: an acceleration that costs 1
 _MOST = 15.0  # that the acceleration of one joint costs
 _SWAPPED = 0.3  # that each swapped frame costs, so that most frames stay as they are
@@ -19,8 +20,7 @@ def untangle(keypoints: np.ndarray, seen: np.ndarray, fps: float) -> tuple[np.nd
         return keypoints, 0
     unit = _UNIT * size * max(1.0, (50 / fps) ** 2)
     untangled, any_swapped = keypoints.copy(), np.zeros(len(keypoints), bool)
-    for right, left in PAIRS:
-        right, left = list(right), list(left)
+    for right, left in LIMBS:
         swapped = _steadiest(keypoints[:, [right, left], :2] / unit, seen[:, right] & seen[:, left])
         untangled[np.ix_(swapped, right)] = keypoints[np.ix_(swapped, left)]
         untangled[np.ix_(swapped, left)] = keypoints[np.ix_(swapped, right)]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from liftbench.baselines.skeleton import LIMBS
 from liftbench.lift.keypoints import gaps
-from liftbench.lift.keypoints.swaps import PAIRS, untangle
+from liftbench.lift.keypoints.swaps import untangle
 from support import ROOT
 
 
@@ -15,7 +16,7 @@ def walk():
 
 
 def swapped(keypoints, frames, pair=0):
-    changed, (right, left) = keypoints.copy(), map(list, PAIRS[pair])
+    changed, (right, left) = keypoints.copy(), map(list, LIMBS[pair])
     changed[frames, right], changed[frames, left] = keypoints[frames, left], keypoints[frames, right]
     return changed
 
@@ -31,7 +32,7 @@ def test_swaps_are_found(pair, frames):
     noisy = keypoints + np.random.default_rng(0).normal(0, 1, keypoints.shape) * (1, 1, 0)
     wrong = swapped(noisy, np.arange(len(noisy))[frames][:, None], pair)
     right, count = untangle(wrong, seen(wrong), 50)
-    limbs = np.abs(right - noisy)[:, [*PAIRS[pair][0], *PAIRS[pair][1]], :2].max(axis=(1, 2))
+    limbs = np.abs(right - noisy)[:, [*LIMBS[pair][0], *LIMBS[pair][1]], :2].max(axis=(1, 2))
     assert (limbs > 25).mean() < 0.01
     assert abs(count - np.abs(wrong - noisy).any(axis=(1, 2)).sum()) <= 0.04 * len(noisy)
 
