@@ -17,6 +17,7 @@ import pandas as pd
 
 from liftbench.baselines.registry import MODELS
 from liftbench.bench.records import CostRecord
+from liftbench.bench.report.built import UNTRAINED, built
 from liftbench.bench.report.results import (
     PUBLISHED_DATA,
     Key,
@@ -45,7 +46,7 @@ _ERRORS = {
     "doubt": "s", "source of the users' reports": "s",
 }  # fmt: skip
 _FIGURES = (" published, M", " published, G", " published, mm", " published, %")  # the ends of their columns' names
-_NOT_HERE, _NOT_PUBLISHED = Missing("not implemented here"), Missing("not published")
+_NOT_PUBLISHED = Missing("not printed in any source that could be read")
 
 
 @dataclass
@@ -102,8 +103,8 @@ def _bullets(notes: Iterable[Note]) -> str:
 def _row(results: Results, published: pd.Series) -> Row:
     """published: a row of `results.published_text`."""
     text = {column: _NOT_PUBLISHED if pd.isna(value) else value for column, value in published.items()}
-    name = registered(published)
-    counted = _counted(results, name, int(published.frames))
+    key = built(published)
+    counted = _counted(results, key)
     return {
         "model": f"{published.model} {published.variant}".strip(), "data": published.dataset,
         "2D": published.detector, "frames": int(published.frames),
@@ -115,23 +116,23 @@ def _row(results: Results, published: pd.Series) -> Row:
         "PCK published, %": text["pck_percent"],
         "AUC published, %": text["auc_percent"],
         "users report, mm": _cited(published.users_report_mm),
-        _MEASURED: _measured(results, published, name),
+        _MEASURED: _measured(results, published, key),
         "source": text["source"],
         "doubt": "none" if pd.isna(published.doubt) else published.doubt,
         "source of the users' reports": _cited(published.users_source),
     }  # fmt: skip
 
 
-def _counted(results: Results, name: str | None, frames: int) -> list[CostRecord] | Missing:
+def _counted(results: Results, key: Key | Missing) -> list[CostRecord] | Missing:
     """The costs (as built here, as built officially) of a model, or why they are missing."""
-    if name is None:
-        return _NOT_HERE
-    layout = MODELS[name].official
-    keys = [Key(name, frames, json.dumps(numbers)) for numbers in ({}, layout)]
-    for key in keys:
-        if key not in results.cost:
-            return Missing(f"the cost of {key.label} was not measured")
-    return [results.cost[key] for key in keys]
+    if isinstance(key, Missing):
+        return key
+    official = MODELS[key.model].official if key.numbers == "{}" else {}
+    keys = [key, Key(key.model, key.frames, json.dumps(official)) if official else key]
+    for one in keys:
+        if one not in results.cost:
+            return Missing(f"the cost of {one.label} was not measured")
+    return [results.cost[one] for one in keys]
 
 
 def _parameters(published: str | Missing, counted: list[CostRecord] | Missing) -> Row:
@@ -204,13 +205,14 @@ def _cited(value: str | float) -> str | Missing:
     return Missing("no report by users is cited") if pd.isna(value) else value
 
 
-def _measured(results: Results, published: pd.Series, name: str | None) -> float | Missing:
+def _measured(results: Results, published: pd.Series, key: Key | Missing) -> float | Missing:
     """The MPJPE measured on the published data from the same kind of 2D input; never that of other data."""
-    if name is None:
-        return _NOT_HERE
+    if isinstance(key, Missing):
+        return key
     if published.dataset != PUBLISHED_DATA:
-        return Missing(f"{published.dataset} is not evaluated here")
-    key = Key(name, int(published.frames), "{}")
+        return Missing(f"a row of {published.dataset}, not of {PUBLISHED_DATA}")
+    if registered(published) is None:
+        return UNTRAINED
     for label in results.real & results.accuracy.keys():
         record = results.accuracy[label].get(key)
         on = (record.data.protocol, record.data.input) if record else None

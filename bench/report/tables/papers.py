@@ -1,21 +1,19 @@
 """The papers' own comparison tables, in their row and column order, published and measured side by side."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
-from liftbench.baselines.registry import MODELS
-from liftbench.bench.report.results import PUBLISHED_DATA, Key, Missing, Results, protocol_of, registered
+from liftbench.bench.report.built import UNTRAINED, built, called
+from liftbench.bench.report.results import PUBLISHED_DATA, Missing, Results, protocol_of, registered
 from liftbench.bench.report.tables.at_a_glance import error_measured
 from liftbench.bench.report.tables.table import Cell, Table
 
 MPI = "MPI-INF-3DHP"
-_UNREAD = Missing("no source that could be read has it")
-_NOT_BUILT = Missing("not built here")
+_UNREAD = Missing("not printed in any source that could be read")
 _UNMEASURED = "Measured errors have no column: there is no run on"
-_UNCOUNTED = Missing("this size was not counted here")
+_UNCOUNTED = Missing("the cost of this size was not measured: `liftbench measure cost`")
 _COSTS = {
     "parameters, M": ("params_m", lambda cost: cost.parameters / 1e6),
     "MACs, G": ("macs_g", lambda cost: cost.macs_per_clip / 1e9),
@@ -81,8 +79,6 @@ PAPERS = (
         _variants("PoseMamba", *((f"S, one-way scan {i}", 243) for i in (1, 2, 3, 4)),
                   ("S, both ways without limbs", 243), ("S", 243)),
         {"MPJPE, mm": _DETECTED["MPJPE, mm"]},
-        note="Registered as posemamba_s_fs_ft, _fs_bt, _bs_ft, _bs_bt and _global; which of the first four is which "
-        "could not be read.",
     ),
     Paper(
         "posemamba_5", "PoseMamba (AAAI 2025), table 5: losses of PoseMamba-S, Human3.6M",
@@ -95,7 +91,7 @@ PAPERS = (
             *_variants("PoseMamba", *((f"{depth} blocks x 64 channels", 243) for depth in _SIZES)),
             *_variants("PoseMamba", ("40 blocks x 32 channels", 243), ("12 blocks x 256 channels", 243), ("S", 243),
                        ("B", 243), ("L", 243), ("X", 243)),
-        ), {"MPJPE, mm": _DETECTED["MPJPE, mm"]}, note="Blocks: spatial and temporal ones, twice our depth.",
+        ), {"MPJPE, mm": _DETECTED["MPJPE, mm"]}, note="Blocks: spatial and temporal ones, twice the depth here.",
     ),
     Paper(
         "pose3dm", "Pose3DM (Fractal and Fractional 2025): Human3.6M", _variants("Pose3DM", ("S", 243), ("L", 243)),
@@ -176,21 +172,23 @@ def _cells(results: Results, paper: Paper, model: str, variant: str, frames: int
     table = results.published_all
     wanted = (table.model == model) & (table.variant == variant) & (table.frames == frames)
     row = table[wanted & (table.dataset == paper.dataset) & (table.detector != "HRNet")].iloc[0]
-    name = registered(row)
-    keys = [] if name is None else [Key(name, frames, json.dumps(n)) for n in ({}, MODELS[name].official)]
-    cost = next((results.cost[key] for key in keys if key in results.cost), None)
+    key = built(row)
+    cost = None if isinstance(key, Missing) else results.cost.get(key)
     yield f"{model} {variant}".strip()
-    yield name or _NOT_BUILT
+    yield called(row)
     yield row.detector
     yield frames
     texts = results.published_text.loc[row.name]
     for column, count in _COSTS.values():
         yield _text(texts[column])
-        yield count(cost) if cost else _NOT_BUILT if name is None else _UNCOUNTED
+        yield count(cost) if cost else key if isinstance(key, Missing) else _UNCOUNTED
     for header, (column, quantity) in paper.errors.items():
         yield _text(texts[column])
         given = "gt" if "true 2D" in header else row.detector.lower()
-        yield error_measured(results, row, protocol_of(row), given, keys[0], quantity) if keys else _NOT_BUILT
+        if isinstance(key, Missing) or registered(row) is None:
+            yield key if isinstance(key, Missing) else UNTRAINED
+        else:
+            yield error_measured(results, row, protocol_of(row), given, key, quantity)
 
 
 def _text(value: str | float) -> str | Missing:
