@@ -12,7 +12,7 @@ _ONE_WAY = "posemamba_s_fs_ft"  # all four cost the same
 _NAMED_OTHERWISE = {
     ("PoseMamba", "S, both ways without limbs"): ("posemamba_s_global", {}),
     **{("PoseMamba", f"S, one-way scan {place}"): (_ONE_WAY, {}) for place in (1, 2, 3, 4)},
-    ("PoseFormerV2", "1 frame, 3 coefficients"): ("poseformerv2_27", {"kept_frames": 1, "kept_coefficients": 3}),
+    ("PoseFormerV2", "1 frame, 3 coefficients"): ("poseformerv2_27", {"kept_frames": 1}),
     ("MotionBERT", "finetuned"): ("motionbert", {}),
     ("VideoPose3D", "true boxes"): ("videopose3d_243", {}),
 }

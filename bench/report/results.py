@@ -168,7 +168,10 @@ def published_error(row: pd.Series | Missing) -> float | Missing:
     if isinstance(row, Missing):
         return row
     if pd.isna(row.mpjpe_mm):
-        return Missing("no source that could be read gives its error with detected 2D")
+        return Missing(
+            "no source that could be read, neither its README nor a listing nor another paper's table, gives its error "
+            "with detected 2D"
+        )
     if row.averaged_over == "frames":
         return Missing(f"{row.mpjpe_mm:g} mm is a mean over frames, the others are means over actions")
     return row.mpjpe_mm

@@ -103,30 +103,38 @@ def _row(results: Results, key: Key, machine: str | None, data: tuple[str, int] 
 
 def lengths(results: Results) -> Table:
     """Every model that was measured at several clip lengths: cost and time of one pose."""
-    machine = chosen_machine(results)
+    models = by_length(results)
+    machine = _longest(results, [key for keys in models.values() for key in keys])
     columns = {
         "model": "s", "frames": "d", "MACs of a clip, G": ",.3f", "MACs per frame, M": ",.1f",
         "latency of a clip, ms": ",.2f", "ms per new frame": ",.3f", "poses/s": ",.1f",
     }  # fmt: skip
     rows = []
-    for model, keys in by_length(results).items():
-        for key in keys:
-            cost, speed = results.cost.get(key), results.speed.get(machine, {}).get(key)
-            row = [model, key.frames]
-            row += (
-                [cost.macs_per_clip / 1e9, cost.macs_per_output_frame / 1e6] if cost else [Missing("not counted")] * 2
-            )
-            if speed:
-                ms = speed.latency.median_ms
-                row += [ms, ms / speed.output_frames, speed.throughput_output_frames_per_s]
-            else:
-                row += [Missing("not timed on this machine")] * 3
-            rows.append(dict(zip(columns, row)))
+    for key in (key for keys in models.values() for key in keys):
+        cost, speed = results.cost.get(key), results.speed.get(machine, {}).get(key)
+        row = [key.model, key.frames]
+        row += [cost.macs_per_clip / 1e9, cost.macs_per_output_frame / 1e6] if cost else [Missing("not counted")] * 2
+        if speed:
+            ms = speed.latency.median_ms
+            row += [ms, ms / speed.output_frames, speed.throughput_output_frames_per_s]
+        else:
+            row += [Missing("not timed at this length on the machine of this table")] * 3
+        rows.append(dict(zip(columns, row)))
     note = (
         "ms per new frame: the latency of a clip over the poses that it answers; a centre-frame model runs a whole "
-        f"clip for each. Times: {machine}."
+        f"clip for each. Times: {machine}, which timed most of these lengths."
     )
     return Table("lengths", "Clip length", columns, rows, [note, results.provenance("cost", "speed")])
+
+
+def _longest(results: Results, keys: list[Key]) -> str | None:
+    """The machine that timed most of the keys, the user's own before a reference one."""
+
+    def rank(name: str) -> tuple[bool, int]:
+        timed = [results.speed[name][key] for key in keys if key in results.speed[name]]
+        return any(not results.is_reference(record) for record in timed), len(timed)
+
+    return max(results.speed, key=rank, default=None)
 
 
 def by_length(results: Results) -> dict[str, list[Key]]:

@@ -45,7 +45,6 @@ def _variants(model: str, *pairs: tuple[str, int]) -> tuple[tuple[str, str, int]
     return tuple((model, variant, frames) for variant, frames in pairs)
 
 
-_SIZES = (12, 16, 24, 32, 40, 48)
 PAPERS = (
     Paper(
         "posemamba_1", "PoseMamba (AAAI 2025), table 1: Human3.6M, 2D detections",
@@ -88,9 +87,10 @@ PAPERS = (
     Paper(
         "posemamba_6", "PoseMamba (AAAI 2025), table 6: depth and width, Human3.6M",
         (
-            *_variants("PoseMamba", *((f"{depth} blocks x 64 channels", 243) for depth in _SIZES)),
-            *_variants("PoseMamba", ("40 blocks x 32 channels", 243), ("12 blocks x 256 channels", 243), ("S", 243),
-                       ("B", 243), ("L", 243), ("X", 243)),
+            *_variants("PoseMamba", ("12 blocks x 64 channels", 243), ("16 blocks x 64 channels", 243), ("S", 243),
+                       *((f"{depth} blocks x 64 channels", 243) for depth in (24, 32, 40, 48)),
+                       ("40 blocks x 32 channels", 243), ("L", 243), ("X", 243), ("12 blocks x 256 channels", 243),
+                       ("B", 243)),
         ), {"MPJPE, mm": _DETECTED["MPJPE, mm"]}, note="Blocks: spatial and temporal ones, twice the depth here.",
     ),
     Paper(

@@ -27,6 +27,7 @@ from support import PUBLISHED, ROOT
 from support.data import perfect
 from support.records import accuracy, cost, data
 
+UNREAD = Missing("not printed in any source that could be read")
 UNEXPLAINED = "not reproduced by any counter"
 MEASURED = "MPJPE measured here on Human3.6M, mm"
 
