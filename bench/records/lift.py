@@ -65,6 +65,7 @@ class LiftRecord(ModelRecord):
     kind: Literal["lift"] = "lift"
     device: Literal["cpu", "cuda"]
     checkpoint: Checkpoint
+    clips_seen: PositiveInt | None = None  # in training, by the log beside the weights; None: there is none
     motion: LiftedData
     refined: bool  # the walks and the real recording; held-out errors are those of the model alone
     smooth_hz: PositiveFloat | None  # of the walks

@@ -22,7 +22,7 @@ from liftbench.bench.report.tables.accuracy import accuracy
 from liftbench.bench.report.tables.at_a_glance import at_a_glance, lengths, overview
 from liftbench.bench.report.tables.cost import cost, cost_by_module, cost_by_operator
 from liftbench.bench.report.tables.ledger import ledger
-from liftbench.bench.report.tables.lift import lift
+from liftbench.bench.report.tables.lift import lift, lift_gait
 from liftbench.bench.report.tables.papers import papers
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
 from liftbench.bench.report.tables.scan import scan as scan_table
@@ -31,7 +31,7 @@ from liftbench.bench.report.tables.table import Table
 
 TABLES = (
     overview, at_a_glance, ledger, accuracy, cost, cost_by_operator, cost_by_module, lengths, speed, compare,
-    scaling_table, scan_table, lift,
+    scaling_table, scan_table, lift, lift_gait,
 )  # fmt: skip
 _Draw = Callable[[], Figure | None]
 _MOST_PROCESSES = 4  # that draw

@@ -4,6 +4,7 @@ The held-out people are the test subjects of `baselines.synthetic.mocap`, every 
 also loses joints, which are filled as `liftbench lift` fills them.
 """
 
+import csv
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -27,6 +28,7 @@ from liftbench.lift import lifting
 from liftbench.lift.windows import lift_windows
 
 _TIMED_S, _RUNS = 20, 3  # seconds of motion to lift for the timing, and how often
+_OF_A_RUN = ("last.safetensors", "best.safetensors")
 
 
 def measure(
@@ -60,13 +62,27 @@ def measure(
         **environment.stamp(device, kernels.choose(device) if kernels.scans(weights.model) else None),
         model=weights.name, frames=weights.frames, numbers=weights.numbers, device=device,
         checkpoint=records.Checkpoint(
-            file=weights.path.name, sha256=sha256(weights.path), epoch=weights.epoch, chosen_by=weights.chosen_by
+            file="/".join(weights.path.absolute().parts[-2 if weights.path.name in _OF_A_RUN else -1 :]),
+            sha256=sha256(weights.path), epoch=weights.epoch, chosen_by=weights.chosen_by,
         ),
+        clips_seen=_clips_seen(weights),
         motion=LiftedData(name=Path(motion).name, sha256=sha256(motion), credit=credit, subjects=subjects),
         refined=refined, smooth_hz=smooth, rigid=rigid, held_out=errors, gait=gait,
         poses=None if poses is None else LiftedData(name=Path(poses).name, sha256=sha256(poses)),
         real=cameras, lifted_frames_per_s=speed, timed_frames=frames, other_processes_share=share,
     )  # fmt: skip
+
+
+def _clips_seen(weights: Weights) -> int | None:
+    """How many clips the weights were trained on, each as often as it was seen, by log.csv of their run or by the log
+    beside the file; None without one."""
+    path = weights.path
+    log = path.with_name("log.csv") if path.name in _OF_A_RUN else path.with_suffix(".csv")
+    if not log.is_file() or weights.epoch is None:
+        return None
+    with open(log, newline="") as file:
+        epochs = list(csv.DictReader(file))[: weights.epoch + 1]
+    return round(sum(float(epoch["epoch_s"]) * float(epoch["clips_per_s"]) for epoch in epochs))
 
 
 def _held_out(

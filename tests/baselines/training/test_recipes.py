@@ -121,7 +121,7 @@ def test_every_model_of_a_paper_has_its_recipe():
         model for model, entry in registry.MODELS.items() if "baselines.models" in entry.builder
     }
     folders = {path.parent.name for path in RECIPES if not name(path).startswith("comparators/")}
-    assert folders == {"configs", "gt", "cpn", "3dhp", "improved", "mocap", "toy", "lift"}
+    assert folders == {"configs", "gt", "cpn", "3dhp", "improved", "mocap", "toy", "lift", "candidates"}
 
 
 def published_rows():
@@ -154,7 +154,9 @@ def test_every_published_row_has_its_recipe_which_names_the_number(model, folder
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in RECIPES if path.parent.name in ("improved", "mocap", "toy", "lift")], ids=name
+    "path",
+    [path for path in RECIPES if path.parent.name in ("improved", "mocap", "toy", "lift", "candidates")],
+    ids=name,
 )
 def test_our_own_recipes_say_so(path):
     header = " ".join(path.read_text().split("base:")[0].replace("#", " ").split())

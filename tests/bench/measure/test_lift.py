@@ -17,6 +17,7 @@ from liftbench.bench.measure import lift as lifts
 from liftbench.bench.measure.lift import real, walks
 from liftbench.bench.report.results import Results
 from liftbench.bench.report.tables.lift import lift as lift_table
+from liftbench.bench.report.tables.lift import lift_gait
 from liftbench.lift.gait import analyse
 from liftbench.lift.keypoints.layouts import LAYOUTS
 from support.walking import FPS, marching, walker
@@ -79,9 +80,22 @@ def test_a_whole_measurement(motion, weights, demo, tmp_path):
     assert [view.view for view in record.gait] == ["front", "oblique", "side"]
     assert all(view.walks + view.failed == 1 for view in record.gait)
     assert [camera.camera for camera in record.real] == [1] and record.real[0].limb_p_mpjpe_mm > 50
-    rows = lift_table(Results([record])).rows
-    assert [row["view"] for row in rows] == ["front", "oblique", "side"]
-    assert {row["P-MPJPE, mm"] for row in rows} == {record.held_out.p_mpjpe_mm}
+    (row,) = lift_table(Results([record])).rows
+    assert row["P-MPJPE, mm"] == record.held_out.p_mpjpe_mm and row["weights"] == "tiny" and row["sees"] == "the image"
+    assert record.clips_seen is None, "there is no log"
+    assert [row["view"] for row in lift_gait(Results([record])).rows] == ["front", "oblique", "side"]
+
+
+def test_a_run_goes_by_its_folder_and_says_how_many_clips_it_saw(motion, weights, tmp_path):
+    folder = tmp_path / "runs" / "mine"
+    opened = open_weights(weights)
+    known = {"model": "mlp", "frames": 3, "numbers": opened.numbers, "data": "h36m", "epoch": 1}
+    write_weights(folder / "last.safetensors", opened.model.state_dict(), known)
+    (folder / "log.csv").write_text("epoch,epoch_s,clips_per_s\n0,2.0,100.5\n1,4.0,50\n2,4.0,50\n")
+    record = lifts.measure(open_weights(folder), motion, views=1)
+    assert record.checkpoint.file == "mine/last.safetensors" and record.clips_seen == 401
+    (row,) = lift_table(Results([record])).rows
+    assert row["weights"] == "mine, epoch 1" and row["clips seen"] == 401
 
 
 def test_the_camera_sees_the_walk_from_where_it_says():

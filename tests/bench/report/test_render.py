@@ -65,6 +65,7 @@ def test_a_whole_run_gives_every_table_and_plot(run):
             "scaling",
             "scan",
             "lift",
+            "lift_gait",
         )  # fmt: skip
         for end in ("md", "csv", "tex")
     ]
@@ -227,7 +228,7 @@ def test_all_latex_compiles_and_fits_the_page(run, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
     assert not re.search("Overfull|too large|Undefined", done.stdout)
-    assert len(files) == 13 + len(PAPERS)
+    assert len(files) == 14 + len(PAPERS)
 
 
 def test_wide_and_long_latex_is_split_and_every_part_names_its_rows():
