@@ -1,6 +1,7 @@
 """Find the registered model that the tensors of a file belong to."""
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import create_model, entry, list_models
-from liftbench.baselines.weights.load import Fit, compare
+from liftbench.baselines.weights.load import Fit, Shapes, compare, shapes_of
 
 _LONGEST_CLIP = 10_000  # frames; tensors that claim more were not made for these models
 
@@ -31,7 +32,7 @@ def trained_frames(model: str, state: dict[str, Tensor]) -> int | None:
 
     state: the tensors of the whole model or of one stage of it.
     """
-    frames = entry(model).frames_of({key: tuple(value.shape) for key, value in state.items()})
+    frames = entry(model).frames_of(shapes_of(state))
     return frames if frames and frames <= _LONGEST_CLIP else None
 
 
@@ -41,11 +42,23 @@ def candidates(state: dict[str, Tensor]) -> list[Candidate]:
     Models that do not fit are ranked by the names and shapes that they share with the file. Models that fit equally
     well keep the order of the registry.
     """
-    found = [
-        Candidate(name, stage, sum(value.numel() for value in module.parameters()), compare(module, state))
-        for name in list_models()
-        for stage, module in _modules(name, trained_frames(name, state))
+    given = shapes_of(state)
+    found = [candidate for name in list_models() for candidate in _fits(name, None, given)]
+    # The clip length changes shapes, never names: no other model than these can fit, or be the nearest, with another.
+    likely = {candidate.model for candidate in found if not (candidate.fit.missing or candidate.fit.unexpected)}
+    likely.add(_best_first(found)[0].model)
+    frames = {name: trained_frames(name, state) for name in likely}
+    return _best_first(candidate for name in list_models() for candidate in _fits(name, frames.get(name), given))
+
+
+def _fits(name: str, frames: int | None, given: Shapes) -> list[Candidate]:
+    return [
+        Candidate(name, stage, parameters, compare(module, own, given))
+        for stage, module, parameters, own in _modules(name, frames)
     ]
+
+
+def _best_first(found: Iterable[Candidate]) -> list[Candidate]:
     return sorted(found, key=lambda candidate: (not candidate.fit.exact, -candidate.fit.likeness))
 
 
@@ -73,7 +86,13 @@ def whole_models(state: dict[str, Tensor], where: str | Path) -> list[str]:
 
 
 @functools.lru_cache(maxsize=256)
-def _modules(name: str, frames: int | None) -> list[tuple[str | None, nn.Module]]:
-    """Return (None, the model) and (stage, its module) for every stage, without memory for their weights."""
+def _modules(name: str, frames: int | None) -> list[tuple[str | None, nn.Module, int, Shapes]]:
+    """Return (None, the model, ...) and (stage, its module, ...) for every stage, with the number of its parameters and
+    the shapes of its tensors. They keep no memory for their weights.
+    """
     model = create_model(name, frames=frames).to("meta")
-    return [(None, model)] + [(stage, getattr(model, stage)) for stage in entry(name).stages]
+    modules = {None: model} | {stage: getattr(model, stage) for stage in entry(name).stages}
+    return [
+        (stage, module, sum(value.numel() for value in module.parameters()), shapes_of(module.state_dict()))
+        for stage, module in modules.items()
+    ]

@@ -13,6 +13,9 @@ from liftbench.baselines.weights.metadata import in_short
 from liftbench.baselines.weights.read import read_checkpoint
 
 
+Shapes = dict[str, tuple[int, ...]]  # of named tensors
+
+
 @dataclass(frozen=True)
 class Fit:
     """How the tensors of a file relate to those of a model: keys on one side only, and shapes that differ."""
@@ -37,20 +40,24 @@ class Fit:
         )
 
 
-def compare(model: nn.Module, state: Mapping[str, Tensor]) -> Fit:
-    """Compare named tensors with those of a model."""
-    own = model.state_dict()
-    left_out = getattr(model, "unused_official_keys", lambda keys: set())(state)
-    names = len(own.keys() & state.keys()) / len(own.keys() | state.keys())
-    shapes, others = (Counter(tuple(value.shape) for value in tensors.values()) for tensors in (own, state))
+def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
+    """Return the shapes of named tensors."""
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def compare(model: nn.Module, own: Shapes, given: Shapes) -> Fit:
+    """Compare the tensors of a model, `own`, with those of a file, `given`."""
+    left_out = getattr(model, "unused_official_keys", lambda keys: set())(given.keys() - own.keys())
+    names = len(own.keys() & given.keys()) / len(own.keys() | given.keys())
+    shapes, others = Counter(own.values()), Counter(given.values())
     return Fit(
         left_out=sorted(left_out),
-        missing=[key for key in own if key not in state],
-        unexpected=[key for key in state if key not in own and key not in left_out],
+        missing=[key for key in own if key not in given],
+        unexpected=[key for key in given if key not in own and key not in left_out],
         misshapen=[
-            f"{key} is {tuple(state[key].shape)} but the model has {tuple(own[key].shape)}"
-            for key in own
-            if key in state and state[key].shape != own[key].shape
+            f"{key} is {given[key]} but the model has {shape}"
+            for key, shape in own.items()
+            if given.get(key, shape) != shape
         ],
         likeness=names + (shapes & others).total() / (shapes | others).total(),
     )
@@ -64,7 +71,7 @@ def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     warning says how many parameters they have.
     """
     state = read_checkpoint(path, model.state_dict().keys()).state
-    fit = compare(model, state)
+    fit = compare(model, shapes_of(model.state_dict()), shapes_of(state))
     if not fit.exact:
         raise InputError(
             f"Cannot load {path} into {type(model).__name__}: {fit}. "
