@@ -15,9 +15,10 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from liftbench.baselines.files import replacing
+from liftbench.bench.records import ScanRecord
 from liftbench.bench.report.html import report
 from liftbench.bench.report.plots import bars, canvas, errors, heat, operators, scaling, scan, training
-from liftbench.bench.report.results import Results
+from liftbench.bench.report.results import Results, is_marked
 from liftbench.bench.report.tables.accuracy import accuracy
 from liftbench.bench.report.tables.at_a_glance import at_a_glance, lengths, overview
 from liftbench.bench.report.tables.cost import cost, cost_by_module, cost_by_operator
@@ -35,7 +36,10 @@ TABLES = (
 )  # fmt: skip
 _Draw = Callable[[], Figure | None]
 _MOST_PROCESSES = 4  # that draw
-_SHOWN = ("error_against_macs", "per_action_synthetic_data", "scan_time_amd_epyc_family_26", "training_mocap_data")
+_SHOWN = (
+    "error_against_macs", "error_against_speed_amd_epyc_family_25", "speed_amd_epyc_family_25", "scaling",
+    "scan_time_amd_epyc_2_threads",
+)  # fmt: skip
 
 
 class Rendered(NamedTuple):
@@ -137,26 +141,43 @@ def _write(files: dict[Path, bytes]) -> list[Path]:
 
 
 def figures(results: Results) -> Iterator[tuple[str, _Draw, str]]:
-    """(file name, function that draws it or gives None, why it would not) of every plot."""
+    """(file name, function that draws it or gives None, why it would not) of every plot.
+
+    One for each of the user's machines and data; of reference records, only where there are no others, the largest.
+    """
     unknown = "no error is known together with its cost"
     yield "error_against_macs", lambda: errors.error_against_macs(results), unknown
     yield "cost_by_operator", lambda: operators.cost_by_operator(results), "there are no cost records"
     yield "memory", lambda: bars.memory(results), "no record counted activations"
     for name, draw, groups, kind in (
-        ("error_against_speed", errors.error_against_speed, results.speed, "speed"),
-        ("speed", bars.speed, results.speed, "speed"),
-        ("per_action", heat.per_action, results.accuracy, "accuracy"),
-        ("training", training.training, results.training, "training"),
-        ("scaling", scaling.scaling, results.scaling, "scaling"),
-        ("scan_time", scan.scan_time, results.scan, "scan"),
-        ("scan_memory", scan.scan_memory, results.scan, "scan"),
-        ("scan_roofline", scan.scan_roofline, results.scan, "scan"),
+        ("error_against_speed", errors.error_against_speed, _largest(results.speed), "speed"),
+        ("speed", bars.speed, _largest(results.speed), "speed"),
+        ("per_action", heat.per_action, _largest(results.accuracy), "accuracy"),
+        ("training", training.training, _largest(results.training), "training"),
+        ("scaling", scaling.scaling, _own(results.scaling) or list(results.scaling), "scaling"),
+        ("scan_time", scan.scan_time, _largest(results.scan), "scan"),
+        ("scan_memory", scan.scan_memory, _largest(results.scan), "scan"),
+        ("scan_ceiling", scan.scan_ceiling, _largest(results.scan), "scan"),
     ):
         if not groups:
             yield name, lambda: None, f"there are no {kind} records"
         for label in groups:
             draw_one = functools.partial(draw, results, label)
             yield f"{name}_{_slug(label)}", draw_one, "there is nothing to draw"
+
+
+def _own(groups: dict[str, object]) -> list[str]:
+    return [label for label in groups if not is_marked(label)]
+
+
+def _largest(groups: dict[str, dict | ScanRecord]) -> list[str]:
+    """The labels of the user's own groups; where there are none, that of the largest reference one."""
+
+    def size(label: str) -> int:
+        group = groups[label]
+        return len(group.comparisons if isinstance(group, ScanRecord) else {key.model for key in group})
+
+    return _own(groups) or sorted(groups, key=size)[-1:]
 
 
 def _slug(label: str) -> str:

@@ -177,6 +177,11 @@ def published_error(row: pd.Series | Missing) -> float | Missing:
     return row.mpjpe_mm
 
 
+def is_marked(label: str) -> bool:
+    """Whether a label of a machine or of data is that of reference records."""
+    return label.endswith(_MARK)
+
+
 def registered(published: pd.Series) -> str | None:
     """The registered name of a row of published numbers, or None.
 

@@ -1,6 +1,7 @@
 """What all plots share: their style, the colour of a model, axes placed in inches, and the bytes of a file.
 
-The axes are placed by hand, and not by a layout engine, because that draws every figure several times.
+A plot is as wide as a column of a paper, COLUMN, so that its letters have their size in print. The axes are placed by
+hand, and not by a layout engine, because that draws every figure several times.
 """
 
 import contextlib
@@ -20,9 +21,11 @@ from matplotlib.textpath import TextToPath
 from PIL import Image
 
 from liftbench.baselines.registry import MODELS
-from liftbench.bench.report.results import Key
+from liftbench.bench.report.results import Key, Results
+from liftbench.bench.report.tables.at_a_glance import SHOWN, is_own
 
-SMALL = 7.5  # points: labels of curves, bars and bubbles
+COLUMN = 3.35  # inches: 85 mm
+SMALL = 6.5  # points: labels of curves, rows and points
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 OTHER = ("#333333", "*")
 # Okabe and Ito's palette, safe for the colour-blind, and more; each with its marker, to be told apart in grey.
@@ -31,11 +34,12 @@ _PALETTE = [
     ("#8C6D1F", "p"), ("#4B3F8F", "h"), ("#882255", "X"), ("#6B8E23", "<"), ("#A0522D", ">"), ("#5F6B7A", "d"),
 ]  # fmt: skip
 _PUBLISHED_ONLY = ("#6B6B6B", "X")
-_DPI = 120
+_DPI = 300
 _TEXTS = TextToPath()
 _STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 8.5, "xtick.labelsize": 8,
-    "ytick.labelsize": 8, "text.color": "#262626", "axes.labelcolor": "#262626", "xtick.color": "#262626",
+    "font.family": "DejaVu Sans", "font.size": 7.5, "axes.titlesize": 7.5, "axes.labelsize": 7,
+    "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "axes.titlepad": 4, "axes.linewidth": 0.7, "grid.linewidth": 0.6,
+    "hatch.linewidth": 0.6, "text.color": "#262626", "axes.labelcolor": "#262626", "xtick.color": "#262626",
     "ytick.color": "#262626", "axes.grid": True, "axes.axisbelow": True, "grid.color": "#E6E6E6",
     "axes.edgecolor": "#808080", "xtick.bottom": False, "ytick.left": False, "xtick.minor.bottom": False,
     "ytick.minor.left": False, "axes.titley": 1.0, "svg.hashsalt": "liftbench", "svg.fonttype": "path",
@@ -77,51 +81,55 @@ def encode(figure: Figure, suffix: Literal["png", "svg"]) -> bytes:
 
 def title(figure: Figure) -> str:
     """What a figure shows, from its own titles."""
-    titles = [figure.get_suptitle(), *(ax.get_title() for ax in figure.axes)]
+    titles = [figure.get_suptitle().replace("\n", ", "), *(ax.get_title() for ax in figure.axes)]
     return "; ".join(dict.fromkeys(filter(None, titles)))
 
 
 def sheet(
-    panel: tuple[float, float], rows: int = 1, columns: int = 1, *, left: float = 0.65, right: float = 0.15,
-    edge: float = 0.0, heading: str = "", footnote: str = "", titled: bool = True,
+    height: float, rows: int = 1, *, left: float = 0.45, right: float = 0.08, below: float = 0.36, above: float = 0.2,
+    heading: str = "", footnote: str = "", width: float = COLUMN,
 ) -> tuple[Figure, list[Axes]]:  # fmt: skip
-    """A figure with a heading, a footnote, and rows x columns panels between them, row by row.
+    """A figure with a heading, a footnote, and panels between them, one below the other.
 
-    panel: inches that one takes with the room around it, for its title (titled), the ticks and the label below it, and
-    what stands `left` and `right` of it; edge: inches left of all panels.
+    height: inches that a panel takes with the room around it, `above` it for its title and `below` it for ticks and
+    label; left and right: inches beside the panels.
     """
-    width = edge + columns * panel[0]
-    lines = textwrap.wrap(footnote, int(width * 14))
-    head, foot = 0.36 if heading else 0.08, 0.1 + 0.14 * len(lines)
-    height = head + rows * panel[1] + foot
-    figure = Figure(figsize=(width, height))
+    lines = textwrap.wrap(footnote, int(width * 21))
+    head = [line for part in heading.split("\n") for line in textwrap.wrap(part, int(width * 16))]
+    top, foot = 0.08 + 0.15 * len(head), 0.06 + 0.105 * len(lines)
+    total = top + rows * height + foot
+    figure = Figure(figsize=(width, total))
     FigureCanvasAgg(figure)
-    above, below = 0.3 if titled else 0.05, 0.5
     axes = [
         figure.add_axes(
             (
-                (edge + column * panel[0] + left) / width,
-                (foot + (rows - 1 - row) * panel[1] + below) / height,
-                (panel[0] - left - right) / width,
-                (panel[1] - above - below) / height,
+                left / width,
+                (foot + (rows - 1 - row) * height + below) / total,
+                (width - left - right) / width,
+                (height - above - below) / total,
             )
         )
         for row in range(rows)
-        for column in range(columns)
     ]
     if heading:
-        figure.suptitle(heading, fontsize=10, y=1 - 0.12 / height, va="top")
-    figure.text(0.5, 0.08 / height, "\n".join(lines), fontsize=7, color="#555555", ha="center", va="bottom")
+        figure.suptitle("\n".join(head), fontsize=7.5, y=1 - 0.06 / total, va="top", linespacing=1.15)
+    figure.text(0.5, 0.04 / total, "\n".join(lines), fontsize=5.8, color="#555555", ha="center", va="bottom",
+                linespacing=1.15)  # fmt: skip
     return figure, axes
 
 
-def shown(keys: list[Key]) -> list[Key]:
+def shown(results: Results) -> list[Key]:
     """The keys at their published length without overridden numbers, and all of a model that has none such; ablations
-    are left to their tables."""
+    are left to their tables. Beside reference records only the models of the overview and the user's own."""
+    keys = results.keys
     usual = [key for key in keys if key.numbers == "{}" and _published(key) and "scan" not in MODELS[key.model].numbers]
     models = {key.model for key in usual}
     own = [key for key in keys if key.model not in models and "scan" not in _numbers(key)]
-    return [key for key in keys if key in usual or key in own]
+    return [
+        key
+        for key in keys
+        if (key in usual or key in own) and (not results.has_reference or key.model in SHOWN or is_own(results, key))
+    ]
 
 
 def _published(key: Key) -> bool:
@@ -130,6 +138,11 @@ def _published(key: Key) -> bool:
 
 def _numbers(key: Key) -> Mapping[str, object]:
     return MODELS[key.model].numbers if key.model in MODELS else {}
+
+
+def label(key: Key) -> str:
+    """A model's name, with the frames of a clip if it does not end with them."""
+    return key.name if key.name.endswith(f"_{key.frames}") else f"{key.name}, {key.frames}"
 
 
 def name_rows(ax: Axes, names: list[str], shown: bool = True) -> None:
@@ -142,11 +155,11 @@ def name_rows(ax: Axes, names: list[str], shown: bool = True) -> None:
         ax.yaxis.set_major_locator(matplotlib.ticker.NullLocator())
 
 
-def width_of(texts: list[str], points: float = 8) -> float:
-    """Inches that the widest of some texts takes, and a little more."""
-    font = FontProperties(family=_STYLE["font.family"], size=points)
+def width_of(texts: list[str], margin: float = 0.14) -> float:
+    """Inches that the widest of some labels takes, and a margin."""
+    font = FontProperties(family=_STYLE["font.family"], size=SMALL)
     widths = (_TEXTS.get_text_width_height_descent(text, font, ismath=False)[0] for text in texts if text)
-    return max(widths, default=0) / 72 + 0.15
+    return max(widths, default=0) / 72 + margin
 
 
 def plain(value: float) -> str:
@@ -161,8 +174,9 @@ def plain_numbers(axis: Axis) -> None:
 
 
 def log_log(ax: Axes, ticks: list[int]) -> None:
-    """Both axes in logarithms, plain numbers beside them, and a tick at each measured x."""
+    """Both axes in logarithms, plain numbers beside them, and ticks at measured x, at most four that have a number."""
     ax.set(xscale="log", yscale="log")
     plain_numbers(ax.xaxis)
     plain_numbers(ax.yaxis)
-    ax.set_xticks(ticks, [f"{x:,}" for x in ticks], fontsize=7)
+    step = -(-len(ticks) // 4)
+    ax.set_xticks(ticks, [f"{x:,}" if place % step == 0 else "" for place, x in enumerate(ticks)])

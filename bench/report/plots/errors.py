@@ -11,12 +11,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from liftbench.baselines.registry import MODELS
 from liftbench.bench.report.plots import labels
-from liftbench.bench.report.plots.canvas import plain_numbers, sheet, style
+from liftbench.bench.report.plots.canvas import SMALL, plain_numbers, sheet, style
 from liftbench.bench.report.results import PUBLISHED_DATA, Key, Results, registered
 
-_SIZE = (4.1, 4.4)  # inches, of a column
-_RADIUS = 4  # points, of a marker
+_HEIGHT = 3.8  # inches of the panel, without the names of the families below it
+_RADIUS = 2.4  # points, of a marker
 
 _Point = tuple[float, float, Key, float | None]  # (x, mm, model, published x)
 
@@ -30,8 +31,9 @@ def error_against_macs(results: Results) -> Figure | None:
         if (cost := results.cost.get(key))
     ]
     note = (
-        "Filled: all contractions and scans, counted here; hollow: as published, most often by thop. Dashed: nothing "
-        f"is better at less. {PUBLISHED_DATA}, SH or CPN detections; beside the names: frames of a clip."
+        "Filled: all contractions and scans, counted here; hollow: as published, most often by thop. Beside a point: "
+        "its variant, and the frames of a clip. Dashed: nothing is better at less. "
+        f"{PUBLISHED_DATA}, SH or CPN detections."
     )
     return _drawn("Published error against MACs", points, "MACs per frame, M", note, least=True)
 
@@ -45,10 +47,10 @@ def error_against_speed(results: Results, machine: str) -> Figure | None:
         if key in timed
     ]
     note = (
-        f"{machine}, best batch, float32. Dashed: nothing is better and faster. {PUBLISHED_DATA}, SH or CPN detections;"
-        " beside the names: frames of a clip."
+        "Best batch, float32. Beside a point: its variant, and the frames of a clip. Dashed: nothing is better and "
+        f"faster. {PUBLISHED_DATA}, SH or CPN detections."
     )
-    return _drawn("Published error against speed", points, "poses per second", note, least=False)
+    return _drawn(f"Published error against speed\n{machine}", points, "poses per second", note, least=False)
 
 
 def _rows(results: Results) -> list[tuple[Key, pd.Series]]:
@@ -68,28 +70,54 @@ def _drawn(heading: str, points: list[_Point], x_label: str, note: str, least: b
     """least: whether a smaller x is better."""
     if not points:
         return None
-    figure, (ax,) = sheet(_SIZE, heading=heading, footnote=note, titled=False)
+    families = list(dict.fromkeys(MODELS[key.model].family for *_, key, _ in points))
+    figure, (ax,) = sheet(
+        _HEIGHT + 0.14 * -(-len(families) // 3), left=0.4, above=0.06, below=0.36 + 0.14 * -(-len(families) // 3),
+        heading=heading, footnote=note,
+    )  # fmt: skip
     ax.set(xscale="log", xlabel=x_label, ylabel="published MPJPE, mm")
     arrows = []
     for x, y, key, published in points:
         colour, marker = style(key.model)
         if published:
-            ax.plot(published, y, marker=marker, color="white", markeredgecolor=colour, markersize=6, zorder=2)
+            ax.plot(published, y, marker=marker, color="white", markeredgecolor=colour, markersize=4, zorder=2)
             arrows.append(((published, y), (x, y)))
-        ax.plot(x, y, marker=marker, color=colour, markeredgecolor="white", markersize=7, linestyle="", zorder=3)
-    ax.margins(x=0.22, y=0.08)
+        ax.plot(x, y, marker=marker, color=colour, markeredgecolor="white", markeredgewidth=0.5, markersize=5,
+                linestyle="", zorder=3)  # fmt: skip
+    ax.margins(x=0.09, y=0.05)
     _ticks(ax)
     for tail, head in arrows:
-        ax.annotate("", head, tail, arrowprops={"arrowstyle": "->", "color": "#808080", "shrinkA": 3, "shrinkB": 3})
+        ax.annotate("", head, tail, arrowprops={"arrowstyle": "->", "color": "#808080", "shrinkA": 2, "shrinkB": 2,
+                                                "linewidth": 0.7, "mutation_scale": 6})  # fmt: skip
     ordered = [(x if least else -x, y) for x, y, *_ in points]
     front = _steps([(abs(x), y) for x, y in pareto_front(ordered)])
-    ax.plot(*zip(*front), color="#B0B0B0", linestyle="--", linewidth=1, zorder=1)
-    path = front + [corner for arrow in arrows for corner in arrow]
+    ax.plot(*zip(*front), color="#B0B0B0", linestyle="--", linewidth=0.8, zorder=1)
     labels.beside_bubbles(
-        ax, [(x, y) for x, y, *_ in points], [_RADIUS] * len(points),
-        [f"{key.model.removesuffix(f'_{key.frames}')}, {key.frames}" for _, _, key, _ in points], path,
-    )  # fmt: skip
+        ax,
+        [(x, y) for x, y, *_ in points],
+        [_RADIUS] * len(points),
+        [_label(key) for *_, key, _ in points],
+        [front, *arrows],
+    )
+    _legend(ax, families)
     return figure
+
+
+def _label(key: Key) -> str:
+    """The variant and the frames of a clip; the colour says the family."""
+    variant = MODELS[key.model].published[1]
+    return f"{variant}, {key.frames}" if variant.isalpha() else f"{key.frames}"
+
+
+def _legend(ax: Axes, families: list[str]) -> None:
+    """The families' names as their papers write them, below the axes."""
+    named = {one.family: one.published[0] for one in MODELS.values() if one.published}
+    for family in families:
+        name = next(name for name, one in MODELS.items() if one.family == family)
+        colour, marker = style(name)
+        ax.plot([], [], color=colour, marker=marker, markersize=4, linestyle="", label=named.get(family, family))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.46, -0.115), ncols=3, fontsize=SMALL, frameon=False,
+              handlelength=0.8, handletextpad=0.4, columnspacing=1.2, labelspacing=0.25, borderaxespad=0)  # fmt: skip
 
 
 def pareto_front(points: list[tuple]) -> list[tuple[float, float]]:

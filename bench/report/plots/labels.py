@@ -3,7 +3,6 @@
 The axes must have their limits and their place on the figure before labels are placed.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +12,8 @@ from matplotlib.patheffects import withStroke
 from liftbench.bench.report.plots.canvas import SMALL, width_of
 
 _LINE_HEIGHT = 1.3 * SMALL  # points that a label takes below the next
-_SIDES = np.array([(1, 0), (-1, 0)] + [(x, y) for x in (0, 0.5, -0.5, 1, -1) for y in (1, -1)])
-_GAPS = np.array([2, 6, 12, 19, 28, 39, 53, 70, 90])  # points between a bubble and its label
-_NEAR = 3  # points from another bubble within which a label could be taken for its own
+_SHIFTS = np.stack(np.meshgrid(np.arange(-48, 49, 4), np.arange(-32, 33, 2)), axis=-1).reshape(-1, 2)
+_NEAR = 1.5  # points from another bubble within which a label could be taken for its own
 _FAR = 5  # points from which a line joins the two
 
 
@@ -30,27 +28,14 @@ class End(NamedTuple):
 
 def at_ends(ax: Axes, ends: list[End]) -> None:
     """Label the ends of curves right of the axes, and join each label to its end."""
-    _label(ax, ends, lambda x: 1.03)
-
-
-def right_of(ax: Axes, points: list[End], below: float) -> None:
-    """Label points right of each and below a height in data coordinates, and join each label to its point."""
-    _label(ax, points, lambda x: x + 0.04, below)
-
-
-def _label(ax: Axes, ends: list[End], place: Callable[[float], float], below: float | None = None) -> None:
     height = 72 * ax.get_position().height * ax.figure.get_figheight()
     pixels = ax.transData.transform(_limited(ax, [(end.x, end.y) for end in ends])) if ends else []
     points = [ax.transAxes.inverted().transform(pixel) for pixel in pixels]
-    levels = spread([y for _, y in points], _LINE_HEIGHT / height)
-    if below is not None:
-        highest = ax.transAxes.inverted().transform(ax.transData.transform((1, below)))[1] - _LINE_HEIGHT / height
-        for above, i in enumerate(np.argsort(levels)[::-1]):
-            levels[i] = min(levels[i], highest - above * _LINE_HEIGHT / height)
+    levels = within(spread([y for _, y in points], _LINE_HEIGHT / height), _LINE_HEIGHT / height)
     for end, (x, y), level in zip(ends, points, levels):
-        ax.plot([x, place(x) - 0.005], [y, level], color=end.colour, linestyle=(0, (1, 2)), linewidth=0.7,
+        ax.plot([x, 1.045], [y, level], color=end.colour, linestyle=(0, (1, 2)), linewidth=0.6,
                 transform=ax.transAxes, clip_on=False)  # fmt: skip
-        ax.text(place(x), level, end.text, transform=ax.transAxes, va="center_baseline", fontsize=SMALL)
+        ax.text(1.055, level, end.text, transform=ax.transAxes, va="center_baseline", fontsize=SMALL)
 
 
 def _limited(ax: Axes, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -73,48 +58,73 @@ def spread(heights: list[float], pitch: float) -> list[float]:
     return placed.tolist()
 
 
+def within(levels: list[float], pitch: float) -> list[float]:
+    """Heights that are `pitch` apart, moved between 0 and 1 as far as there is room, in their order."""
+    order = np.argsort(levels, kind="stable")[::-1]
+    moved = np.array(levels, dtype=float)
+    for above, i in enumerate(order):
+        moved[i] = min(moved[i], 1 - pitch / 2 - above * pitch)
+    for below, i in enumerate(order[::-1]):
+        moved[i] = max(moved[i], pitch / 2 + below * pitch)
+    return moved.tolist()
+
+
 def beside_bubbles(
-    ax: Axes, points: list[tuple[float, float]], radii: list[float], texts: list[str], path: list[tuple[float, float]]
+    ax: Axes,
+    points: list[tuple[float, float]],
+    radii: list[float],
+    texts: list[str],
+    lines: list[list[tuple[float, float]]],
 ) -> None:
     """Label bubbles, each where there is room and near no other.
 
-    points: data coordinates; radii: in points; path: the corners of a line that is not to be covered, in data
+    points: data coordinates; radii: in points; lines: the corners of each line that is not to be covered, in data
     coordinates.
     """
     scale = 72 / ax.figure.dpi  # points a pixel; all boxes are (x0, y0, x1, y1) in points
     centres = ax.transData.transform(_limited(ax, points)) * scale
     inside = ax.get_window_extent().extents[None] * scale
     bubbles = _boxes(centres, 2 * (np.array(radii)[:, None] + _NEAR))
-    dots = _dots(ax.transData.transform(path) * scale)
-    sizes = [np.array([72 * width_of([text], SMALL), _LINE_HEIGHT]) for text in texts]
+    dots = np.concatenate([_dots(ax.transData.transform(line) * scale) for line in lines])
+    sizes = [np.array([72 * width_of([text], 0.03), 1.1 * SMALL]) for text in texts]
     places, placed = [None] * len(texts), [np.empty((0, 4))] * len(texts)  # of each: its shift; its label and line
-    for i in [*range(len(texts))] * 2:  # the second time with all others in sight
+    for i in [*range(len(texts))] * 3:  # later with all others in sight
         centre, radius, size = centres[i], radii[i], sizes[i]
         solid = np.concatenate([np.delete(bubbles, i, axis=0), *placed[:i], *placed[i + 1 :]])
-        shifts = (_SIDES * (size / 2 + radius + _GAPS[:, None, None])).reshape(-1, 2)
-        labels = _boxes(centre + shifts, size)
-        lines = [_line(centre, radius, shift, size) for shift in shifts]
-        crossed = [_overlap(line, solid).sum() for line in lines]
-        cost = _overlap(labels, np.concatenate([solid, dots])) + 5 * np.array(crossed)
-        best = np.argmin(np.round(cost + 2 * (size.prod() - _overlap(labels, inside))))  # rounding errors never decide
-        places[i], placed[i] = shifts[best], np.concatenate([labels[[best]], lines[best]])
+        distances = np.hypot(*np.clip(0, _SHIFTS - size / 2, _SHIFTS + size / 2).T) - radius
+        shifts, distances = _SHIFTS[distances > 0.5], distances[distances > 0.5]
+        boxes = _boxes(centre + shifts, size)
+        covered = _overlap(boxes, _within_reach(np.concatenate([solid, dots]), boxes))
+        aside = np.abs(shifts[:, 1]) / 8 + (shifts[:, 0] < 0)  # right of the point reads best
+        cost = distances + aside + 2 * covered + 5 * (size.prod() - _overlap(boxes, inside))
+        cost = np.round(cost, 3)  # rounding errors never decide
+        apart = np.abs((dots[:, :2] + dots[:, 2:]) / 2 - centre).max(axis=1)
+        away = dots[apart > (radius + 5 if apart.min(initial=9) < 2 else 0)]  # a line through the bubble starts there
+        least = np.inf
+        for j in np.argsort(cost, kind="stable"):
+            if cost[j] >= least:
+                break
+            joint = _line(centre, radius, shifts[j], size)
+            total = np.round(cost[j] + 10 * _overlap(joint, np.concatenate([solid, away])).sum(), 3)
+            if total < least:
+                least, places[i], placed[i] = total, shifts[j], np.concatenate([boxes[[j]], joint])
     for point, centre, text, size, shift, boxes in zip(points, centres, texts, sizes, places, placed):
         label = ax.annotate(
             text, point, shift, textcoords="offset points", ha="center", va="center", fontsize=SMALL, zorder=4
         )
-        label.set_path_effects([withStroke(linewidth=3, foreground="white")])  # over the front
+        label.set_path_effects([withStroke(linewidth=1.5, foreground="white")])  # over the front
         if len(boxes) > 1:  # there is a line
             end = (centre + np.clip((0, 0), shift - size / 2, shift + size / 2)) / scale
-            ax.plot(*zip(point, ax.transData.inverted().transform(end)), color="#808080", linewidth=0.7, zorder=1)
+            ax.plot(*zip(point, ax.transData.inverted().transform(end)), color="#808080", linewidth=0.5, zorder=1)
 
 
 def _dots(corners: np.ndarray) -> np.ndarray:
     """A line through corners as small boxes."""
     dots = [np.empty((0, 2))]
     for a, b in zip(corners[:-1], corners[1:]):
-        parts = np.arange(0, 1, 3 / max(np.hypot(*(b - a)), 3))
+        parts = np.arange(0, 1, 2 / max(np.hypot(*(b - a)), 2))
         dots.append(a + (b - a) * parts[:, None])
-    return _boxes(np.concatenate(dots), 3)
+    return _boxes(np.concatenate(dots), 2)
 
 
 def _line(centre: np.ndarray, radius: float, shift: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -130,6 +140,12 @@ def _boxes(centres: np.ndarray, sizes: np.ndarray | float) -> np.ndarray:
     """(N, 4) boxes around (N, 2) centres."""
     half = np.broadcast_to(np.asarray(sizes) / 2, np.shape(centres))
     return np.concatenate([centres - half, centres + half], axis=1)
+
+
+def _within_reach(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Those boxes that meet the box around all the others."""
+    low, high = others[:, :2].min(axis=0), others[:, 2:].max(axis=0)
+    return boxes[((boxes[:, 2:] > low) & (boxes[:, :2] < high)).all(axis=1)]
 
 
 def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def _table(name: str, title: str, results: Results, names: Iterable[str]) -> Tab
         "poses/s": ",.1f", "peak memory, MiB": ",.0f", PUBLISHED: "s", measured: ".1f",
     }  # fmt: skip
     keys = [Key(one, MODELS[one].frames, "{}") for one in names]
-    keys += [key for key in results.keys if key not in keys and _is_own(results, key)]
+    keys += [key for key in results.keys if key not in keys and is_own(results, key)]
     rows = [dict(zip(columns, _row(results, key, machine, data))) for key in keys]
     rows = [row for row in rows if any(not isinstance(cell, Missing) for cell in list(row.values())[1:])]
     notes = [
@@ -79,7 +79,8 @@ def _table(name: str, title: str, results: Results, names: Iterable[str]) -> Tab
     return Table(name, title, columns, rows, [*filter(None, notes)], naming=1, best=best)
 
 
-def _is_own(results: Results, key: Key) -> bool:
+def is_own(results: Results, key: Key) -> bool:
+    """Whether the user measured this beside the reference records."""
     groups = [results.cost, *results.speed.values(), *results.accuracy.values()]
     own = any(key in group and not results.is_reference(group[key]) for group in groups)
     return results.has_reference and own
