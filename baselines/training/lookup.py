@@ -11,11 +11,18 @@ from liftbench.baselines.files import read_yaml
 from liftbench.baselines.registry import located
 
 CONFIGS = Path(str(importlib.resources.files("liftbench.configs")))
+_PLAIN = (["sh"], ["baselines"])  # folders that the names of their recipes omit
 
 
-def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with liftbench, such as `lstm` and `mocap/lstm`."""
-    return sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
+def recipes() -> dict[str, Path]:
+    """Return the files of the recipes that come with liftbench by their names, such as `lstm` and `mocap/lstm`."""
+    return {recipe_name(path.relative_to(CONFIGS)): path for path in sorted(CONFIGS.rglob("*.yaml"))}
+
+
+def recipe_name(path: Path) -> str:
+    """Return the name of a recipe by its path in the folder of recipes: `lstm` for baselines/lstm.yaml."""
+    *folders, name = path.with_suffix("").parts
+    return "/".join([*(() if folders[:1] in _PLAIN else folders), name])
 
 
 def find_recipe(recipe: str | Path) -> Path:
@@ -28,8 +35,8 @@ def find_recipe(recipe: str | Path) -> Path:
         return Path(recipe)
     if found := _named(str(recipe)):
         return found
-    names = recipe_names()
-    words = names + [name.rpartition("/")[2] for name in names]
+    names = recipes()
+    words = [*names, *(name.rpartition("/")[2] for name in names)]
     near = dict.fromkeys(difflib.get_close_matches(str(recipe).removesuffix(".yaml"), words, n=3))
     hint = f"Did you mean {' or '.join(near)}?" if near else "Give its path, or a name such as mocap/lstm."
     raise InputError(f"Cannot read the recipe {recipe}: there is no such file and no recipe of that name. {hint}")
@@ -61,7 +68,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 def _base(path: Path, base: Any) -> Path:
     if not isinstance(base, str):
-        raise InputError(f"Cannot read the recipe {path}: its base is not a path. Write base: ../posemamba_s.yaml.")
+        raise InputError(f"Cannot read the recipe {path}: its base is not a path. Write base: posemamba_s.")
     beside = path.parent / base
     if not os.path.isfile(beside):
         if found := _named(base):
@@ -76,6 +83,8 @@ def _base(path: Path, base: Any) -> Path:
 
 def _named(name: str) -> Path | None:
     """Return the file of a recipe of liftbench, or None."""
-    names = recipe_names()
-    full = [name] if name in names else [other for other in names if other.endswith(f"/{name}")]
-    return CONFIGS / f"{full[0]}.yaml" if len(full) == 1 else None
+    files = recipes()
+    if name in files:
+        return files[name]
+    same = [path for path in files.values() if path.as_posix().endswith(f"/{name}.yaml")]
+    return same[0] if len(same) == 1 else None

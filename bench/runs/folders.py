@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing
+from liftbench.baselines.training.lookup import recipe_name
 from liftbench.baselines.training.recipe import Recipe, read_recipe
 from liftbench.bench.records import AccuracyRecord
 from liftbench.bench.records.environment import Environment
@@ -34,7 +35,7 @@ _DRAW_EVERY = 60  # seconds
 
 
 def default_folder(recipe_path: str | Path, top: str | Path = "runs", model: str | None = None) -> Path:
-    """Return the default folder of a recipe's run: runs/cpn/lstm for configs/cpn/lstm.yaml, runs/NAME for other files.
+    """Return the default folder of a recipe's run: runs/cpn/lstm for the recipe cpn/lstm, runs/NAME for other files.
 
     model: the name of a model that replaces the recipe's; its run goes to runs/cpn/lstm_MODEL.
     """
@@ -42,7 +43,7 @@ def default_folder(recipe_path: str | Path, top: str | Path = "runs", model: str
     if model:
         parts = *parts[:-1], f"{parts[-1]}_{model.replace('.py:', '_')}"
     inside = parts[len(parts) - parts[::-1].index("configs") :] if "configs" in parts[:-1] else parts[-1:]
-    return Path(top, *inside)
+    return Path(top, recipe_name(Path(*inside)))
 
 
 class Watch:

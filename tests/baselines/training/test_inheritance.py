@@ -5,7 +5,7 @@ import json
 import pytest
 
 from liftbench.baselines.errors import InputError
-from liftbench.baselines.training.lookup import CONFIGS, find_recipe, read_settings, recipe_names
+from liftbench.baselines.training.lookup import CONFIGS, find_recipe, read_settings, recipes
 from liftbench.baselines.training.recipe import read_recipe
 from support import GOLDEN
 
@@ -22,13 +22,15 @@ def test_the_table_above_is_complete():
     """Recipes of comparators and of `liftbench lift` were never written in full; `test_recipes.py` has a
     table of them.
     """
-    assert {name for name in recipe_names() if not name.startswith(("toy/", "comparators/", "lift/"))} == set(RESOLVED)
+    assert {name for name in recipes() if not name.startswith(("toy/", "comparators/", "lift/"))} == set(RESOLVED)
 
 
 @pytest.mark.parametrize(
     ("name", "file"),
     [
-        ("lstm", "lstm.yaml"),
+        ("lstm", "baselines/lstm.yaml"),
+        ("baselines/lstm", "baselines/lstm.yaml"),
+        ("posemamba_s", "sh/posemamba_s.yaml"),
         ("mocap/lstm", "mocap/lstm.yaml"),
         ("posemamba_toy", "toy/posemamba_toy.yaml"),
         ("toy/posemamba_toy", "toy/posemamba_toy.yaml"),

@@ -57,7 +57,7 @@ def test_every_recipe_of_the_project_is_valid(path):
 @pytest.mark.parametrize("variant", ["s", "b", "l"])
 def test_published_posemamba_recipe(variant):
     """The published training, in full."""
-    recipe = read_recipe(CONFIGS / f"posemamba_{variant}.yaml").model_dump()
+    recipe = read_recipe(f"posemamba_{variant}").model_dump()
     assert recipe == {
         "model": f"posemamba_{variant}", "numbers": {"limb_gradient": "published"}, "frames": 243, "stride": 81,
         "input": "sh", "flip": True, "optimizer": "adamw", "learning_rate": 2e-4, "weight_decay": 0.01,

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from liftbench.baselines import registry
+from liftbench.baselines.training.lookup import recipe_name
 from liftbench.baselines.training.recipe import read_recipe
 from liftbench.bench.report.results import registered
 from support import ROOT
@@ -29,7 +30,8 @@ LOSSES = {
 }
 LOSSES |= {"pose3dm": LOSSES["posemamba"], "transformer": LOSSES["lstm"], "mlp": LOSSES["lstm"]}
 FOLDERS = {
-    ".": ("h36m", "sh"),
+    "sh": ("h36m", "sh"),
+    "baselines": ("h36m", "sh"),
     "gt": ("h36m", "gt"),
     "cpn": ("h36m_videopose3d", "cpn"),
     "3dhp": ("mpi_inf_3dhp", "gt"),
@@ -106,7 +108,7 @@ def test_a_comparator_s_recipe_is_the_published_one(recipe_name):
     family = model.split("_")[0]
     assert recipe.model == model and numbers(recipe) == COMPARATORS[recipe_name]
     assert recipe.loss == LOSSES[family] and recipe.flip and recipe.numbers == {}
-    data, given = FOLDERS[folder if folder != "sh" else "."]
+    data, given = FOLDERS[folder]
     videopose3d = family in ("mixste", "videopose3d", "stcformer", "poseformerv2")
     assert (recipe.data, recipe.input) == ("h36m_videopose3d" if videopose3d else data, given)
     settings = recipe.model_dump()
@@ -114,14 +116,14 @@ def test_a_comparator_s_recipe_is_the_published_one(recipe_name):
 
 
 def test_every_model_of_a_paper_has_its_recipe():
-    assert {path.stem for path in PAPERS if path.parent == CONFIGS} == set(PUBLISHED)
+    assert {path.stem for path in PAPERS if path.parent.name in ("sh", "baselines")} == set(PUBLISHED)
     comparators = {name(path)[12:-5] for path in RECIPES if name(path).startswith("comparators/")}
     assert comparators == set(COMPARATORS)
     assert {path.split("/")[1] for path in comparators} == {
         model for model, entry in registry.MODELS.items() if "baselines.models" in entry.builder
     }
     folders = {path.parent.name for path in RECIPES if not name(path).startswith("comparators/")}
-    assert folders == {"configs", "gt", "cpn", "3dhp", "improved", "mocap", "toy", "lift", "candidates"}
+    assert folders == {"sh", "baselines", "gt", "cpn", "3dhp", "improved", "mocap", "toy", "lift", "candidates"}
 
 
 def published_rows():
@@ -144,7 +146,7 @@ def published_rows():
                 if number and "baselines.models" in entry.builder:
                     yield entry.name, f"comparators/{folder}", number
                 elif number:
-                    yield entry.name, folder.removeprefix("sh"), number
+                    yield entry.name, folder, number
 
 
 @pytest.mark.parametrize(("model", "folder", "number"), list(published_rows()))
@@ -165,7 +167,7 @@ def test_our_own_recipes_say_so(path):
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "improved").glob("*.yaml")), ids=name)
 def test_an_improved_recipe_stands_next_to_the_published_one(path):
-    ours, published = read_recipe(path), read_recipe(CONFIGS / path.name)
+    ours, published = read_recipe(path), read_recipe(CONFIGS / "sh" / path.name)
     assert ours.batch_size > published.batch_size and ours.learning_rate > published.learning_rate
     assert ours.schedule == "cosine" and ours.warmup_epochs and ours.clip_gradient and ours.ema
     same = ("model", "data", "input", "frames", "stride", "loss", "epochs", "flip")
@@ -185,5 +187,5 @@ def test_models_on_real_motion_see_the_same_clips():
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)
 def test_the_command_of_a_recipe_is_its_own_and_the_readme_lists_it(path):
-    assert f"# Command: liftbench train {name(path).removesuffix('.yaml')} --data " in path.read_text()
+    assert f"# Command: liftbench train {recipe_name(path.relative_to(CONFIGS))} --data " in path.read_text()
     assert f"`{name(path)}`" in (CONFIGS / "README.md").read_text()

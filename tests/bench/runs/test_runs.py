@@ -168,11 +168,13 @@ def test_results_are_kept_per_data_set(run, capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "folder"),
     [
-        ("configs/lstm.yaml", "runs/lstm"),
+        ("configs/baselines/lstm.yaml", "runs/lstm"),
+        ("configs/sh/posemamba_s.yaml", "runs/posemamba_s"),
         ("configs/cpn/lstm.yaml", "runs/cpn/lstm"),
         ("../elsewhere/configs/toy/mlp.yaml", "runs/toy/mlp"),
         ("mine/lstm.yaml", "runs/lstm"),
         ("configs.yaml", "runs/configs"),
+        ("sh.yaml", "runs/sh"),
     ],
 )
 def test_default_folder(recipe, folder, tmp_path, monkeypatch):
