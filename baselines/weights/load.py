@@ -12,7 +12,6 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.weights.metadata import in_short
 from liftbench.baselines.weights.read import read_checkpoint
 
-
 Shapes = dict[str, tuple[int, ...]]  # of named tensors
 
 

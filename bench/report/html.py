@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 from liftbench.baselines.data.formats.motionbert import EXCLUDED_TAKES
 from liftbench.baselines.pages import templates_of
 from liftbench.bench.records.environment import Environment
+from liftbench.bench.report.ledger.notes import NOTES
 from liftbench.bench.report.results import Missing, Results
-from liftbench.bench.report.tables.ledger_notes import NOTES
 from liftbench.bench.report.tables.table import Cell, Table, number
 
 _SECTIONS = {

@@ -48,7 +48,7 @@ def assert_equal_weights(a, b):
 def test_every_recipe_of_the_project_is_valid(path):
     recipe = read_recipe(path)
     assert registry.entry(recipe.model)
-    assert path.stem == recipe.model or "lift" in path.relative_to(CONFIGS).parts, "the name of a variant is its recipe's too"
+    assert path.stem == recipe.model or "lift" in path.relative_to(CONFIGS).parts, "a variant names its recipe"
     header = path.read_text()
     for word in ("Command: ", "Expected: ", "Source: "):
         assert word in header, f"the header must say {word!r}"

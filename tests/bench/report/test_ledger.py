@@ -18,9 +18,9 @@ from liftbench.baselines.registry import MODELS
 from liftbench.baselines.training.loop import train
 from liftbench.baselines.training.recipe import Recipe
 from liftbench.bench.measure import cost as costs
+from liftbench.bench.report.ledger import ledger
+from liftbench.bench.report.ledger.notes import NOTES
 from liftbench.bench.report.results import Missing, Results, load_reference
-from liftbench.bench.report.tables import ledger
-from liftbench.bench.report.tables.ledger_notes import NOTES
 from liftbench.mdtf import Refinement
 from liftbench.mdtf.model import GraphMixer
 from support import PUBLISHED, ROOT

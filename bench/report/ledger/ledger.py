@@ -18,6 +18,7 @@ import pandas as pd
 from liftbench.baselines.registry import MODELS
 from liftbench.bench.records import CostRecord
 from liftbench.bench.report.built import UNTRAINED, built
+from liftbench.bench.report.ledger.notes import INTRODUCTION, NOTES, Note
 from liftbench.bench.report.results import (
     PUBLISHED_DATA,
     Key,
@@ -27,7 +28,6 @@ from liftbench.bench.report.results import (
     protocol_of,
     registered,
 )
-from liftbench.bench.report.tables.ledger_notes import INTRODUCTION, NOTES, Note
 from liftbench.bench.report.tables.table import Row, Table
 
 _ABOUT = {"model": "s", "data": "s", "2D": "s", "frames": "d"}
