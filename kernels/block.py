@@ -1,8 +1,8 @@
 """The modules around the scan of a PoseMamba block. They replace PyTorch's own, with the same weights and results.
 
 If the scan is `cpu`, they run in its library and in oneDNN, equal up to rounding. In every other case they run
-PyTorch's code: with another scan, with gradients, and for settings that the library lacks (another kernel size, a
-smaller gate).
+PyTorch's code: with another scan, in forward-mode differentiation, and for settings that the library lacks (another
+kernel size, a smaller gate).
 """
 
 import torch
@@ -27,7 +27,7 @@ class ConvSilu(nn.Conv2d):
     """x: (B, T, J, C) -> (B, T', J', C'), an `nn.Conv2d` over (T, J), then SiLU."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if _on_cpu(x) and self._is_in_library(x) and _only_forward(self, x):
+        if _on_cpu(x) and self._is_in_library(x) and _is_plain(self, x):
             return cpu_block.conv_silu(x.float(), self.weight.float(), self.bias.float()).to(x.dtype)
         return F.silu(super().forward(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
@@ -47,7 +47,7 @@ class GatedNorm(nn.LayerNorm):
     """x, gate: (B, T, J, C) -> (B, T, J, C), an `nn.LayerNorm` of x times silu(gate)."""
 
     def forward(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-        if _on_cpu(x) and self._is_in_library(x, gate) and _only_forward(self, x, gate):
+        if _on_cpu(x) and self._is_in_library(x, gate) and _is_plain(self, x, gate):
             y = cpu_block.norm_gate(x.float(), gate.float(), self.weight.float(), self.bias.float(), self.eps)
             return y.to(x.dtype)
         return super().forward(x) * F.silu(gate)
@@ -62,11 +62,11 @@ def _on_cpu(x: torch.Tensor) -> bool:
     return choose(x.device.type, x.dtype) == "cpu"
 
 
-def _only_forward(module: torch.nn.Module, *inputs) -> bool:
-    """Return whether nothing is differentiated and all dtypes agree, or autocast makes them agree."""
+def _is_plain(module: torch.nn.Module, *inputs) -> bool:
+    """Return whether all dtypes agree, or autocast makes them agree, and nothing is differentiated in forward mode."""
     tensors = *inputs, *module.parameters()
     one_dtype = torch.is_autocast_enabled("cpu") or all(tensor.dtype == inputs[0].dtype for tensor in tensors)
-    return one_dtype and not torch.is_grad_enabled() and not has_tangents(tensors)
+    return one_dtype and not has_tangents(tensors)
 
 
 def _is_grid(x: torch.Tensor) -> bool:

@@ -1,6 +1,7 @@
 """The parts of PoseMamba's block around the scan, in the C++ library (src/block.h) and in oneDNN."""
 
 import ctypes
+from typing import Any
 
 import torch
 
@@ -9,12 +10,14 @@ from liftbench.kernels.cpu.library import addresses, call, checked, structure
 _ConvSilu = structure(
     "ConvSilu", ("batch frames joints channels x_cell", ctypes.c_int64), ("x weight bias y", ctypes.c_void_p)
 )
+_ConvSiluGradients = structure("ConvSiluGradients", ("conv", _ConvSilu), ("x weight bias", ctypes.c_void_p))
 _NormGate = structure(
     "NormGate",
     ("cells channels gate_cell", ctypes.c_int64),
     ("x gate weight bias y", ctypes.c_void_p),
     ("epsilon", ctypes.c_float),
 )
+_NormGateGradients = structure("NormGateGradients", ("norm", _NormGate), ("x gate weight bias", ctypes.c_void_p))
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -29,21 +32,44 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
 
 @torch.library.custom_op("liftbench::conv_silu_cpu", mutates_args=())
 def conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Apply a depthwise 3 x 3 convolution over (T, J), padded with zeros, then SiLU; without a gradient.
+    """Apply a depthwise 3 x 3 convolution over (T, J), padded with zeros, then SiLU.
 
     x: (B, T, J, C) float32; weight: (C, 1, 3, 3); bias: (C,) -> (B, T, J, C). Raises ValueError for other shapes,
     dtypes and devices.
     """
     (x,), (weight, bias) = _checked_conv(x, weight, bias)
-    y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    call("conv_silu", _ConvSilu(*x.shape, _cell_stride(x), x.data_ptr(), *addresses(weight, bias, y)))
+    y = _empty_like(x)
+    call("conv_silu", _conv(x, weight, bias, y))
     return y
 
 
 @conv_silu.register_fake
 def _conv_silu_fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     _checked_conv(x, weight, bias)
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+    return _empty_like(x)
+
+
+@torch.library.custom_op("liftbench::conv_silu_cpu_backward", mutates_args=())
+def _conv_silu_backward(
+    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> list[torch.Tensor]:
+    """Return gradients of x, weight and bias."""
+    (x,), (weight, bias) = _checked_conv(x, weight, bias)
+    (dy,) = checked({"the gradient of y": (dy, x.shape)})
+    gradients = [_empty_like(tensor) for tensor in (x, weight, bias)]
+    call("conv_silu_backward", _ConvSiluGradients(_conv(x, weight, bias, dy), *addresses(*gradients)))
+    return gradients
+
+
+@_conv_silu_backward.register_fake
+def _conv_silu_backward_fake(
+    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> list[torch.Tensor]:
+    return [_empty_like(tensor) for tensor in (x, weight, bias)]
+
+
+def _conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, y: torch.Tensor) -> ctypes.Structure:
+    return _ConvSilu(*x.shape, _cell_stride(x), x.data_ptr(), *addresses(weight, bias, y))
 
 
 def _checked_conv(
@@ -58,14 +84,13 @@ def _checked_conv(
 def norm_gate(
     x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> torch.Tensor:
-    """Compute layer_norm(x) * silu(gate), normalised over C; without a gradient.
+    """Compute layer_norm(x) * silu(gate), normalised over C.
 
     x, gate: (B, T, J, C) float32; weight, bias: (C,) -> (B, T, J, C). Raises what `conv_silu` raises.
     """
     (x, weight, bias), (gate,) = _checked_norm(x, gate, weight, bias)
-    y, channels = torch.empty_like(x), x.shape[-1]
-    pointers = *addresses(x), gate.data_ptr(), *addresses(weight, bias, y)
-    call("norm_gate", _NormGate(x.numel() // channels, channels, _cell_stride(gate), *pointers, epsilon))
+    y = torch.empty_like(x)
+    call("norm_gate", _norm(x, gate, weight, bias, y, epsilon))
     return y
 
 
@@ -74,7 +99,34 @@ def _norm_gate_fake(
     x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> torch.Tensor:
     _checked_norm(x, gate, weight, bias)
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+    return _empty_like(x)
+
+
+@torch.library.custom_op("liftbench::norm_gate_cpu_backward", mutates_args=())
+def _norm_gate_backward(
+    dy: torch.Tensor, x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
+) -> list[torch.Tensor]:
+    """Return gradients of x, gate, weight and bias."""
+    (x, weight, bias), (gate,) = _checked_norm(x, gate, weight, bias)
+    (dy,) = checked({"the gradient of y": (dy, x.shape)})
+    gradients = [_empty_like(tensor) for tensor in (x, gate, weight, bias)]
+    call("norm_gate_backward", _NormGateGradients(_norm(x, gate, weight, bias, dy, epsilon), *addresses(*gradients)))
+    return gradients
+
+
+@_norm_gate_backward.register_fake
+def _norm_gate_backward_fake(
+    dy: torch.Tensor, x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
+) -> list[torch.Tensor]:
+    return [_empty_like(tensor) for tensor in (x, gate, weight, bias)]
+
+
+def _norm(
+    x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, y: torch.Tensor, epsilon: float
+) -> ctypes.Structure:
+    channels = x.shape[-1]
+    pointers = *addresses(x), gate.data_ptr(), *addresses(weight, bias, y)
+    return _NormGate(x.numel() // channels, channels, _cell_stride(gate), *pointers, epsilon)
 
 
 def _checked_norm(
@@ -101,3 +153,23 @@ def _cells(x: torch.Tensor) -> torch.Tensor:
 def _cell_stride(x: torch.Tensor) -> int:
     """Return the distance between two cells of `_cells`; strides of axes of length 1 mean nothing."""
     return x.shape[3] if x.is_contiguous() else x.stride(2)
+
+
+def _empty_like(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _save_inputs(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+    ctx.save_for_backward(*(value for value in inputs if isinstance(value, torch.Tensor)))
+    ctx.settings = [value for value in inputs if not isinstance(value, torch.Tensor)]
+
+
+def _register_gradients(operator: Any, backward: Any) -> None:
+    def differentiate(ctx: Any, dy: torch.Tensor) -> tuple:
+        return *backward(dy, *ctx.saved_tensors, *ctx.settings), *[None] * len(ctx.settings)
+
+    operator.register_autograd(differentiate, setup_context=_save_inputs)
+
+
+_register_gradients(conv_silu, _conv_silu_backward)
+_register_gradients(norm_gate, _norm_gate_backward)

@@ -20,5 +20,5 @@ void elementary(const float* x, float* exp, float* softplus, float* sigmoid, int
 }  // namespace
 
 extern const Kernels KERNELS;
-const Kernels KERNELS = {W,         scan_forward, scan_backward, grid_forward, grid_backward,
-                         conv_silu, norm_gate,    elementary};
+const Kernels KERNELS = {W,         scan_forward,       scan_backward, grid_forward,       grid_backward,
+                         conv_silu, conv_silu_backward, norm_gate,     norm_gate_backward, elementary};

@@ -65,24 +65,33 @@ struct Exp : ExpParameters {
 #endif
   }
 
-  // Needs lowest <= z <= highest. With clamp, z is arbitrary: exp then ends at 2^-124, overflows to infinity where float32
-  // does, and keeps NaN.
+  // exp of U vectors in place. Needs lowest <= z <= highest. With clamp, z is arbitrary: exp then ends at 2^-124,
+  // overflows to infinity where float32 does, and keeps NaN.
+  // A chain of ten instructions takes fifty cycles, and a core looks at some dozens of instructions at once. So the
+  // chains run side by side, a stage of all of them after the other; `keep_order` stops the compiler from undoing that.
+  template <bool clamp, int U>
+  ALWAYS_INLINE void apply(Vec* z) const {
+    Vec k[U], power[U], p[U], factor[U];
+#define EACH _Pragma("GCC unroll 16") for (int i = 0; i < U; i++)
+    if (clamp) EACH {  // compute z above `highest` two octaves lower, then multiply by 4
+      constexpr float octave = 1.0f / octaves_per_unit;
+      const Vec bounded = min(splat(highest + 3 * octave), max(splat(lowest), z[i]));
+      factor[i] = bounded > splat(highest) ? splat(4) : splat(1);
+      z[i] = bounded > splat(highest) ? bounded - splat(2 * octave) : bounded;
+    }
+    EACH k[i] = keep_order<U>(z[i] + round);
+    EACH z[i] = keep_order<U>(z[i] - (k[i] - round));
+    EACH power[i] = keep_order<U>((Vec)((IVec)lookup(k[i]) + ((IVec)k[i] << (23 - bits))));
+    EACH p[i] = keep_order<U>(z[i] + coefficient[degree - 1]);
+#pragma GCC unroll 8
+    for (int d = degree - 2; d >= 0; d--) EACH p[i] = keep_order<U>(fma(p[i], z[i], coefficient[d]));
+    EACH z[i] = clamp ? power[i] * p[i] * factor[i] : power[i] * p[i];
+#undef EACH
+  }
   template <bool clamp>
   ALWAYS_INLINE Vec of(Vec z) const {
-    Vec factor;
-    if (clamp) {  // compute z above `highest` two octaves lower, then multiply by 4
-      constexpr float octave = 1.0f / octaves_per_unit;
-      const Vec bounded = min(splat(highest + 3 * octave), max(splat(lowest), z));
-      factor = bounded > splat(highest) ? splat(4) : splat(1);
-      z = bounded > splat(highest) ? bounded - splat(2 * octave) : bounded;
-    }
-    Vec k = z + round;
-    Vec r = z - (k - round);
-    Vec power = (Vec)((IVec)lookup(k) + ((IVec)k << (23 - bits)));
-    Vec p = r + coefficient[degree - 1];
-#pragma GCC unroll 8
-    for (int i = degree - 2; i >= 0; i--) p = fma(p, r, coefficient[i]);
-    return clamp ? power * p * factor : power * p;
+    apply<clamp, 1>(&z);
+    return z;
   }
 };
 

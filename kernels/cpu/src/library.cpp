@@ -90,7 +90,13 @@ int liftbench_grid_backward(const GridGradients* gradients, int threads) {
   return 1;
 }
 void liftbench_conv_silu(const ConvSilu* conv, int threads) { kernels->conv_silu(*conv, threads); }
+void liftbench_conv_silu_backward(const ConvSiluGradients* gradients, int threads) {
+  kernels->conv_silu_backward(*gradients, threads);
+}
 void liftbench_norm_gate(const NormGate* norm, int threads) { kernels->norm_gate(*norm, threads); }
+void liftbench_norm_gate_backward(const NormGateGradients* gradients, int threads) {
+  kernels->norm_gate_backward(*gradients, threads);
+}
 void liftbench_elementary(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n) {
   kernels->elementary(x, exp, softplus, sigmoid, n);
 }

@@ -9,26 +9,38 @@
 
 namespace {
 
+// States at once, as the registers hold them; of these, exponentials at once, where a core does not find enough of them by
+// itself; and lines to prefetch, so that every line has its turn. Measured, as all such numbers here.
+constexpr int states_at_once = W == 16 ? 16 : 4, side_by_side = W == 16 ? 1 : 4, lines_at_once = W == 16 ? 3 : 1;
+
 // h = exp(delta A) h + x B;  y += C . h, for S states. x = delta u.
 template <int S, bool clamp>
 __attribute__((noinline)) void advance(int steps, int states, const Vec* delta, const Vec* x, const float* bc,
-                                       int64_t stride, const Vec* A, Vec* state, Vec* y, Lines first,
-                                       Lines second, Lines third) {
+                                       int64_t stride, const Vec* A, Vec* state, Vec* y, Upcoming& ahead) {
+  constexpr int U = S < side_by_side ? S : side_by_side;
   const Exp exp;
+  Lines lines[lines_at_once];
+  for (Lines& l : lines) l = ahead.take();
   Vec h[S];
 #pragma GCC unroll 16
   for (int n = 0; n < S; n++) h[n] = state[n];
   const float *B = bc, *C = bc + states;
   for (int t = 0; t < steps; t++, B += stride, C += stride) {
-    __builtin_prefetch(first.at(t));
-    __builtin_prefetch(second.at(t));
-    __builtin_prefetch(third.at(t), 1);
+    for (const Lines& l : lines) __builtin_prefetch(l.at(t));
     Vec even = y[t], odd = splat(0);
 #pragma GCC unroll 16
-    for (int n = 0; n < S; n++) {
-      h[n] = fma(exp.of<clamp>(delta[t] * A[n]), h[n], x[t] * splat(B[n]));
-      Vec& sum = n % 2 ? odd : even;
-      sum = fma(h[n], splat(C[n]), sum);
+    for (int first = 0; first < S; first += U) {
+      Vec decay[U];
+#pragma GCC unroll 4
+      for (int i = 0; i < U; i++) decay[i] = delta[t] * A[first + i];
+      exp.apply<clamp, U>(decay);
+#pragma GCC unroll 4
+      for (int i = 0; i < U; i++) {
+        const int n = first + i;
+        h[n] = fma(decay[i], h[n], x[t] * splat(B[n]));
+        Vec& sum = n % 2 ? odd : even;
+        sum = fma(h[n], splat(C[n]), sum);
+      }
     }
     y[t] = even + odd;
   }
@@ -50,19 +62,13 @@ __attribute__((noinline)) Vec discretise(int steps, Vec bias, Vec D, Vec* delta,
   return largest;
 }
 
-// As many states at once as the registers hold.
-constexpr int states_at_once = W == 16 ? 16 : 4;
-
 template <bool clamp>
 void advance_all(int steps, int states, const Vec* delta, const Vec* x, const float* bc, int64_t stride, const Vec* A,
                  Vec* state, Vec* y, Upcoming ahead) {
   int n = 0;
   for (; n + states_at_once <= states; n += states_at_once)
-    advance<states_at_once, clamp>(steps, states, delta, x, bc + n, stride, A + n, state + n, y, ahead.take(),
-                                   ahead.take(), ahead.take());
-  for (; n < states; n++)
-    advance<1, clamp>(steps, states, delta, x, bc + n, stride, A + n, state + n, y, ahead.take(), ahead.take(),
-                      ahead.take());
+    advance<states_at_once, clamp>(steps, states, delta, x, bc + n, stride, A + n, state + n, y, ahead);
+  for (; n < states; n++) advance<1, clamp>(steps, states, delta, x, bc + n, stride, A + n, state + n, y, ahead);
 }
 
 // Returns whether delta * A can leave the range of Exp in any lane, for deltas up to `largest`.

@@ -61,12 +61,20 @@ struct ConvSilu {  // y = silu(depthwise 3 x 3 convolution of x over (frames, jo
   const float *weight, *bias;  // (channels, 9), (channels)
   float* y;                // (B, frames, joints, channels)
 };
+struct ConvSiluGradients {
+  ConvSilu conv;           // with y the gradient of the output
+  float *x, *weight, *bias;
+};
 struct NormGate {  // y = layer_norm(x) * silu(gate)
   int64_t cells, channels;
   int64_t gate_cell;  // from one cell of the gate to the next
   const float *x, *gate, *weight, *bias;  // (cells, channels) twice, (channels) twice
   float* y;           // (cells, channels)
   float epsilon;
+};
+struct NormGateGradients {
+  NormGate norm;           // with y the gradient of the output
+  float *x, *gate, *weight, *bias;
 };
 
 // Calls body(context, item) for every item, on at most `threads` threads, in any order.
@@ -84,6 +92,8 @@ struct Kernels {  // one instruction set's
   void (*grid_forward)(const Grid&, int threads);
   void (*grid_backward)(const GridGradients&, int threads);
   void (*conv_silu)(const ConvSilu&, int threads);
+  void (*conv_silu_backward)(const ConvSiluGradients&, int threads);
   void (*norm_gate)(const NormGate&, int threads);
+  void (*norm_gate_backward)(const NormGateGradients&, int threads);
   void (*elementary)(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n);
 };

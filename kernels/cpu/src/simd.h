@@ -92,6 +92,15 @@ ALWAYS_INLINE Vec in_register(float x) {
   return v;
 }
 
+// Makes the compiler compute v here, among its neighbours, where several are computed side by side (U > 1).
+template <int U>
+ALWAYS_INLINE Vec keep_order(Vec v) {
+#if defined(__x86_64__)
+  if (U > 1) asm("" : "+v"(v));
+#endif
+  return v;
+}
+
 using Lanes = std::make_integer_sequence<int, W>;
 
 // Butterfly steps at distance S: of two vectors, the lanes that stay where they are, and those that move by S.
