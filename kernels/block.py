@@ -18,9 +18,18 @@ class Linear(nn.Linear):
     """x: (..., C) -> (..., C'), `nn.Linear`."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if _on_cpu(x):
+        if _on_cpu(x) and not has_tangents((x, *self.parameters())):
             return cpu_block.linear(x, self.weight, self.bias)
         return super().forward(x)
+
+
+class LinearHalves(nn.Linear):
+    """x: (..., C) -> two of (..., C' / 2), the halves of what an `nn.Linear` returns."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if _on_cpu(x) and self.bias is None and not has_tangents((x, *self.parameters())):
+            return cpu_block.linear_halves(x, self.weight)
+        return super().forward(x).chunk(2, dim=-1)
 
 
 class ConvSilu(nn.Conv2d):

@@ -1,5 +1,7 @@
 """The parts of PoseMamba's block around the scan against PyTorch's own modules."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ from torch import nn
 
 from liftbench import create_model, kernels
 from liftbench.kernels import block, cpu
-from liftbench.kernels.block import ConvSilu, GatedNorm, Linear
+from liftbench.kernels.block import ConvSilu, GatedNorm, Linear, LinearHalves
 
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason="the C++ library is not built")
 
@@ -85,11 +87,95 @@ def test_linear_and_its_gradients(shape, bias):
         torch.testing.assert_close(ours, theirs, rtol=TOLERANCE, atol=10 * TOLERANCE)
 
 
-def test_gradients_take_the_modules_own_path():
+@pytest.fixture
+def poisoned():
+    """Uninitialised memory is NaN."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def gradients(module, *inputs, dtype=torch.float32):
+    """Return the gradients of sum(module(*inputs) * weights), by the module or, in float64, by PyTorch's operators."""
+    module = copy.deepcopy(module).to(dtype)
+    inputs = [tensor.detach().to(dtype).requires_grad_() for tensor in inputs]
+    y = module(*inputs) if dtype == torch.float32 else by_pytorch(module, *inputs)
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    return torch.autograd.grad(y, (*inputs, *module.parameters()), weights)
+
+
+def assert_equal_gradients(own, expected, allowed=2e-6):
+    for ours, oracle in zip(own, expected, strict=True):
+        assert (ours - oracle).abs().max() <= allowed * oracle.abs().max()
+
+
+def conv_of(channels):
+    return randomised(ConvSilu(channels, channels, 3, padding=1, groups=channels))
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (70, 17, 3, 24)])
+def test_gradients_of_the_convolution(shape, instruction_set, poisoned):
+    x, conv = halves(shape)[1], conv_of(shape[3])
+    assert_equal_gradients(gradients(conv, x), gradients(conv, x, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (70, 17, 3, 24)])
+def test_gradients_of_the_norm_with_gate(shape, instruction_set, poisoned):
+    (x, gate), norm = halves(shape), randomised(GatedNorm(shape[3]))
+    assert_equal_gradients(gradients(norm, x + 3, gate), gradients(norm, x + 3, gate, dtype=torch.float64), 5e-6)
+
+
+def test_gradients_of_a_gate_as_large_as_floats_go(instruction_set):
+    gate = torch.tensor([0.0, -0.0, 1e-30, 88.0, -88.0, -104.0, 1e4, -1e4]).expand(1, 1, 1, 8)
+    x, norm = torch.randn(1, 1, 1, 8), GatedNorm(8)
+    assert_equal_gradients(gradients(norm, x, gate), gradients(norm, x, gate, dtype=torch.float64), 1e-5)
+
+
+def test_gradients_in_the_library_without_pytorchs_operators(monkeypatch):
+    monkeypatch.setattr(nn.Conv2d, "forward", None)
+    monkeypatch.setattr(nn.LayerNorm, "forward", None)
     x, gate = halves((1, 4, 17, 8))
-    conv, norm = ConvSilu(8, 8, 3, padding=1, groups=8), GatedNorm(8)
-    y = norm(conv(x), gate)
-    assert all(gradient.any() for gradient in torch.autograd.grad(y.square().sum(), (conv.weight, norm.weight)))
+    gradients(conv_of(8), x), gradients(GatedNorm(8), x, gate)
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 17, 24), (70, 3, 17, 8)])
+def test_threads_do_not_change_the_gradients(shape, instruction_set):
+    (x, gate), conv, norm = halves(shape), conv_of(shape[3]), randomised(GatedNorm(shape[3]))
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append([*gradients(conv, x), *gradients(norm, x, gate)])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, other) for others in found[1:] for one, other in zip(found[0], others))
+
+
+def test_only_what_needs_a_gradient_has_one():
+    x, conv = torch.randn(1, 4, 17, 8), conv_of(8)
+    conv.weight.requires_grad_(False)
+    conv(x).sum().backward()
+    assert conv.weight.grad is None and x.grad is None and conv.bias.grad is not None
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_halves_of_a_product_and_their_gradients(bias):
+    x, layer = torch.randn(2, 3, 17, 5), LinearHalves(5, 8, bias=bias)
+
+    def halves_of(linear, x):
+        return torch.cat(linear(x), dim=-1) if isinstance(linear, LinearHalves) else linear(x)
+
+    plain = nn.Linear(5, 8, bias=bias)
+    plain.load_state_dict(layer.state_dict())
+    found, expected = (halves_of(module, x) for module in (layer, plain))
+    torch.testing.assert_close(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
+    weights = torch.randn_like(found)
+    ours, theirs = (
+        torch.autograd.grad(y, module.parameters(), weights) for y, module in ((found, layer), (expected, plain))
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=TOLERANCE, atol=10 * TOLERANCE)
 
 
 def test_other_implementations_and_float64_run_the_modules_themselves(monkeypatch):
@@ -248,6 +334,16 @@ def test_the_operators_check_what_they_read(case):
     if "kernel" not in case:
         with pytest.raises(ValueError, match=f"^({name}|gate) "):
             torch.ops.liftbench.norm_gate_cpu(**norm | {name: change(norm[name])})
+
+
+@pytest.mark.parametrize("wrong", ["short", "float64", "meta"])
+def test_the_operators_of_the_backward_pass_check_what_they_read(wrong):
+    x, weight = torch.randn(2, 3, 17, 64), torch.randn(64)
+    dy = {"short": x[:1], "float64": x.double(), "meta": x.to("meta")}[wrong]
+    with pytest.raises(ValueError, match="^the gradient of y "):
+        torch.ops.liftbench.conv_silu_cpu_backward(dy, x, torch.randn(64, 1, 3, 3), weight)
+    with pytest.raises(ValueError, match="^the gradient of y "):
+        torch.ops.liftbench.norm_gate_cpu_backward(dy, x, x, weight, weight, 1e-5)
 
 
 def test_strides_of_axes_of_length_one_mean_nothing(instruction_set):
