@@ -23,15 +23,6 @@ class Linear(nn.Linear):
         return super().forward(x)
 
 
-class LinearHalves(nn.Linear):
-    """x: (..., C) -> two of (..., C' / 2), the halves of what an `nn.Linear` returns."""
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if _on_cpu(x) and self.bias is None and not has_tangents((x, *self.parameters())):
-            return cpu_block.linear_halves(x, self.weight)
-        return super().forward(x).chunk(2, dim=-1)
-
-
 class ConvSilu(nn.Conv2d):
     """x: (B, T, J, C) -> (B, T', J', C'), an `nn.Conv2d` over (T, J), then SiLU."""
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from liftbench.kernels import check_limb_gradient, grid_scan, scan_orders
-from liftbench.kernels.block import ConvSilu, GatedNorm, Linear, LinearHalves
+from liftbench.kernels.block import ConvSilu, GatedNorm, Linear
 
 JOINTS = 17
 STATES = 16
@@ -74,7 +74,7 @@ class GridMixer(nn.Module):
         scan_orders(scan, frames=1)  # raises ValueError for an unknown pattern
         check_limb_gradient(limb_gradient)
         self.scan, self.limb_gradient = scan, limb_gradient
-        self.in_proj = LinearHalves(channels, 2 * inner, bias=False)
+        self.in_proj = Linear(channels, 2 * inner, bias=False)
         self.conv2d = ConvSilu(inner, inner, kernel_size=3, padding=1, groups=inner)
         self.x_proj_weight = nn.Parameter(torch.empty(DIRECTIONS, rank + 2 * STATES, inner))
         self.dt_projs_weight = nn.Parameter(torch.empty(DIRECTIONS, inner, rank))
@@ -98,7 +98,7 @@ class GridMixer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         frames, joints = x.shape[1:3]
-        x, z = self.in_proj(x)
+        x, z = self.in_proj(x).chunk(2, dim=-1)
         x = self.conv2d(x)
         y = grid_scan(
             x, self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias, -torch.exp(self.A_logs), self.Ds,

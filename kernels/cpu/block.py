@@ -1,9 +1,11 @@
 """The parts of PoseMamba's block around the scan, in the C++ library (src/block.h) and in oneDNN."""
 
 import ctypes
+import math
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import register_flop_formula
 
 from liftbench.kernels.cpu.library import addresses, call, checked, structure
 
@@ -31,13 +33,6 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
     return _product(x, weight, bias)
 
 
-def linear_halves(x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the two halves of `linear(x, weight)` along its last axis. Their gradients are never joined in memory."""
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weight)):
-        return _LinearHalves.apply(x, weight)
-    return _product(x, weight).chunk(2, dim=-1)
-
-
 def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     cells = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
     y = torch.nn.functional.conv2d(cells, weight[:, :, None, None], bias)
@@ -63,25 +58,6 @@ class _Linear(torch.autograd.Function):
         dx = _product(dy, weight.t().contiguous())
         dy, x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
         return dx, dy.t() @ x, dy.sum(0) if ctx.has_bias else None
-
-
-class _LinearHalves(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return _product(x, weight).chunk(2, dim=-1)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, *halves: torch.Tensor) -> tuple:
-        x, weight = (tensor.to(halves[0].dtype) for tensor in ctx.saved_tensors)
-        dx = sum(_product(dy, part.t().contiguous()) for dy, part in zip(halves, weight.chunk(2), strict=True))
-        x = x.reshape(-1, x.shape[-1])
-        return dx, torch.cat([dy.reshape(-1, dy.shape[-1]).t() @ x for dy in halves])
 
 
 @torch.library.custom_op("liftbench::conv_silu_cpu", mutates_args=())
@@ -119,6 +95,7 @@ def _conv_silu_backward(
 def _conv_silu_backward_fake(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> list[torch.Tensor]:
+    checked({"the gradient of y": (dy, x.shape)})
     return [_empty_like(tensor) for tensor in (x, weight, bias)]
 
 
@@ -172,6 +149,7 @@ def _norm_gate_backward(
 def _norm_gate_backward_fake(
     dy: torch.Tensor, x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> list[torch.Tensor]:
+    checked({"the gradient of y": (dy, x.shape)})
     return [_empty_like(tensor) for tensor in (x, gate, weight, bias)]
 
 
@@ -225,5 +203,12 @@ def _register_gradients(operator: Any, backward: Any) -> None:
     operator.register_autograd(differentiate, setup_context=_save_inputs)
 
 
+def _operations(x: tuple[int, ...], *_, **__) -> int:
+    """Return two operations for each of the nine products of a cell and channel, as FlopCounterMode counts them."""
+    return 2 * 9 * math.prod(x)
+
+
+register_flop_formula(torch.ops.liftbench.conv_silu_cpu)(_operations)
+register_flop_formula(torch.ops.liftbench.conv_silu_cpu_backward)(lambda dy, *_, **__: 2 * _operations(dy))
 _register_gradients(conv_silu, _conv_silu_backward)
 _register_gradients(norm_gate, _norm_gate_backward)

@@ -9,7 +9,7 @@ from torch import nn
 
 from liftbench import create_model, kernels
 from liftbench.kernels import block, cpu
-from liftbench.kernels.block import ConvSilu, GatedNorm, Linear, LinearHalves
+from liftbench.kernels.block import ConvSilu, GatedNorm, Linear
 
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason="the C++ library is not built")
 
@@ -157,25 +157,6 @@ def test_only_what_needs_a_gradient_has_one():
     conv.weight.requires_grad_(False)
     conv(x).sum().backward()
     assert conv.weight.grad is None and x.grad is None and conv.bias.grad is not None
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_halves_of_a_product_and_their_gradients(bias):
-    x, layer = torch.randn(2, 3, 17, 5), LinearHalves(5, 8, bias=bias)
-
-    def halves_of(linear, x):
-        return torch.cat(linear(x), dim=-1) if isinstance(linear, LinearHalves) else linear(x)
-
-    plain = nn.Linear(5, 8, bias=bias)
-    plain.load_state_dict(layer.state_dict())
-    found, expected = (halves_of(module, x) for module in (layer, plain))
-    torch.testing.assert_close(found, expected, rtol=TOLERANCE, atol=TOLERANCE)
-    weights = torch.randn_like(found)
-    ours, theirs = (
-        torch.autograd.grad(y, module.parameters(), weights) for y, module in ((found, layer), (expected, plain))
-    )
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=TOLERANCE, atol=10 * TOLERANCE)
 
 
 def test_other_implementations_and_float64_run_the_modules_themselves(monkeypatch):
