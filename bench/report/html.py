@@ -81,6 +81,7 @@ def _views(table: Table) -> Iterator[_View]:
             "open": part.name == "overview",
             "columns": [(header, _numeric(column)) for header, column in zip(part.columns, zip(*values))],
             "rows": [[(text, value, number(value)) for text, value in zip(*row)] for row in zip(texts, values)],
+            "naming": min(part.naming, len(part.columns)),
             "reasons": reasons,
             "notes": part.notes,
             "csv": part.csv().encode(),

@@ -143,15 +143,16 @@ def _paper(results: Results, paper: Paper) -> Table:
             f"{what} {_verb(header)}, {unit}": ",.3f" if unit == "G" else ",.2f",
         }
     rows = [dict(zip(columns, _cells(results, paper, *row))) for row in paper.rows]
-    empty = {name for name in columns if name != "name here" and all(isinstance(row[name], Missing) for row in rows)}
-    empty = {name for name in empty if _partner(columns, name) in empty}  # both halves: neither published nor counted
-    unmeasured = {name for name in columns if " measured, " in name and all(isinstance(r[name], Missing) for r in rows)}
-    columns = {name: rule for name, rule in columns.items() if name not in empty | unmeasured}
+    empty = {name for name in list(columns)[4:] if all(isinstance(row[name], Missing) for row in rows)}
+    unmeasured = {name for name in empty if " measured, " in name}
+    unread = [name for name in columns if name in empty and " published, " in name]
+    columns = {name: rule for name, rule in columns.items() if name not in empty}
     rows = [{name: row[name] for name in columns} for row in rows]
     notes = [
         "Published: as printed, most often by thop, with the sources in the ledger. Counted: all parameters, and all "
         "contractions and scans, by one rule. Measured: by the protocol of that data, where there is a run.",
         *filter(None, [paper.note]),
+        *([f"No column, since not printed in any source that could be read: {'; '.join(unread)}."] if unread else []),
         *([f"{_UNMEASURED} {paper.dataset}."] if unmeasured else []),
     ]  # fmt: skip
     best = {name: "most" if name.startswith(_MOST) else "least" for name in list(columns)[4:]}
@@ -160,12 +161,6 @@ def _paper(results: Results, paper: Paper) -> Table:
 
 def _verb(header: str) -> str:
     return "counted" if header in _COSTS else "measured"
-
-
-def _partner(columns: dict[str, str], name: str) -> str:
-    """The other half of a pair of columns, published and ours."""
-    place = list(columns).index(name)
-    return list(columns)[place + 1 if place % 2 == 0 else place - 1]
 
 
 def _cells(results: Results, paper: Paper, model: str, variant: str, frames: int) -> Iterator[Cell]:

@@ -32,6 +32,12 @@ def test_a_paper_s_table_has_its_rows_in_order_and_each_has_a_published_figure(p
         assert any(not isinstance(row[name], Missing) for name in published)
 
 
+def test_a_column_without_any_number_is_named_below_the_table():
+    found = table("mdtf", cost("mdtf_tiny"))
+    assert "MACs published, G" not in found.columns and "MACs counted, G" in found.columns
+    assert "No column, since not printed in any source that could be read: MACs published, G." in found.notes
+
+
 def test_published_and_counted_stand_side_by_side():
     row = next(row for row in table("posemamba_1", SMALL).rows if row["name here"] == "posemamba_s")
     assert (row["parameters published, M"], row["MPJPE published, mm"], row["MACs per frame published, M"]) == (

@@ -187,25 +187,54 @@ def test_sorting_and_filtering_in_a_browser(tmp_path):
 
 MEASURE_IT = """
 const boxes = () => [...document.querySelectorAll(".scroll")].map(box => box.scrollWidth - box.clientWidth);
+const heads = [...document.querySelectorAll("thead th")];
+const headers = () => heads.filter(one => one.offsetWidth).map(one => one.textContent);
+const settled = () => new Promise(done => setTimeout(done, 400));
 const seen = {height: document.documentElement.scrollHeight};
 for (const folded of document.querySelectorAll("details")) folded.open = true;
-seen.sideways = Math.max(...boxes(), document.documentElement.scrollWidth - innerWidth);
-document.body.replaceChildren(JSON.stringify(seen));
+settled().then(() => {
+  seen.sideways = Math.max(...boxes(), document.documentElement.scrollWidth - innerWidth);
+  seen.first = headers();
+  const pages = [...document.querySelectorAll(".pages")].filter(one => one.offsetWidth);
+  seen.pages = pages.length;
+  seen.headers = heads.length;
+  const all = new Set(seen.first);
+  for (let turn = 0; turn < 12; turn++) {
+    for (const one of pages) one.lastChild.click();
+    seen.sideways = Math.max(seen.sideways, ...boxes());
+    headers().forEach(one => all.add(one));
+  }
+  seen.missed = heads.map(one => one.textContent).filter(one => !all.has(one));
+  document.body.replaceChildren(JSON.stringify(seen));
+});
 """
+
+
+def measured(text, folder, size):
+    """What MEASURE_IT sees of a report in a window of a size."""
+    script = f"<script>addEventListener('load', () => {{{MEASURE_IT}}})</script></body>"
+    (folder / "report.html").write_text(text.replace("</body>", script), encoding="utf-8")
+    done = subprocess.run(
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={size}", "--dump-dom",
+         "--virtual-time-budget=20000", f"--user-data-dir={folder / 'profile'}", (folder / "report.html").as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return json.loads(html.unescape(re.search("<body>(.*)</body>", done.stdout, re.DOTALL)[1]))
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the PATH")
 def test_a_phone_scrolls_ten_screens_and_never_sideways(rendered, tmp_path):
     """500 pixels: the narrowest window of a headless browser."""
-    script = f"<script>addEventListener('load', () => {{{MEASURE_IT}}})</script></body>"
-    (tmp_path / "report.html").write_text(rendered[1].replace("</body>", script), encoding="utf-8")
-    done = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,844", "--dump-dom",
-         f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "report.html").as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    seen = json.loads(html.unescape(re.search("<body>(.*)</body>", done.stdout, re.DOTALL)[1]))
-    assert seen["height"] <= 10 * 844 and seen["sideways"] <= 0
+    seen = measured(rendered[1], tmp_path, "500,844")
+    assert seen["height"] <= 10 * 844 and seen["sideways"] <= 0 and seen["pages"] == 0
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the PATH")
+def test_on_a_desktop_columns_that_do_not_fit_are_shown_in_turn(rendered, tmp_path):
+    seen = measured(rendered[1], tmp_path, "1280,900")
+    assert seen["sideways"] <= 0 and seen["height"] <= 10 * 900
+    assert seen["pages"] > 5 and len(seen["first"]) < seen["headers"]
+    assert seen["missed"] == [], "every column comes by"
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the PATH")
