@@ -54,12 +54,12 @@ class Table:
         return text.getvalue()
 
     def winners(self) -> dict[str, float]:
-        """The best number of each column of `best` that has several numbers; digits as published count as numbers."""
+        """The best number of each column of `best` that has different numbers; digits as published count as numbers."""
         numbers = {
             header: [one for row in self.rows if (one := number(row[header])) is not None] for header in self.best
         }
         pick = {"least": min, "most": max}
-        return {header: pick[self.best[header]](found) for header, found in numbers.items() if len(found) > 1}
+        return {header: pick[self.best[header]](found) for header, found in numbers.items() if len(set(found)) > 1}
 
     def texts(self, dash: Callable[[int], str], escape: Callable[[str], str]) -> tuple[list[list[str]], list[str]]:
         """The cells as texts, and the reasons of the missing ones in the order of their footnotes."""

@@ -74,6 +74,7 @@ def test_latex_sets_the_best_of_a_column_in_bold_once():
                 best={"fps": "most"})  # fmt: skip
     assert one.winners() == {"fps": 2} and r"b & \textbf{2.0} \\" in one.latex()
     assert Table("t", "T", one.columns, one.rows[:1], best=one.best).winners() == {}, "one number is no best"
+    assert Table("t", "T", one.columns, 2 * one.rows[:1], best=one.best).winners() == {}, "nor are equal ones"
 
 
 def test_the_overview_has_twelve_models_at_their_published_length_and_eight_columns():
