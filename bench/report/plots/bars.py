@@ -110,8 +110,8 @@ def _limits(ax: Axes, rows: Sequence[_Row]) -> None:
 
 
 def _ticks(least: float, most: float) -> np.ndarray:
-    """Up to four numbers: 1, 2 and 5 times powers of ten, or such powers alone."""
+    """Up to three numbers, four where they are short: 1, 2 and 5 times powers of ten, or such powers alone."""
     powers = 10.0 ** np.arange(np.floor(np.log10(least)), np.log10(most))
     many = np.outer(powers, (1, 2, 5)).ravel() if most < 30 * least else powers
     within = many[(least <= many) & (many <= most)]
-    return within[:: -(-len(within) // 4) or 1]
+    return within[:: -(-len(within) // (4 if least > 0.1 else 3)) or 1]

@@ -72,7 +72,7 @@ def _drawn(heading: str, points: list[_Point], x_label: str, note: str, least: b
         return None
     families = list(dict.fromkeys(MODELS[key.model].family for *_, key, _ in points))
     figure, (ax,) = sheet(
-        _HEIGHT + 0.14 * -(-len(families) // 3), left=0.4, above=0.06, below=0.36 + 0.14 * -(-len(families) // 3),
+        _HEIGHT + 0.14 * -(-len(families) // 3), left=0.48, above=0.06, below=0.36 + 0.14 * -(-len(families) // 3),
         heading=heading, footnote=note,
     )  # fmt: skip
     ax.set(xscale="log", xlabel=x_label, ylabel="published MPJPE, mm")

@@ -39,23 +39,22 @@ def curves(
     runs = list(runs)
     room = width_of([f"{run[0]}  1,234" for run in runs]) + 0.1
     figure, axes = sheet(2.0, rows=1 + loss, left=0.42, right=room, heading=heading, footnote=footnote)
-    axes[0].set(title="test MPJPE without mirrored average, mm")
+    axes[0].set(title="test MPJPE, mm, not mirrored")
+    if loss:  # before its labels are placed
+        axes[1].set(title="training loss (each recipe's own)", yscale="log")
+        plain_numbers(axes[1].yaxis)
+        axes[1].yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     for ax, column in zip(axes, (4, 3)):
         ends = []
         for line, run in zip(itertools.cycle(LINES), runs):
             epochs, values = np.array(run[2]) + 1, np.array(run[column], dtype=float)
             (colour, marker), known = style(run[1]), np.flatnonzero(np.isfinite(values))
-            ax.plot(epochs, values, marker=marker, markevery=known[-1:], color=colour, linestyle=line, linewidth=1.2,
-                    markersize=4)  # fmt: skip
+            ax.plot(epochs[known], values[known], marker=marker, markevery=[-1], color=colour, linestyle=line,
+                    linewidth=1.2, markersize=4)  # fmt: skip
             if len(known):
                 last = known[-1]
                 ends.append(labels.End(f"{run[0]}  {plain(values[last])}", epochs[last], values[last], colour))
         ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
+        ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         labels.at_ends(ax, ends)
-    if not loss:
-        return figure
-    axes[1].set(title="training loss (each recipe's own)", yscale="log")
-    plain_numbers(axes[1].yaxis)
-    axes[1].yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     return figure

@@ -12,7 +12,7 @@ import pytest
 
 from liftbench.baselines.errors import InputError
 from liftbench.bench.records import read
-from liftbench.bench.report.plots import bars, canvas, errors, labels, operators, scaling
+from liftbench.bench.report.plots import bars, canvas, errors, labels, operators, scaling, training
 from liftbench.bench.report.plots import scan as scan_plots
 from liftbench.bench.report.render import figures, render
 from liftbench.bench.report.results import Missing, Results, load_reference
@@ -476,6 +476,18 @@ def test_the_scaling_table_holds_exponents_and_crossovers():
     assert rows["posemamba_s"]["attention takes longer from frame"].reason.startswith("not within the lengths")
     assert rows["posemamba_s"]["attention needs more MACs from frame"] == pytest.approx(270)
     assert rows["posemamba_s"]["frames timed up to"] == 243
+
+
+def test_curves_of_training_end_at_their_labels_and_skip_epochs_without_a_test():
+    errors_mm = [200.0, float("nan"), 100.0, float("nan")]
+    with canvas.styled():
+        test, loss = training.curves("A run", [("mlp", "mlp", range(4), [1.0, 0.5, 0.2, 0.1], errors_mm)]).axes
+    assert [list(line.get_xdata()) for line in (test.lines[0], loss.lines[0])] == [[1, 3], [1, 2, 3, 4]]
+    for ax, end in ((test, (3, 100.0)), (loss, (4, 0.1))):
+        (text,), joint = ax.texts, ax.lines[1]
+        assert text.get_text() == f"mlp  {end[1]:.3g}"
+        at = ax.transAxes.inverted().transform(ax.transData.transform(end))
+        assert (joint.get_xdata()[0], joint.get_ydata()[0]) == pytest.approx(tuple(at))
 
 
 def test_gaps_and_ends_of_curves_of_scans_say_why():
