@@ -26,14 +26,14 @@ def error_against_macs(results: Results) -> Figure | None:
     """Published error against MACs per frame: an arrow leads from the published count to ours."""
     rows = _rows(results)
     points = [
-        (cost.macs_per_output_frame / 1e6, row.mpjpe_mm, key, _published_macs(row))
+        (cost.macs_per_output_frame / 1e6, row.mpjpe_mm, key, _published_macs(row, key))
         for key, row in rows
         if (cost := results.cost.get(key))
     ]
     note = (
-        "Filled: all contractions and scans, counted here; hollow: as published, most often by thop. Beside a point: "
-        "its variant, and the frames of a clip. Dashed: nothing is better at less. "
-        f"{PUBLISHED_DATA}, SH or CPN detections."
+        "Filled: all contractions and scans, counted here; hollow: as published, most often by thop, or that of "
+        "a clip over its poses. Beside a point: its variant, and the frames of a clip. Dashed: nothing is better at "
+        f"less. {PUBLISHED_DATA}, SH or CPN detections."
     )
     return _drawn("Published error against MACs", points, "MACs per frame, M", note, least=True)
 
@@ -61,9 +61,12 @@ def _rows(results: Results) -> list[tuple[Key, pd.Series]]:
     return [(Key(name, int(row.frames), "{}"), row) for name, row in named if name]
 
 
-def _published_macs(row: pd.Series) -> float | None:
-    """Per frame, M; None where none are published."""
-    return None if pd.isna(row.macs_per_frame_m) else row.macs_per_frame_m
+def _published_macs(row: pd.Series, key: Key) -> float | None:
+    """Per frame, M: as published, or those of a clip over its poses; None where none are published."""
+    if not pd.isna(row.macs_per_frame_m):
+        return row.macs_per_frame_m
+    poses = 1 if MODELS[key.model].output == "centre" else key.frames
+    return None if pd.isna(row.macs_g) else 1e3 * row.macs_g / poses
 
 
 def _drawn(heading: str, points: list[_Point], x_label: str, note: str, least: bool) -> Figure | None:
