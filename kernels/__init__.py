@@ -20,7 +20,7 @@ from liftbench.kernels.choice import (
     unusable,
     using,
 )
-from liftbench.kernels.operators import has_tangents, scan_macs
+from liftbench.kernels.operators import has_tangents, in_transform, scan_macs
 from liftbench.kernels.orders import LIMB_ORDER, PATTERNS, scan_orders
 
 __all__ = [
@@ -103,6 +103,8 @@ def _chosen(tensors: Sequence[torch.Tensor | None], implementation: str = "auto"
         raise ScanUnavailable(
             f"Cannot differentiate the scan {name!r} in forward mode: it has a backward pass only. Use 'reference'."
         )
+    if name in ("chunked", "mamba_ssm") and in_transform():
+        raise ScanUnavailable(f"Cannot run the scan {name!r} in torch.func's grad or vmap. Use 'cpu' or 'reference'.")
     return IMPLEMENTATIONS[name]
 
 

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 import torch
 
 from liftbench.kernels import chunked, cpu, gpu, mamba_ssm, reference
-from liftbench.kernels.operators import constant_when_traced
+from liftbench.kernels.operators import ScanUnavailable, constant_when_traced
 
 # In order of preference. gpu (Triton) first checks itself on the device and reports what it found. chunked runs
 # everywhere, so the implementations after it run only by name.
@@ -16,10 +16,6 @@ IMPLEMENTATIONS = {"cpu": cpu, "gpu": gpu, "chunked": chunked, "mamba_ssm": mamb
 FLOAT64 = ("chunked", "reference")  # the others compute in float32 only
 
 _named = ContextVar("liftbench_scan", default="auto")
-
-
-class ScanUnavailable(RuntimeError):
-    """The named scan cannot run here; the message says why and what to do."""
 
 
 @contextlib.contextmanager

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from liftbench.kernels import grid
+from liftbench.kernels.operators import once
 
 
 def unusable(device_type: str) -> None:
@@ -85,30 +85,35 @@ class _Recurrence(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, ...]:
-        x, delta, A, B, C, starts = ctx.saved_tensors
-        steps = x.shape[0]
-        states = _sweep(x, delta, A, B, starts)[1]  # h after each step
+        saved = ctx.saved_tensors
+        with torch.no_grad():
+            gradients = _gradients(dy, *saved)
+        return once("the scan 'chunked'", (dy, *saved), gradients)
 
-        # g_t = dy_t C_t + exp(delta_(t+1) A) g_(t+1): the same scan from the end, with the decay one step late
-        late = torch.cat([delta[1:], F.pad(delta[:1], (0, 1))[..., 1:]])
-        back_delta, back_dy, back_C = late.flip(0, -1), dy.flip(0, -1), C.flip(0, -1)
-        g = _carry(_sweep(back_dy, back_delta, A, back_C)[0], back_delta, A)
 
-        dx, ddelta, dB, dC = (torch.empty_like(tensor) for tensor in (x, delta, B, C))
-        dA = torch.zeros_like(A)
-        for t in reversed(range(steps)):
-            g = _step(g, back_dy[steps - 1 - t], back_delta[steps - 1 - t], A, back_C[steps - 1 - t])
-            g_t = g.flip(-1)
-            torch.sum(g_t * B[t, :, :, None], dim=-2, out=dx[t])
-            torch.sum(g_t * x[t, :, :, :, None], dim=2, out=dB[t])
-            torch.sum(states[t] * dy[t, :, :, :, None], dim=2, out=dC[t])
-            before = states[t - 1] if t else starts
-            decay = torch.exp(delta[t, :, :, :, None] * A).mul_(before).mul_(g_t)
-            torch.sum(decay * A, dim=-2, out=ddelta[t])
-            dA += decay.mul_(delta[t, :, :, :, None]).sum((0, -1))[..., None]
-        return dx, ddelta, dA, dB, dC
+def _gradients(dy: Tensor, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor) -> tuple:
+    steps = x.shape[0]
+    states = _sweep(x, delta, A, B, starts)[1]  # h after each step
+
+    # g_t = dy_t C_t + exp(delta_(t+1) A) g_(t+1): the same scan from the end, with the decay one step late
+    late = torch.cat([delta[1:], F.pad(delta[:1], (0, 1))[..., 1:]])
+    back_delta, back_dy, back_C = late.flip(0, -1), dy.flip(0, -1), C.flip(0, -1)
+    g = _carry(_sweep(back_dy, back_delta, A, back_C)[0], back_delta, A)
+
+    dx, ddelta, dB, dC = (torch.empty_like(tensor) for tensor in (x, delta, B, C))
+    dA = torch.zeros_like(A)
+    for t in reversed(range(steps)):
+        g = _step(g, back_dy[steps - 1 - t], back_delta[steps - 1 - t], A, back_C[steps - 1 - t])
+        g_t = g.flip(-1)
+        torch.sum(g_t * B[t, :, :, None], dim=-2, out=dx[t])
+        torch.sum(g_t * x[t, :, :, :, None], dim=2, out=dB[t])
+        torch.sum(states[t] * dy[t, :, :, :, None], dim=2, out=dC[t])
+        before = states[t - 1] if t else starts
+        decay = torch.exp(delta[t, :, :, :, None] * A).mul_(before).mul_(g_t)
+        torch.sum(decay * A, dim=-2, out=ddelta[t])
+        dA += decay.mul_(delta[t, :, :, :, None]).sum((0, -1))[..., None]
+    return dx, ddelta, dA, dB, dC
 
 
 def _step(h: Tensor, x: Tensor, delta: Tensor, A: Tensor, B: Tensor) -> Tensor:

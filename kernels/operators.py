@@ -4,12 +4,14 @@ FlopCounterMode counts two operations per MAC and sees a fused kernel as one ope
 adds the scan (`scan_macs`) and the projections inside it. A backward pass counts twice, as PyTorch's own products do.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch.autograd.forward_ad import unpack_dual
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from torch.utils.flop_counter import register_flop_formula
 
 
@@ -33,8 +35,111 @@ def has_tangents(tensors: Iterable[torch.Tensor]) -> bool:
     return any(unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
-def register_scan(name: str) -> None:
-    """Register gradients and counts of liftbench::NAME(tensors, keep) -> (y, kept).
+def in_transform() -> bool:
+    """Return whether a transform of torch.func, such as `grad` or `vmap`, is running."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
+class ScanUnavailable(RuntimeError):
+    """The named scan cannot run here; the message says why and what to do."""
+
+
+class _Once(torch.autograd.Function):
+    """Returns the gradients of a scan, which depend on `count` tensors in a way that has no derivative here."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(name: str, count: int, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(gradient.clone() for gradient in tensors[count:])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        ctx.operator = inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, *_) -> None:
+        raise ScanUnavailable(
+            f"Cannot differentiate {ctx.operator} twice: it has no second derivative. Use the scan 'reference'."
+        )
+
+
+def once(name: str, causes: Iterable[torch.Tensor | None], gradients: Any) -> Any:
+    """Return gradients of the operator `name`, computed without a graph from `causes`, so that a second derivative of
+    them is ScanUnavailable instead of zero."""
+    if not torch.is_grad_enabled():
+        return gradients
+    leaves, structure = tree_flatten(gradients, is_leaf=lambda leaf: leaf is None)
+    own = [leaf for leaf in leaves if leaf is not None]
+    causes = [tensor for tensor in causes if tensor is not None and tensor.is_floating_point()]
+    marked = iter(_Once.apply(name, len(causes), *causes, *own))
+    return tree_unflatten([leaf if leaf is None else next(marked) for leaf in leaves], structure)
+
+
+def register_gradients(name: str, save: Callable, differentiate: Callable) -> Callable:
+    """Register the gradients of liftbench::NAME, and how it and its backward operator run under `torch.func.vmap`.
+
+    save(ctx, inputs, output) is that of `torch.library.register_autograd`. So is differentiate(ctx, saved, *gradients),
+    but for the saved tensors, because gradient checkpointing gives them once. Returns what to call instead of the
+    operator: the transforms of torch.func need an autograd.Function around it.
+    """
+    operator, backward_operator = _both(name)
+
+    def differentiate_once(ctx: Any, *dy: torch.Tensor) -> tuple:
+        saved = ctx.saved_tensors
+        with torch.no_grad():
+            gradients = differentiate(ctx, saved, *dy)
+        return once(name, (*dy, *saved), gradients)
+
+    class Function(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(structure: Any, *leaves: Any) -> Any:
+            return operator(*tree_unflatten(leaves, structure))
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
+            save(ctx, tuple(tree_unflatten(inputs[1:], inputs[0])), output)
+
+        @staticmethod
+        def backward(ctx: Any, *dy: torch.Tensor) -> tuple:
+            return None, *tree_leaves(differentiate_once(ctx, *dy), is_leaf=lambda leaf: leaf is None)
+
+    def run(*arguments: Any) -> Any:
+        if not in_transform():
+            return operator(*arguments)
+        leaves, structure = tree_flatten(arguments, is_leaf=lambda value: not _has_tensors(value))
+        return Function.apply(structure, *leaves)
+
+    torch.library.register_autograd(f"liftbench::{name}", differentiate_once, setup_context=save)
+    for each in (operator, backward_operator):
+        torch.library.register_vmap(each._qualified_op_name, functools.partial(_one_by_one, each))
+    return run
+
+
+def _has_tensors(value: Any) -> bool:
+    return any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(value)) and not isinstance(value, torch.Tensor)
+
+
+def _one_by_one(operator: Any, info: Any, in_dims: tuple, *arguments: Any) -> tuple:
+    """Run an operator for every sample of `torch.func.vmap`, as the sums inside a backward pass demand."""
+
+    def sample(i: int) -> tuple:
+        def pick(value: Any, dim: Any) -> Any:
+            if isinstance(value, list | tuple) and dim is not None:
+                return [pick(*pair) for pair in zip(value, dim, strict=True)]
+            return value.select(dim, i) if isinstance(value, torch.Tensor) and dim is not None else value
+
+        return operator(*pick(arguments, in_dims))
+
+    samples = [sample(i) for i in range(info.batch_size)]
+    y = tree_map(lambda *parts: torch.stack(parts), *samples)
+    return y, tree_map(lambda _: 0, y)
+
+
+def register_scan(name: str) -> Callable:
+    """Register gradients and counts of liftbench::NAME(tensors, keep) -> (y, kept); return what to call.
 
     Its backward operator is liftbench::NAME_backward(dy, tensors, kept) -> gradients. tensors: [u, delta, A, B, C, D,
     delta_bias] of one stream or two.
@@ -44,8 +149,8 @@ def register_scan(name: str) -> None:
     def save(ctx: Any, inputs: tuple, output: tuple):
         ctx.save_for_backward(*inputs[0], output[1])
 
-    def differentiate(ctx: Any, dy: torch.Tensor, _: Any) -> tuple:
-        *tensors, kept = ctx.saved_tensors
+    def differentiate(ctx: Any, saved: tuple, dy: torch.Tensor, _: Any) -> tuple:
+        *tensors, kept = saved
         if not kept.numel():  # traced without gradients, for example by torch.export, but run with them
             _, kept = scan(tensors, True)
         return scan_backward(dy, tensors, kept), None
@@ -54,13 +159,14 @@ def register_scan(name: str) -> None:
         batch, channels, length = tensors[0]
         return 2 * len(tensors) // 7 * scan_macs(batch, channels, length, states=tensors[2][1])
 
-    torch.library.register_autograd(f"liftbench::{name}", differentiate, setup_context=save)
     register_flop_formula(scan)(operations)
     register_flop_formula(scan_backward)(lambda dy, *arguments, **__: 2 * operations(*arguments))
+    return register_gradients(name, save, differentiate)
 
 
-def register_grid_scan(name: str, projects: bool) -> None:
+def register_grid_scan(name: str, projects: bool) -> Callable:
     """Register gradients and counts of liftbench::NAME(x, projection, dt_weight, dt_bias, A, ..., keep).
+    Return what to call.
 
     It returns (y, kept...) for x: (B, T, J, C). Its backward operator is liftbench::NAME_backward(dy, tensors...,
     kept..., settings...) and returns the gradients of the first tensors. Settings follow the tensors in the arguments.
@@ -74,8 +180,7 @@ def register_grid_scan(name: str, projects: bool) -> None:
         ctx.tensors, ctx.settings = len(tensors), inputs[len(tensors) :]
         ctx.save_for_backward(*tensors, *output[1:])
 
-    def differentiate(ctx: Any, dy: torch.Tensor, *_) -> tuple:
-        saved = ctx.saved_tensors  # read once: gradient checkpointing gives them once
+    def differentiate(ctx: Any, saved: tuple, dy: torch.Tensor, *_) -> tuple:
         tensors, kept = saved[: ctx.tensors], saved[ctx.tensors :]
         if not kept[-1].numel():  # as above
             _, *kept = scan(*tensors, *ctx.settings, True)
@@ -97,9 +202,9 @@ def register_grid_scan(name: str, projects: bool) -> None:
         scans = scan_macs(batch, directions * channels, length, states)
         return 2 * (scans + batch * length * directions * channels * products)
 
-    torch.library.register_autograd(f"liftbench::{name}", differentiate, setup_context=save)
     register_flop_formula(scan)(operations)
     register_flop_formula(scan_backward)(lambda dy, *arguments, **__: 2 * operations(*arguments))
+    return register_gradients(name, save, differentiate)
 
 
 def _both(name: str) -> tuple[Any, Any]:

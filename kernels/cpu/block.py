@@ -2,12 +2,14 @@
 
 import ctypes
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
 from liftbench.kernels.cpu.library import addresses, call, checked, structure
+from liftbench.kernels.operators import register_gradients
 
 _ConvSilu = structure(
     "ConvSilu", ("batch frames joints channels x_cell", ctypes.c_int64), ("x weight bias y", ctypes.c_void_p)
@@ -61,7 +63,7 @@ class _Linear(torch.autograd.Function):
 
 
 @torch.library.custom_op("liftbench::conv_silu_cpu", mutates_args=())
-def conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def _conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Apply a depthwise 3 x 3 convolution over (T, J), padded with zeros, then SiLU.
 
     x: (B, T, J, C) float32; weight: (C, 1, 3, 3); bias: (C,) -> (B, T, J, C). Raises ValueError for other shapes,
@@ -73,7 +75,7 @@ def conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torc
     return y
 
 
-@conv_silu.register_fake
+@_conv_silu.register_fake
 def _conv_silu_fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     _checked_conv(x, weight, bias)
     return _empty_like(x)
@@ -112,7 +114,7 @@ def _checked_conv(
 
 
 @torch.library.custom_op("liftbench::norm_gate_cpu", mutates_args=())
-def norm_gate(
+def _norm_gate(
     x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> torch.Tensor:
     """Compute layer_norm(x) * silu(gate), normalised over C.
@@ -125,7 +127,7 @@ def norm_gate(
     return y
 
 
-@norm_gate.register_fake
+@_norm_gate.register_fake
 def _norm_gate_fake(
     x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> torch.Tensor:
@@ -196,13 +198,6 @@ def _save_inputs(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
     ctx.settings = [value for value in inputs if not isinstance(value, torch.Tensor)]
 
 
-def _register_gradients(operator: Any, backward: Any) -> None:
-    def differentiate(ctx: Any, dy: torch.Tensor) -> tuple:
-        return *backward(dy, *ctx.saved_tensors, *ctx.settings), *[None] * len(ctx.settings)
-
-    operator.register_autograd(differentiate, setup_context=_save_inputs)
-
-
 def _operations(x: tuple[int, ...], *_, **__) -> int:
     """Return two operations for each of the nine products of a cell and channel, as FlopCounterMode counts them."""
     return 2 * 9 * math.prod(x)
@@ -210,5 +205,14 @@ def _operations(x: tuple[int, ...], *_, **__) -> int:
 
 register_flop_formula(torch.ops.liftbench.conv_silu_cpu)(_operations)
 register_flop_formula(torch.ops.liftbench.conv_silu_cpu_backward)(lambda dy, *_, **__: 2 * _operations(dy))
-_register_gradients(conv_silu, _conv_silu_backward)
-_register_gradients(norm_gate, _norm_gate_backward)
+
+
+def _register(name: str, backward: Any) -> Callable:
+    def differentiate(ctx: Any, saved: tuple, dy: torch.Tensor) -> tuple:
+        return *backward(dy, *saved, *ctx.settings), *[None] * len(ctx.settings)
+
+    return register_gradients(name, _save_inputs, differentiate)
+
+
+conv_silu = _register("conv_silu_cpu", _conv_silu_backward)
+norm_gate = _register("norm_gate_cpu", _norm_gate_backward)

@@ -135,7 +135,7 @@ def grid_scan(
         rows = _project(x.float(), x_proj_weight.float(), limb, published)
         keep = _needs_gradient([x, rows, *parameters])
         mask = sum(flag << k for k, flag in enumerate(limb))
-        return torch.ops.liftbench.grid_scan_gpu(x, rows, *parameters, orders, mask, published, keep)[0]
+        return _run_grid(x, rows, *parameters, orders, mask, published, keep)[0]
 
 
 def _project(x: Tensor, weight: Tensor, limb: Sequence[bool], published: bool) -> Tensor:
@@ -167,7 +167,7 @@ def _needs_gradient(tensors: Sequence[Tensor]) -> bool:
 
 def _scan_streams(streams: Sequence[Sequence[Tensor]]) -> Tensor:
     tensors = [tensor for stream in streams for tensor in stream]
-    return torch.ops.liftbench.scan_gpu(tensors, _needs_gradient(tensors))[0]
+    return _run(tensors, _needs_gradient(tensors))[0]
 
 
 def _prepare(
@@ -491,5 +491,5 @@ def _grid_scan_gpu_backward_fake(
     return [tensor.new_empty(tensor.shape) for tensor in (x, rows, dt_weight, dt_bias, A, D)]
 
 
-register_scan("scan_gpu")
-register_grid_scan("grid_scan_gpu", projects=False)
+_run = register_scan("scan_gpu")
+_run_grid = register_grid_scan("grid_scan_gpu", projects=False)
