@@ -25,6 +25,7 @@ from liftbench.bench.report.results import Key, Results
 from liftbench.bench.report.tables.at_a_glance import SHOWN, is_own
 
 COLUMN = 3.35  # inches: 85 mm
+_NARROWEST = 0.9  # inches of a panel
 SMALL = 6.5  # points: labels of curves, rows and points
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 OTHER = ("#333333", "*")
@@ -92,8 +93,9 @@ def sheet(
     """A figure with a heading, a footnote, and panels between them, one below the other.
 
     height: inches that a panel takes with the room around it, `above` it for its title and `below` it for ticks and
-    label; left and right: inches beside the panels.
+    label; left and right: inches beside the panels. Long names beside them make the figure wider.
     """
+    width = max(width, left + right + _NARROWEST)
     lines = textwrap.wrap(footnote, int(width * 21))
     head = [line for part in heading.split("\n") for line in textwrap.wrap(part, int(width * 16))]
     top, foot = 0.08 + 0.15 * len(head), 0.06 + 0.105 * len(lines)

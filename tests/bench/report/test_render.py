@@ -36,6 +36,7 @@ from support.records import (
     speed,
     write,
 )
+from support.records import training as training_record
 
 
 @pytest.fixture
@@ -327,6 +328,16 @@ def test_every_picture_is_as_wide_as_a_column_and_nothing_is_cut_off():
             box = figure.get_tightbbox()
             assert box.x0 > -0.01 and box.x1 < figure.get_figwidth() + 0.01, name
             assert box.y0 > -0.01 and box.y1 < figure.get_figheight() + 0.01, name
+
+
+def test_long_names_make_a_picture_wider():
+    name = "a_model_of_ones_own_with_a_name_that_is_as_long_as_a_line"
+    results = Results([speed(name), cost(name), training_record(name)], PUBLISHED)
+    with canvas.styled():
+        for figure in (bars.speed(results, *results.speed), bars.memory(results), operators.cost_by_operator(results),
+                       training.training(results, *results.training)):  # fmt: skip
+            assert figure.get_figwidth() > canvas.COLUMN and figure.get_tightbbox().x0 > -0.01
+            assert all(ax.get_position().width * figure.get_figwidth() > 0.89 for ax in figure.axes)
 
 
 def test_reference_pictures_are_few_and_give_way_to_ones_own():
