@@ -16,6 +16,7 @@ from liftbench.kernels.choice import (
     choose,
     choose_or_take,
     current,
+    refuse_script,
     scans,
     unusable,
     using,
@@ -25,7 +26,8 @@ from liftbench.kernels.orders import LIMB_ORDER, PATTERNS, scan_orders
 
 __all__ = [
     "IMPLEMENTATIONS", "LIMB_ORDER", "PATTERNS", "ScanUnavailable", "bidirectional_scan", "check_limb_gradient",
-    "choose", "current", "grid_scan", "scan_macs", "scan_orders", "scans", "selective_scan", "unusable", "using",
+    "choose", "current", "grid_scan", "refuse_script", "scan_macs", "scan_orders", "scans", "selective_scan",
+    "unusable", "using",
 ]  # fmt: skip
 
 

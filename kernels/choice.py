@@ -7,12 +7,14 @@ from contextvars import ContextVar
 
 import torch
 
-from liftbench.kernels import chunked, cpu, gpu, mamba_ssm, reference
+from liftbench.kernels import chunked, cpu, gpu, mamba_ssm, onnx, reference
 from liftbench.kernels.operators import ScanUnavailable, constant_when_traced
 
 # In order of preference. gpu (Triton) first checks itself on the device and reports what it found. chunked runs
 # everywhere, so the implementations after it run only by name.
-IMPLEMENTATIONS = {"cpu": cpu, "gpu": gpu, "chunked": chunked, "mamba_ssm": mamba_ssm, "reference": reference}
+IMPLEMENTATIONS = {
+    "cpu": cpu, "gpu": gpu, "chunked": chunked, "mamba_ssm": mamba_ssm, "reference": reference, "onnx": onnx,
+}  # fmt: skip
 FLOAT64 = ("chunked", "reference")  # the others compute in float32 only
 
 _named = ContextVar("liftbench_scan", default="auto")
@@ -64,11 +66,24 @@ def choose_or_take(named: str, device_type: str, dtype: torch.dtype) -> str:
     if named == "auto":
         named = os.environ.get("LIFTBENCH_SCAN", "auto")
     _check_known(named)
+    if torch.jit.is_tracing():
+        raise ScanUnavailable(
+            "Cannot trace the scan: torch.jit.trace and the old exporter of ONNX write wrong files. Use `liftbench "
+            "export` or torch.export."
+        )
     if named == "auto":
         return next(name for name in IMPLEMENTATIONS if unusable(name, device_type, dtype) is None)
     if reason := unusable(named, device_type, dtype):
         raise ScanUnavailable(f"Cannot run the scan {named!r} here: {reason}. See `liftbench doctor`.")
     return named
+
+
+def refuse_script(module: torch.nn.Module) -> None:
+    """Raise ScanUnavailable: the `__prepare_scriptable__` of modules that scan, which torch.jit.script calls first."""
+    raise ScanUnavailable(
+        f"Cannot script {type(module).__name__}: torch.jit.script knows no scan. Use `liftbench export` or "
+        "torch.export."
+    )
 
 
 def _check_known(name: str):

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from liftbench.kernels import bidirectional_scan
+from liftbench.kernels import bidirectional_scan, refuse_script
 from liftbench.posemamba.model import JOINTS, DropPath, Mlp
 
 STATES = 16
@@ -44,6 +44,7 @@ class Mixer(nn.Module):
     """The average of Mamba over a sequence and over its reversal; x: (S, L, C) -> (S, L, C)."""
 
     scans = True
+    __prepare_scriptable__ = refuse_script
 
     def __init__(self, channels: int):
         super().__init__()

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from liftbench.kernels import check_limb_gradient, grid_scan, scan_orders
+from liftbench.kernels import check_limb_gradient, grid_scan, refuse_script, scan_orders
 from liftbench.kernels.block import ConvSilu, GatedNorm, Linear
 
 JOINTS = 17
@@ -67,6 +67,7 @@ class GridMixer(nn.Module):
     """
 
     scans = True
+    __prepare_scriptable__ = refuse_script
 
     def __init__(self, channels: int, scan: str, limb_gradient: str):
         super().__init__()

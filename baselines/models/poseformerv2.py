@@ -133,4 +133,4 @@ class PoseFormerV2(nn.Module):
         x = self.Joint_embedding(central.flatten(0, 1)) + self.Spatial_pos_embed
         for block in self.Spatial_blocks:
             x = block(x)
-        return self.Spatial_norm(x).view(len(central), self.kept_frames, -1) + self.Temporal_pos_embed
+        return self.Spatial_norm(x).unflatten(0, (-1, self.kept_frames)).flatten(2) + self.Temporal_pos_embed

@@ -42,6 +42,7 @@ app = typer.Typer(cls=_Interruptible, no_args_is_help=True, pretty_exceptions_en
 app.command()(training.train)
 app.command()(training.evaluate)
 app.command()(runs.sweep)
+app.command()(weights.export)
 app.command()(lift.lift)
 app.command()(records.choose)
 app.command()(detect.detect)
@@ -55,7 +56,7 @@ app.add_typer(records.app, name="records")
 
 def main():
     """Run the command line; bad input becomes one sentence on stderr and exit code 2, a busy machine exit code 3."""
-    process.prepare(measuring=sys.argv[1:2] == ["measure"])
+    process.prepare(measuring=sys.argv[1:2] in (["measure"], ["export"]))
     try:
         app()
     except Exception as error:

@@ -1,12 +1,12 @@
-"""`liftbench weights`: fetch, convert and look at official checkpoints."""
+"""`liftbench weights`: fetch, convert and look at official checkpoints; `liftbench export`."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from liftbench.bench.cli.common import out, progress, table
+from liftbench.bench.cli.common import RECORDS, Frames, Records, loading, out, progress, table
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, convert and look at official checkpoints.")
 
@@ -108,6 +108,54 @@ def inspect(
     for item, text in converter.inspect(path):
         rows.add_row(item, text)
     out.print(rows)
+
+
+def export(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|RUN|WEIGHTS",
+            help="A run folder, a weights file, accurate, fast, or a model's name for random weights.",
+        ),
+    ],
+    path: Annotated[Path, typer.Option("--out", help="The file to write, such as model.onnx or model.pt2.")],
+    form: Annotated[
+        Literal["onnx", "torch"], typer.Option("--format", help="onnx, or torch for torch.export with our operators.")
+    ] = "onnx",
+    model: Annotated[str | None, typer.Option(help="As for `liftbench evaluate`.")] = None,
+    frames: Frames = None,
+    best: Annotated[bool, typer.Option("--best", help="The best epoch of a run folder instead of the last.")] = False,
+    seconds: Annotated[float, typer.Option(min=0, help="To time both for, on one clip; 0: not at all.")] = 5.0,
+    records_folder: Records = RECORDS,
+):
+    """Export a model as ONNX or with torch.export, for clips of one length and any batch; check and time the file.
+
+    Example: `liftbench export runs/toy/posemamba_toy --format onnx --out posemamba_toy.onnx`
+    """
+    with loading():
+        from liftbench.bench import export as exporting
+        from liftbench.bench import records
+
+    weights = exporting.open_model(what, model, frames, best)
+    if weights.also_fits:
+        out.print(f"taken for {weights.name}: its tensors fit {', '.join(weights.also_fits)} as well; --model chooses")
+    with progress(transient=True) as bar:
+        task = bar.add_task("exporting", total=None)
+        record = exporting.export(weights, form, path, seconds, lambda doing: bar.update(task, description=doing))
+    records.append(records_folder / "export.jsonl", record)
+    whose = "random weights" if record.checkpoint is None else record.checkpoint.file
+    out.print(
+        f"wrote {path}: {record.model}, {record.frames} frames, {whose}; {record.file_bytes / 1e6:.1f} MB, "
+        f"{record.nodes:,} operators, {record.export_s:.0f} s", soft_wrap=True,
+    )  # fmt: skip
+    out.print(f"difference from the model in PyTorch: {record.difference:.1e} of the largest output")
+    if record.missing:
+        out.print(f"not timed: {record.missing}", soft_wrap=True)
+    else:
+        out.print(
+            f"one clip: {record.own_ms:,.1f} ms in PyTorch, {record.file_ms:,.1f} ms from the file; ratio "
+            f"{record.ratio:.2f} ({record.ratio_low:.2f} to {record.ratio_high:.2f})"
+        )
 
 
 def print_converted(path: Path, provenance: Mapping[str, Any]):

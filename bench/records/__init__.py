@@ -4,6 +4,7 @@ from them.
 
 from liftbench.bench.records.accuracy import AccuracyRecord, Checkpoint, Data, TrainingRecord
 from liftbench.bench.records.cost import CostRecord, FvcoreCount, ScanCalls, ThopCount
+from liftbench.bench.records.export import ExportRecord
 from liftbench.bench.records.lift import LiftRecord
 from liftbench.bench.records.loader import LoaderRecord, LoaderStep
 from liftbench.bench.records.scan import ScanComparison, ScanRecord, ScanTiming
@@ -21,7 +22,7 @@ from liftbench.bench.records.store import Record, append, read
 
 __all__ = [
     "AccuracyRecord", "Ceilings", "Checkpoint", "CompareRecord", "Contender", "CostRecord", "Data", "FvcoreCount",
-    "LiftRecord", "LoaderRecord", "LoaderStep", "Record", "ScalingPoint", "ScalingRecord", "ScanCalls",
+    "ExportRecord", "LiftRecord", "LoaderRecord", "LoaderStep", "Record", "ScalingPoint", "ScalingRecord", "ScanCalls",
     "ScanComparison", "ScanRecord", "ScanTiming", "SpeedRecord", "ThopCount", "TimedData", "Timing", "TrainingRecord",
     "append", "read",
 ]  # fmt: skip

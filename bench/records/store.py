@@ -11,6 +11,7 @@ from liftbench.baselines.errors import InputError
 from liftbench.bench.records.accuracy import AccuracyRecord, TrainingRecord
 from liftbench.bench.records.base import SCHEMA, BaseRecord
 from liftbench.bench.records.cost import CostRecord
+from liftbench.bench.records.export import ExportRecord
 from liftbench.bench.records.lift import LiftRecord
 from liftbench.bench.records.loader import LoaderRecord
 from liftbench.bench.records.scan import ScanRecord
@@ -25,7 +26,8 @@ Record = Annotated[
     | TrainingRecord
     | ScanRecord
     | LoaderRecord
-    | LiftRecord,
+    | LiftRecord
+    | ExportRecord,
     Field(discriminator="kind"),
 ]
 _RECORD = TypeAdapter(Record)

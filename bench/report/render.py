@@ -23,6 +23,7 @@ from liftbench.bench.report.results import Results, is_marked
 from liftbench.bench.report.tables.accuracy import accuracy
 from liftbench.bench.report.tables.at_a_glance import at_a_glance, lengths, overview
 from liftbench.bench.report.tables.cost import cost, cost_by_module, cost_by_operator
+from liftbench.bench.report.tables.export import export
 from liftbench.bench.report.tables.lift import lift, lift_gait
 from liftbench.bench.report.tables.papers import papers
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
@@ -32,7 +33,7 @@ from liftbench.bench.report.tables.table import Table
 
 TABLES = (
     overview, at_a_glance, ledger, accuracy, cost, cost_by_operator, cost_by_module, lengths, speed, compare,
-    scaling_table, scan_table, lift, lift_gait,
+    scaling_table, export, scan_table, lift, lift_gait,
 )  # fmt: skip
 _Draw = Callable[[], Figure | None]
 _MOST_PROCESSES = 4  # that draw

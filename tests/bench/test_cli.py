@@ -21,7 +21,7 @@ COMMANDS = [
     "models", "doctor", "train", "evaluate", "render", "data synthetic", "data mocap", "data check", "data info",
     "measure cost", "measure speed", "measure compare", "measure scaling", "measure scan",
     "measure loader", "measure lift",
-    "weights fetch", "weights convert", "weights inspect", "weights half",
+    "export", "weights fetch", "weights convert", "weights inspect", "weights half",
     "records merge", "records compare",
 ]  # fmt: skip
 
