@@ -66,16 +66,21 @@ def choose_or_take(named: str, device_type: str, dtype: torch.dtype) -> str:
     if named == "auto":
         named = os.environ.get("LIFTBENCH_SCAN", "auto")
     _check_known(named)
-    if torch.jit.is_tracing():
-        raise ScanUnavailable(
-            "Cannot trace the scan: torch.jit.trace and the old exporter of ONNX write wrong files. Use `liftbench "
-            "export` or torch.export."
-        )
+    refuse_trace()
     if named == "auto":
         return next(name for name in IMPLEMENTATIONS if unusable(name, device_type, dtype) is None)
     if reason := unusable(named, device_type, dtype):
         raise ScanUnavailable(f"Cannot run the scan {named!r} here: {reason}. See `liftbench doctor`.")
     return named
+
+
+def refuse_trace() -> None:
+    """Raise ScanUnavailable inside torch.jit.trace, which keeps what holds for one shape only."""
+    if torch.jit.is_tracing():
+        raise ScanUnavailable(
+            "Cannot trace the scan: torch.jit.trace and the old exporter of ONNX write wrong files. Use `liftbench "
+            "export` or torch.export."
+        )
 
 
 def refuse_script(module: torch.nn.Module) -> None:

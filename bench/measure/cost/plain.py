@@ -54,6 +54,7 @@ def plain_graph(
     with (
         kernels.using("chunked"),
         mock.patch.object(kernels.chunked, "selective_scan", scan),
+        mock.patch.object(kernels.choice, "refuse_trace", lambda: None),  # fvcore traces to count
         sdpa_kernel(SDPBackend.MATH),
     ):
         torch.backends.mha.set_fastpath_enabled(False)
