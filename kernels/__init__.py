@@ -106,7 +106,10 @@ def _chosen(tensors: Sequence[torch.Tensor | None], implementation: str = "auto"
             f"Cannot differentiate the scan {name!r} in forward mode: it has a backward pass only. Use 'reference'."
         )
     if name in ("chunked", "mamba_ssm") and in_transform():
-        raise ScanUnavailable(f"Cannot run the scan {name!r} in torch.func's grad or vmap. Use 'cpu' or 'reference'.")
+        raise ScanUnavailable(
+            f"Cannot run the scan {name!r} inside torch.func's grad or vmap: it has no rules for them. Use 'cpu' or "
+            "'reference'."
+        )
     return IMPLEMENTATIONS[name]
 
 
