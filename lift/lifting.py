@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liftbench.baselines.data import scratch
 from liftbench.baselines.data.normalization import normalize, root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import metrics
@@ -86,8 +87,10 @@ def lift(
     persons = find_people(detections)
     (number,) = choose(persons, person)
     rows = persons[number]
-    joints = np.zeros((detections.frames, 17, 3))
-    joints[detections.frame[rows]] = layouts.to_h36m(detections.points[rows], detections.names, joint_9)
+    joints = scratch.zeros((detections.frames, 17, 3), np.float64)
+    for block in scratch.blocks(len(rows)):
+        some = rows[block]
+        joints[detections.frame[some]] = layouts.to_h36m(detections.points[some], detections.names, joint_9)
     seen = gaps.fill(joints, detections.fps, detections.scored)
     del joints  # of long recordings every array counts
 
@@ -119,7 +122,7 @@ def lift(
     poses_world, origin, floor = world.stand(poses, root, rotation, 1000 * height)
     assumed.append(floor)
 
-    shown = seen.keypoints.astype(np.float32)
+    shown = scratch.copy(seen.keypoints, np.float32)
     shown[~seen.known] = np.nan
     metadata = {
         "liftbench": version("liftbench"), "keypoints": str(detections), "first_frame": detections.first_frame,
@@ -239,7 +242,7 @@ def _answer(
 ) -> np.ndarray:
     """What the model says of every frame with a person, (T, 17, 3) float32 root-relative, in its own unit; or 0."""
     network = weights.model.to(device)
-    answer = np.zeros((len(seen.valid), 17, 3), np.float32)
+    answer = scratch.zeros((len(seen.valid), 17, 3), np.float32)
     for run in filters.runs(seen.present):  # what is missing for long parts a recording in two
         keypoints = seen.keypoints[run]
 
@@ -252,4 +255,6 @@ def _answer(
             count(len(pose))
     if not math.isfinite(answer.sum()):
         raise InputError(f"Cannot lift with {weights.path}: its answers are not finite. Train it again.")
-    return root_relative(answer)
+    for block in scratch.blocks(len(answer)):
+        answer[block] = root_relative(answer[block])
+    return answer

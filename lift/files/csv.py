@@ -11,7 +11,7 @@ _COLUMNS = (
     "relative_z_mm", "camera_x_mm", "camera_y_mm", "camera_z_mm", "world_x_mm", "world_y_mm", "world_z_mm",
 )  # fmt: skip
 _NUMBERS = ",".join(["%.4f"] * 12)
-_FRAMES = 10_000  # converted at a time
+_FRAMES = 1000  # converted at a time
 
 
 def write(lifted: Lifted, path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from liftbench.lift.lifted import Lifted
 
-_FRAMES = 10_000  # converted at a time
+_FRAMES = 1000  # converted at a time
 
 
 def write(lifted: Lifted, path: Path) -> None:

@@ -13,10 +13,10 @@ def write(lifted: Lifted, path: Path) -> None:
     with open(path, "wb") as file:
         np.savez_compressed(
             file,
-            keypoints_2d=lifted.keypoints_2d.astype(np.float32),
-            poses_3d=lifted.poses_3d.astype(np.float32),
-            root=lifted.root.astype(np.float32),
-            poses_world=lifted.poses_world.astype(np.float32),
+            keypoints_2d=lifted.keypoints_2d.astype(np.float32, copy=False),
+            poses_3d=lifted.poses_3d.astype(np.float32, copy=False),
+            root=lifted.root.astype(np.float32, copy=False),
+            poses_world=lifted.poses_world.astype(np.float32, copy=False),
             valid=lifted.valid,
             fps=np.float64(lifted.fps),
             image_size=np.array(lifted.image_size),

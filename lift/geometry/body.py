@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from liftbench.baselines.data import scratch
 from liftbench.baselines.skeleton import PARENTS
 from liftbench.lift.geometry.filters import low_pass, runs
 
@@ -44,9 +45,12 @@ def place_image_poses(
     without a known bone take the depth of their neighbours.
     """
     centre = np.array(size, image.dtype) / 2
-    z = 1 + image[..., 2:] / focal  # in depths of the pelvis
-    camera = np.concatenate([(image[..., :2] - centre) / focal * z, z], axis=-1)
-    camera *= (height / _steady(body_height(camera, known), fps))[:, None, None]
+    camera, heights = scratch.zeros(image.shape, image.dtype), np.empty(len(image))
+    for block in scratch.blocks(len(image)):
+        z = 1 + image[block, :, 2:] / focal  # in depths of the pelvis
+        camera[block] = np.concatenate([(image[block, :, :2] - centre) / focal * z, z], axis=-1)
+        heights[block] = body_height(camera[block], known[block])
+    camera *= (height / _steady(heights, fps))[:, None, None]
     root = camera[:, 0].copy()
     camera -= root[:, None]
     return camera, root
@@ -62,8 +66,13 @@ def place_metric_poses(
     depth of the root is that of the translation which brings the known joints onto their viewing rays, in least
     squares, low-passed over time; the root lies on the pelvis's ray. Returns as `place_image_poses`.
     """
-    poses = poses * (height / np.nanmedian(body_height(poses, known)))
-    depth = _steady(root_depth(poses, pixels, known, focal, size), fps)
+    poses = scratch.copy(poses)
+    poses *= height / np.nanmedian(scratch.by_blocks(body_height, poses, known))
+
+    def depths(poses: np.ndarray, pixels: np.ndarray, known: np.ndarray) -> np.ndarray:
+        return root_depth(poses, pixels, known, focal, size)
+
+    depth = _steady(scratch.by_blocks(depths, poses, pixels, known), fps)
     rays = (pixels[:, 0] - np.array(size) / 2) / focal
     return poses, np.concatenate([rays, np.ones((len(rays), 1))], axis=1) * depth[:, None]
 

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import signal
 
+from liftbench.baselines.data import scratch
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.skeleton import PARENTS
 
@@ -85,9 +86,11 @@ def smooth(values: np.ndarray, fps: float, cutoff: float, name: str = "butterwor
     name: "butterworth", which is `low_pass`, or "one-euro". Raises the InputError of `low_pass`.
     """
     if name == "one-euro":
-        step = OneEuro(fps, cutoff)
-        return np.stack([step(points) for points in values])
-    points = values.reshape(len(values), -1, 3).copy()
+        step, smoothed = OneEuro(fps, cutoff), scratch.zeros(values.shape, np.float64)
+        for place, points in enumerate(values):
+            smoothed[place] = step(points)
+        return smoothed
+    points = scratch.copy(values).reshape(len(values), -1, 3)
     for point in range(points.shape[1]):
         for run in runs(np.isfinite(points[:, point]).all(axis=-1)):
             points[run, point] = low_pass(points[run, point], fps, cutoff)
@@ -103,7 +106,7 @@ def _check_cutoff(cutoff: float, fps: float):
 
 def rigid(poses: np.ndarray) -> np.ndarray:
     """(T, 17, 3) poses with the same directions, and every bone at its median length over time; nan stays nan."""
-    out = poses.copy()
+    out = scratch.copy(poses)
     for joint in range(1, len(PARENTS)):  # parents come before their children
         bone = poses[:, joint] - poses[:, PARENTS[joint]]
         length = np.linalg.norm(bone, axis=-1, keepdims=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg import solveh_banded
 
+from liftbench.baselines.data import scratch
 from liftbench.baselines.skeleton import FLIP, PARENTS
 
 # Standard deviations, mm.
@@ -46,19 +47,21 @@ def refine(
     pelvis. keypoints: (T, 17, 3) pixels and confidence, 0 where there is none. focal: pixels; size: (width, height).
     progress(frames) is told how many more are done. Some hundred frames are solved at a time and blended.
     """
-    points = poses + root[:, None]
-    refined = np.empty_like(points)
+    refined = scratch.zeros(poses.shape, poses.dtype)
     done = 0
-    for start in range(0, max(len(points) - _OVERLAP, 1), _FRAMES - _OVERLAP):
+    for start in range(0, max(len(poses) - _OVERLAP, 1), _FRAMES - _OVERLAP):
         part = slice(start, start + _FRAMES)
-        solved = _solve(points[part].astype(np.float64), keypoints[part], focal, size, fps)
+        points = (poses[part] + root[part, None]).astype(np.float64)
+        solved = _solve(points, keypoints[part], focal, size, fps)
         overlap = done - start
         share = np.linspace(0, 1, overlap + 2)[1:-1, None, None]
         refined[start:done] += share * (solved[:overlap] - refined[start:done])
         refined[done : start + _FRAMES] = solved[overlap:]
         progress(start + len(solved) - done)
         done = start + len(solved)
-    return refined - refined[:, :1], refined[:, 0]
+    root = refined[:, 0].copy()
+    refined -= root[:, None]
+    return refined, root
 
 
 def _solve(model: np.ndarray, keypoints: np.ndarray, focal: float, size: tuple[int, int], fps: float) -> np.ndarray:

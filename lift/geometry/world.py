@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from liftbench.baselines.data import scratch
 from liftbench.baselines.errors import InputError
 from liftbench.lift.geometry.body import ANKLE_HEIGHT
 
@@ -72,16 +73,18 @@ def stand(
     height of an ankle, so that jumps are seen. world: (T, 17, 3) mm; origin: (3,) mm, its origin in axes of the world
     but seen from the camera.
     """
-    world = (poses + root[:, None]) @ rotation.T.astype(poses.dtype)
-    seen = np.isfinite(world).all(axis=-1)
+    world, seen = scratch.zeros(poses.shape, poses.dtype), np.empty(poses.shape[:2], bool)
+    for block in scratch.blocks(len(poses)):
+        world[block] = (poses[block] + root[block, None]) @ rotation.T.astype(poses.dtype)
+        seen[block] = np.isfinite(world[block]).all(axis=-1)
     ankles, anything = seen[:, _ANKLES].any(axis=1), seen.any()
     if not anything:
         return world, np.zeros(3), "no floor"
     if ankles.any():
-        low = np.where(seen, world[..., 2], np.inf)[ankles][:, _ANKLES].min(axis=1)
+        low = np.where(seen[:, _ANKLES], world[:, _ANKLES, 2], np.inf)[ankles].min(axis=1)
         floor, how = np.percentile(low, _FLOOR_PERCENTILE) - ANKLE_HEIGHT * height, "floor below the ankles"
     else:
-        floor, how = np.percentile(world[seen][:, 2], 1), "floor at the lowest joint seen, as no ankle was"
+        floor, how = np.percentile(world[..., 2][seen], 1), "floor at the lowest joint seen, as no ankle was"
     first = world[np.flatnonzero(seen.any(axis=1))[0]]
     start = first[0] if np.isfinite(first[0]).all() else np.nanmean(first, axis=0)
     origin = np.array([start[0], start[1], floor])

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from liftbench.baselines.data import scratch
 from liftbench.baselines.errors import InputError
 from liftbench.lift.keypoints import layouts
 
@@ -64,15 +65,6 @@ def gather(
     numbers, points, track = np.asarray(numbers, np.int64), np.asarray(points), np.asarray(track, np.int64)
     if not len(points):
         raise InputError(f"Cannot lift {path}: no person was found in it. Check the detector's output.")
-    points = points.astype(np.float64)
-    if points.shape[-1] == 2:
-        points = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
-    good = np.isfinite(points).all(axis=(1, 2)) & (np.abs(points) < 1e9).all(axis=(1, 2))
-    if not good.all():
-        raise InputError(
-            f"Cannot read {path}: a keypoint in frame {numbers[~good][0]} is not finite. "
-            "Give points that were not seen the confidence 0."
-        )
     every = np.append(np.asarray(every, np.int64), numbers)
     first, last = int(every.min()), int(every.max())
     if last - first > 1000 + _SPARSEST * len(every):
@@ -84,13 +76,23 @@ def gather(
     frame = numbers[order] - first
     if (most := np.bincount(frame).max()) > _MOST_PEOPLE:
         raise InputError(f"Cannot read {path}: a frame holds {most:,} people. Keep at most {_MOST_PEOPLE}.")
-    points = points[order]
-    nowhere = (points[..., :2] == 0).all(axis=-1)
-    points[..., 2] = np.where(nowhere, 0, points[..., 2].clip(0, 1))
-    if not points[..., 2].any():
+    ordered = scratch.zeros((*points.shape[:2], 3), np.float64)
+    for block in scratch.blocks(len(points)):
+        part = ordered[block]
+        part[..., 2] = 1
+        part[..., : points.shape[2]] = points[order[block]]
+        good = np.isfinite(part).all(axis=(1, 2)) & (np.abs(part) < 1e9).all(axis=(1, 2))
+        if not good.all():
+            raise InputError(
+                f"Cannot read {path}: a keypoint in frame {numbers[order[block]][~good][0]} is not finite. "
+                "Give points that were not seen the confidence 0."
+            )
+        nowhere = (part[..., :2] == 0).all(axis=-1)
+        part[..., 2] = np.where(nowhere, 0, part[..., 2].clip(0, 1))
+    if not ordered[..., 2].any():
         raise InputError(f"Cannot lift {path}: no person was found in it. Check the detector's output.")
     return Detections(
-        source, layout, names, frame, points, track[order], last - first + 1, first, scored, where=str(path)
+        source, layout, names, frame, ordered, track[order], last - first + 1, first, scored, where=str(path)
     )
 
 
@@ -100,20 +102,25 @@ def in_image(detections: Detections, size: tuple[int, int]) -> Detections:
     Coordinates from 0 to 1, as MediaPipe writes them, are multiplied by the size. Raises InputError where more than a
     tenth of the points lie outside of the image by more than a tenth of it.
     """
-    points = detections.points
-    seen = points[points[..., 2] > 0, :2]
-    if np.median(np.abs(seen)) <= 1:
-        points = points * [*size, 1]
-        seen = seen * size
+    points, size = detections.points, tuple(size)
+    count = (points[..., 2] > 0).sum()
+    if sum((np.abs(seen) <= 1).sum() for seen in _seen(points)) >= count:  # half of all x and y
+        points = scratch.copy(points)
+        points *= [*size, 1]
     margin = _OUTSIDE * np.array(size)
-    outside = ((seen < -margin) | (seen > size + margin)).any(axis=-1)
-    if outside.mean() > _OUTSIDE:
-        x, y = np.percentile(seen, 95, axis=0)
+    outside = sum(((seen < -margin) | (seen > size + margin)).any(axis=-1).sum() for seen in _seen(points))
+    if outside > _OUTSIDE * count:
+        x, y = np.percentile(np.concatenate(list(_seen(points))), 95, axis=0)
         raise InputError(
             f"Cannot lift {detections.where}: its keypoints reach x = {x:.0f} and y = {y:.0f}, outside of an image of "
             f"{size[0]} x {size[1]}. Correct --size."
         )
-    return replace(detections, points=points, size=tuple(size))
+    return replace(detections, points=points, size=size)
+
+
+def _seen(points: np.ndarray) -> Iterator[np.ndarray]:
+    """(N, J, 3) -> x and y of the points that were seen, (.., 2), some frames at a time."""
+    return (points[block][points[block, :, 2] > 0, :2] for block in scratch.blocks(len(points)))
 
 
 def read_json(path: str | Path) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import median_filter
 
+from liftbench.baselines.data.scratch import by_blocks
 from liftbench.baselines.skeleton import PARENTS
 from liftbench.lift.keypoints.swaps import untangle
 
@@ -40,20 +41,19 @@ def fill(keypoints: np.ndarray, fps: float, scored: bool) -> Person:
     anything. A joint below CONFIDENCE, or far off for an instant, is replaced between its neighbours in time where the
     gap is at most LONGEST_GAP; in a longer gap it stays as it was detected, and is unknown where it was not.
     """
-    keypoints = np.asarray(keypoints, np.float64)
-    keypoints, swapped = untangle(keypoints, keypoints[..., 2] > 0, fps)
+    keypoints, swapped = untangle(np.asarray(keypoints, np.float64), keypoints[..., 2] > 0, fps)
     detected = keypoints[..., 2] > 0
     seen = keypoints[..., 2] >= CONFIDENCE if scored else detected
     outlier = _outliers(keypoints, seen, fps)
     seen, detected = seen & ~outlier, detected & ~outlier
     filled = _short(~seen, int(LONGEST_GAP * fps)) & seen.any(axis=0)
     known = seen | filled | detected
-    keypoints = _interpolated(keypoints, seen, filled)
+    _interpolate(keypoints, seen, filled)
     keypoints[filled, 2] = np.minimum(keypoints[filled, 2], CONFIDENCE)
-    stand_in = _interpolated(keypoints, known, ~known)
-    stand_in[~known, 2] = 0
+    _interpolate(keypoints, known, ~known)  # a stand-in
+    keypoints[~known, 2] = 0
     return Person(
-        grown(stand_in, known.any(axis=0)), seen, known, _summary(detected, seen, filled, known, outlier, swapped)
+        grown(keypoints, known.any(axis=0)), seen, known, _summary(detected, seen, filled, known, outlier, swapped)
     )
 
 
@@ -62,16 +62,22 @@ def _outliers(keypoints: np.ndarray, seen: np.ndarray, fps: float) -> np.ndarray
     half = max(1, round(_SPIKE * fps))
     if len(seen) <= 2 * half:
         return np.zeros_like(seen)
-    away = np.empty(seen.shape)
+    size = np.median(by_blocks(_height, keypoints, seen)[seen.any(axis=1)]) if seen.any() else 0
+    outlier = np.zeros_like(seen)
     for joint in range(17):  # one by one, to save memory
         one = slice(joint, joint + 1)
-        steady = _interpolated(keypoints[:, one], seen[:, one], ~seen[:, one])[:, 0, :2]
-        median = median_filter(steady, size=(2 * half + 1, 1), mode="nearest")
-        away[:, joint] = np.linalg.norm(keypoints[:, joint, :2] - median, axis=-1)
+        steady = keypoints[:, one].copy()
+        _interpolate(steady, seen[:, one], ~seen[:, one])
+        median = median_filter(steady[:, 0, :2], size=(2 * half + 1, 1), mode="nearest")
+        away = np.linalg.norm(keypoints[:, joint, :2] - median, axis=-1)
+        outlier[:, joint] = seen[:, joint] & (away > _JUMP * max(size, 1))
+    return outlier
+
+
+def _height(keypoints: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(T,): from the highest to the lowest point that was seen, pixels; not finite without any."""
     low, high = (np.where(seen, keypoints[..., 1], limit) for limit in (np.inf, -np.inf))
-    heights = high.max(axis=1) - low.min(axis=1)
-    size = np.median(heights[seen.any(axis=1)]) if seen.any() else 0
-    return seen & (away > _JUMP * max(size, 1))
+    return high.max(axis=1) - low.min(axis=1)
 
 
 def _short(missing: np.ndarray, longest: int) -> np.ndarray:
@@ -85,14 +91,13 @@ def _short(missing: np.ndarray, longest: int) -> np.ndarray:
     return inside
 
 
-def _interpolated(keypoints: np.ndarray, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The keypoints with those that are wanted put, joint by joint, between the known ones in time."""
-    keypoints, frames = keypoints.copy(), np.arange(len(keypoints))
+def _interpolate(keypoints: np.ndarray, known: np.ndarray, wanted: np.ndarray) -> None:
+    """Put those keypoints that are wanted, joint by joint, between the known ones in time."""
+    frames = np.arange(len(keypoints))
     for joint in np.flatnonzero(wanted.any(axis=0) & known.any(axis=0)):
         at, to = known[:, joint], wanted[:, joint]
         for axis in range(3):
             keypoints[to, joint, axis] = np.interp(frames[to], frames[at], keypoints[at, joint, axis])
-    return keypoints
 
 
 def grown(keypoints: np.ndarray, ever: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from liftbench.baselines.data.scratch import by_blocks
 from liftbench.baselines.errors import InputError
 from liftbench.lift.keypoints.detections import Detections
 
@@ -26,7 +27,7 @@ def followed(detections: Detections, fps: float) -> Detections:
 
 def find_people(detections: Detections) -> list[np.ndarray]:
     """The rows of `followed` detections that each person has, (n,) int rising in frames, the largest person first."""
-    size, persons = _sizes(detections.points), []
+    size, persons = by_blocks(_sizes, detections.points), []
     order = np.argsort(detections.track, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(detections.track[order])) + 1):
         _, first = np.unique(detections.frame[rows], return_index=True)  # one in a frame
@@ -62,7 +63,7 @@ def _link(detections: Detections, fps: float) -> np.ndarray:
     starts = np.flatnonzero(np.diff(frame, prepend=-1))
     if len(starts) == len(frame):  # never two at a time
         return np.zeros(len(frame), int)
-    size, track, people = _sizes(points), np.full(len(frame), -1), 0
+    size, track, people = by_blocks(_sizes, points), np.full(len(frame), -1), 0
     last = OrderedDict()  # person -> row, who was seen last at the end
     for rows in np.split(np.arange(len(frame)), starts[1:]):
         known = list(last.items())
