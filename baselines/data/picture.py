@@ -13,6 +13,7 @@ from liftbench.baselines.files import replacing
 from liftbench.baselines.skeleton import LEFT, PARENTS, RIGHT
 
 _COLUMN = 0.8375  # inches of a pose: four are as wide as a column of a paper, 85 mm
+_ACTIONS = 4  # in a picture of a data set
 # Wong's colour-blind safe palette.
 LEFT_COLOUR, RIGHT_COLOUR, MIDDLE_COLOUR = "#0072B2", "#D55E00", "#444444"
 
@@ -56,14 +57,13 @@ def draw(
     return Path(path)
 
 
-def draw_dataset(dataset: Dataset, path: str | Path, columns: int = 4) -> Path:
-    """Draw one test pose of each of `columns` actions; the cameras take turns. See `draw`."""
+def draw_dataset(dataset: Dataset, path: str | Path) -> Path:
+    """Draw one test pose of each of four actions; the cameras take turns. See `draw`."""
     actions, names = dataset.actions("test")
     cameras, camera_names = dataset.cameras("test")
     index = []
-    for number, code in enumerate(
-        np.unique(actions)[np.linspace(0, len(names) - 1, min(columns, len(names))).astype(int)]
-    ):
+    shown = np.linspace(0, len(names) - 1, min(_ACTIONS, len(names))).astype(int)
+    for number, code in enumerate(np.unique(actions)[shown]):
         seen_by = np.flatnonzero((actions == code) & (cameras == number % len(camera_names)))
         frames = seen_by if len(seen_by) else np.flatnonzero(actions == code)
         index.append(frames[len(frames) // 2])

@@ -60,7 +60,7 @@ def count_by_fvcore(model: nn.Module, clip: torch.Tensor) -> FvcoreCount:
         warnings.simplefilter("ignore")  # of deprecated parts of PyTorch, and of numbers that a trace takes as fixed
         from fvcore.nn import FlopCountAnalysis
 
-        with plain_graph(onednn=True), torch.no_grad():
+        with plain_graph(traced=True), torch.no_grad():
             analysis = FlopCountAnalysis(twin(model, "cpu"), (clip.cpu(),))
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
             by_operator, uncounted = analysis.by_operator(), analysis.unsupported_ops()

@@ -147,14 +147,11 @@ def label(key: Key) -> str:
     return key.name if key.name.endswith(f"_{key.frames}") else f"{key.name}, {key.frames}"
 
 
-def name_rows(ax: Axes, names: list[str], shown: bool = True) -> None:
-    """Rows 0, 1, ... of bars, the first one on top, with their names left of them if `shown`."""
+def name_rows(ax: Axes, names: list[str]) -> None:
+    """Rows 0, 1, ... of bars, the first one on top, with their names left of them."""
     ax.set_ylim(len(names) - 0.4, -0.6)
-    if shown:
-        ax.set_yticks(range(len(names)), names)
-        ax.grid(False, axis="y")
-    else:
-        ax.yaxis.set_major_locator(matplotlib.ticker.NullLocator())
+    ax.set_yticks(range(len(names)), names)
+    ax.grid(False, axis="y")
 
 
 def width_of(texts: list[str], margin: float = 0.14) -> float:

@@ -343,6 +343,13 @@ def test_the_peak_of_inference_by_hand(device):
     assert peak(nn.Flatten()) == 4 * n * 2  # the clip alone
 
 
+def test_repeated_layers_have_the_same_peak_on_both_devices():
+    """Operators that repeat on the meta device are not run again: a reshaped answer must stay a part of its input."""
+    layer = nn.TransformerEncoderLayer(8, nhead=2, dim_feedforward=16, batch_first=True)
+    model, clip = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False), torch.zeros(1, 5, 8)
+    assert cost.peak_bytes(model, clip) == cost.peak_bytes(model, clip, "cpu")
+
+
 def test_a_scan_adds_its_output_to_the_peak():
     class Scan(nn.Module):
         def forward(self, u):
