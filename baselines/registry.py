@@ -282,7 +282,7 @@ def create_model(
 
     name: a registered model, or your own, `path/to/file.py:build`. frames: the clip length T to build it for (default:
     the published one). normalization: "person" lets the model see each clip shifted and scaled to the person, see
-    `liftbench.baselines.models.person`. numbers: overrides of the variant's numbers, such as depth or limb_gradient.
+    `liftbench.baselines.data.person`. numbers: overrides of the variant's numbers, such as depth or limb_gradient.
 
     The model maps keypoints (B, T, 17, C), image coordinates in [-1, 1] and for C = 3 the confidence, to poses
     (B, T, 17, 3), or (B, 1, 17, 3) from a centre-frame model. Raises InputError for unknown names and numbers, and for
@@ -314,7 +314,7 @@ def create_model(
         reason = str(error).partition("\n")[0].rstrip(".:")
         raise InputError(f"Cannot build {found.name} with {values}: {reason}. Choose other values.") from error
     if normalization == "person":
-        from liftbench.baselines.models.person import SeesThePerson  # imports PyTorch
+        from liftbench.baselines.data.person import SeesThePerson  # imports PyTorch
 
         return SeesThePerson(model)
     return model
