@@ -78,6 +78,8 @@ def render_reference(results: Results, out_folder: Path | str) -> Rendered:
     """Write what this repository shows of its reference records: markdown tables, ledger.md and the READMEs' plots."""
     out, files = Path(out_folder), {}
     for table in tables(results):
+        if not table.rows:
+            continue
         folder = out if table.name == "ledger" else out / "tables"
         files[folder / f"{table.name}.md"] = table.markdown().encode()
     shown = [figure for figure in figures(results) if figure[0].startswith(_SHOWN)]

@@ -98,7 +98,10 @@ def test_the_scan_stays_small(file):
     assert record.missing == "not asked for" and record.ratio is None
 
 
-SLOW = ("pose3dm_s", "mdtf_tiny")  # several blocks at least: half a minute
+SLOW = (  # five seconds each, and half a minute the first two, which have several blocks at least
+    "pose3dm_s", "mdtf_tiny", "posemamba_s_bs_bt", "motionagformer_xs", "motionbert_lite", "stcformer_27",
+    "poseformerv2_27", "videopose3d_27", "transformer",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
