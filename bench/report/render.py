@@ -23,7 +23,6 @@ from liftbench.bench.report.results import Results, is_marked
 from liftbench.bench.report.tables.accuracy import accuracy
 from liftbench.bench.report.tables.at_a_glance import at_a_glance, lengths, overview
 from liftbench.bench.report.tables.cost import cost, cost_by_module, cost_by_operator
-from liftbench.bench.report.tables.export import export
 from liftbench.bench.report.tables.lift import lift, lift_gait
 from liftbench.bench.report.tables.papers import papers
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
@@ -33,7 +32,7 @@ from liftbench.bench.report.tables.table import Table
 
 TABLES = (
     overview, at_a_glance, ledger, accuracy, cost, cost_by_operator, cost_by_module, lengths, speed, compare,
-    scaling_table, export, scan_table, lift, lift_gait,
+    scaling_table, scan_table, lift, lift_gait,
 )  # fmt: skip
 _Draw = Callable[[], Figure | None]
 _MOST_PROCESSES = 4  # that draw
@@ -78,8 +77,6 @@ def render_reference(results: Results, out_folder: Path | str) -> Rendered:
     """Write what this repository shows of its reference records: markdown tables, ledger.md and the READMEs' plots."""
     out, files = Path(out_folder), {}
     for table in tables(results):
-        if not table.rows:
-            continue
         folder = out if table.name == "ledger" else out / "tables"
         files[folder / f"{table.name}.md"] = table.markdown().encode()
     shown = [figure for figure in figures(results) if figure[0].startswith(_SHOWN)]
