@@ -20,7 +20,7 @@ _SECTIONS = {
     "Accuracy": ("accuracy", "per_action", "lift"),
     "Training": ("training",),
     "Cost": ("cost", "memory"),
-    "Speed of models": ("speed", "lengths", "compare", "scaling", "export"),
+    "Speed of models": ("speed", "lengths", "compare", "scaling"),
     "Scan kernels": ("scan",),
     "Published numbers": ("ledger",),
     "Further results": ("",),

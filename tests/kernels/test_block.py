@@ -87,15 +87,6 @@ def test_linear_and_its_gradients(shape, bias):
         torch.testing.assert_close(ours, theirs, rtol=TOLERANCE, atol=10 * TOLERANCE)
 
 
-@pytest.fixture
-def poisoned():
-    """Uninitialised memory is NaN."""
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def gradients(module, *inputs, dtype=torch.float32):
     """Return the gradients of sum(module(*inputs) * weights), by the module or, in float64, by PyTorch's operators."""
     module = copy.deepcopy(module).to(dtype)

@@ -36,15 +36,6 @@ def seeded():
     torch.manual_seed(0)
 
 
-@pytest.fixture
-def poisoned():
-    """Uninitialised memory is NaN."""
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def scan_inputs(batch, groups, channels, length, states=16, **options):
     return scans.scan_inputs(batch, groups, channels, length, states, **options)
 
