@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liftbench.baselines.data.scratch import blocks
 from liftbench.lift.lifted import Lifted
 
 _COLUMNS = (
@@ -18,12 +19,11 @@ def write(lifted: Lifted, path: Path) -> None:
     """Write a long table: frame, time, joint, valid, and the coordinates with their units; empty where unknown."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.write(",".join(_COLUMNS) + "\n")
-        for start in range(0, len(lifted.valid), _FRAMES):
-            at = slice(start, start + _FRAMES)
+        for at in blocks(len(lifted.valid), _FRAMES):
             camera = lifted.poses_3d[at] + lifted.root[at, None]
             arrays = lifted.keypoints_2d[at], lifted.poses_3d[at], camera, lifted.poses_world[at]
             values = np.concatenate(arrays, axis=-1).tolist()
-            for frame, (pose, valid) in enumerate(zip(values, lifted.valid[at].tolist()), start):
+            for frame, (pose, valid) in enumerate(zip(values, lifted.valid[at].tolist()), at.start):
                 when = f"{frame},{frame / lifted.fps:.4f}"
                 for joint, row, seen in zip(lifted.joint_names, pose, valid):
                     numbers = (_NUMBERS % tuple(row)).replace("nan", "")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liftbench.baselines.data.scratch import blocks
 from liftbench.lift.lifted import Lifted
 
 _FRAMES = 1000  # converted at a time
@@ -16,13 +17,13 @@ def write(lifted: Lifted, path: Path) -> None:
     head["metadata"] = lifted.metadata
     with open(path, "w", encoding="utf-8") as file:
         file.write(json.dumps(head)[:-1] + ', "frames": [')
-        for start in range(0, len(lifted.valid), _FRAMES):
+        for at in blocks(len(lifted.valid), _FRAMES):
             rows = {
-                name: getattr(lifted, name)[start : start + _FRAMES].astype(np.float64).round(3).tolist()
+                name: getattr(lifted, name)[at].astype(np.float64).round(3).tolist()
                 for name in ("keypoints_2d", "poses_3d", "root", "poses_world")
             }
-            rows["valid"] = lifted.valid[start : start + _FRAMES].tolist()
-            for place, values in enumerate(zip(*rows.values())):
-                row = json.dumps({"frame": start + place} | dict(zip(rows, values))).replace("NaN", "null")
-                file.write(("," if start + place else "") + "\n" + row)
+            rows["valid"] = lifted.valid[at].tolist()
+            for frame, values in enumerate(zip(*rows.values()), at.start):
+                row = json.dumps({"frame": frame} | dict(zip(rows, values))).replace("NaN", "null")
+                file.write(("," if frame else "") + "\n" + row)
         file.write("\n]}\n")
