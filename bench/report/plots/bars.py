@@ -28,10 +28,11 @@ class _Row(NamedTuple):
 def speed(results: Results, machine: str) -> Figure:
     """How long a pose takes on one machine: in a clip by itself, median and p20 to p80, and in the best batch.
 
-    Forward passes in float32, eager, lifting only; other settings, lengths and models are in the tables.
+    Forward passes in float32, eager, lifting only; other settings, lengths and models are in the tables. A machine on
+    which no model was timed at its published length shows all that was.
     """
     group, rows = results.speed[machine], []
-    for key in filter(group.get, canvas.shown(results)):
+    for key in list(filter(group.get, canvas.shown(results))) or group:
         record = group[key]
         low, one, high = (getattr(record.latency, f"{q}_ms") / record.output_frames for q in ("p20", "median", "p80"))
         poses = record.throughput_output_frames_per_s

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from liftbench.baselines.errors import InputError
+from liftbench.baselines.registry import MODELS
 from liftbench.bench.records import read
 from liftbench.bench.report.plots import bars, canvas, errors, labels, operators, scaling, training
 from liftbench.bench.report.plots import scan as scan_plots
@@ -42,6 +43,16 @@ from support.records import training as training_record
 @pytest.fixture
 def run(whole_run):
     return whole_run
+
+
+def test_times_of_other_lengths_only_are_drawn_beside_the_reference():
+    """A newcomer times small models at nine frames: none of those that the pictures show otherwise."""
+    own = [speed("lstm", frames=9, output_frames=1), speed("mlp", frames=9, output_frames=1)]
+    there = scans().environment.model_copy(update={"cpu": "Other CPU"})
+    theirs = [speed(name, frames=MODELS[name].frames, output_frames=1) for name in ("lstm", "mlp")]
+    results = Results(own, reference=[one.model_copy(update={"environment": there}) for one in theirs])
+    figure = bars.speed(results, "Test CPU, 2 threads")
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["lstm, 9", "mlp, 9"]
 
 
 def test_a_whole_run_gives_every_table_and_plot(run):
