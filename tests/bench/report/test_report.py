@@ -230,6 +230,12 @@ def test_a_phone_scrolls_ten_screens_and_never_sideways(rendered, tmp_path):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the PATH")
+def test_a_long_name_of_a_plot_that_was_not_made_scrolls_nothing(tmp_path):
+    sentence = f"Plot error_against_speed_{'amd_epyc_' * 8}threads was not made: there is nothing to draw."
+    assert measured(page_of(accuracy("mlp"), skipped=[sentence]), tmp_path, "500,844")["sideways"] <= 0
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the PATH")
 def test_on_a_desktop_columns_that_do_not_fit_are_shown_in_turn(rendered, tmp_path):
     seen = measured(rendered[1], tmp_path, "1280,900")
     assert seen["sideways"] <= 0 and seen["height"] <= 10 * 900
