@@ -45,8 +45,9 @@ def copy(values: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
     return out
 
 
-def blocks(length: int, frames: int = FRAMES) -> Iterator[slice]:
-    """The slices of 0 .. length, `frames` long each but for the last."""
+def blocks(length: int, frames: int | None = None) -> Iterator[slice]:
+    """The slices of 0 .. length, `frames` long each but for the last; FRAMES by default."""
+    frames = frames or FRAMES
     return (slice(start, min(start + frames, length)) for start in range(0, length, frames))
 
 

@@ -52,8 +52,9 @@ def test_memory_grows_by_little_with_every_frame(weights, tmp_path, monkeypatch)
 
 def test_on_the_disk_or_in_memory_the_poses_are_the_same(weights, tmp_path, monkeypatch):
     path, lifted = keypoints(tmp_path / "sways.npy", 500), []
-    for large in (1 << 40, 1):
+    for large, frames in ((1 << 40, 4096), (1, 64)):
         monkeypatch.setattr(scratch, "LARGE", large)
+        monkeypatch.setattr(scratch, "FRAMES", frames)
         lifted.append(liftbench.lift(path, (1000, 1000), 50, weights, layout="h36m17", smooth=6.0, rigid=True))
     for name in ("keypoints_2d", "poses_3d", "root", "poses_world", "valid"):
         np.testing.assert_array_equal(*(getattr(one, name) for one in lifted), err_msg=name)
