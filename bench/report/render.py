@@ -20,10 +20,10 @@ from liftbench.bench.report.html import report
 from liftbench.bench.report.ledger.ledger import ledger
 from liftbench.bench.report.plots import bars, canvas, errors, heat, operators, scaling, scan, training
 from liftbench.bench.report.results import Results, is_marked
-from liftbench.bench.report.tables.accuracy import accuracy
 from liftbench.bench.report.tables.at_a_glance import at_a_glance, lengths, overview
 from liftbench.bench.report.tables.cost import cost, cost_by_module, cost_by_operator
-from liftbench.bench.report.tables.lift import lift, lift_gait
+from liftbench.bench.report.tables.errors.accuracy import accuracy
+from liftbench.bench.report.tables.errors.lift import lift, lift_gait
 from liftbench.bench.report.tables.papers import papers
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
 from liftbench.bench.report.tables.scan import scan as scan_table

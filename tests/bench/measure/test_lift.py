@@ -16,8 +16,8 @@ from liftbench.bench import cli, records
 from liftbench.bench.measure import lift as lifts
 from liftbench.bench.measure.lift import real, walks
 from liftbench.bench.report.results import Results
-from liftbench.bench.report.tables.lift import lift as lift_table
-from liftbench.bench.report.tables.lift import lift_gait
+from liftbench.bench.report.tables.errors.lift import lift as lift_table
+from liftbench.bench.report.tables.errors.lift import lift_gait
 from liftbench.lift.gait import analyse
 from liftbench.lift.keypoints.layouts import LAYOUTS
 from support.walking import FPS, marching, walker

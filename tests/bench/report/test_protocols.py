@@ -3,7 +3,7 @@
 from liftbench.bench.report.plots import canvas, heat
 from liftbench.bench.report.render import figures
 from liftbench.bench.report.results import Missing, Results
-from liftbench.bench.report.tables.accuracy import accuracy as accuracy_table
+from liftbench.bench.report.tables.errors.accuracy import accuracy as accuracy_table
 from liftbench.bench.report.tables.papers import papers
 from support import PUBLISHED
 from support.records import accuracy, data

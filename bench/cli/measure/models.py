@@ -1,8 +1,6 @@
-"""`liftbench measure`: costs, speed, the loader and lifting; every result is appended as a record."""
+"""`liftbench measure cost`, `speed`, `compare` and `scaling`: models, whatever their weights."""
 
-import contextlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -22,16 +20,12 @@ from liftbench.bench.cli.common import (
     progress,
     table,
 )
+from liftbench.bench.cli.measure.recording import append_measured, saying_what_is_kept
 
 if TYPE_CHECKING:
-    from liftbench.bench.records import CompareRecord, CostRecord, Record
-
-app = typer.Typer(
-    no_args_is_help=True, help="Measure costs, speed, the loader and lifting; every result is appended as a record."
-)
+    from liftbench.bench.records import CompareRecord, CostRecord
 
 
-@app.command()
 def cost(
     names: Annotated[
         list[str],
@@ -75,7 +69,7 @@ def cost(
             f"Cannot count another layout of {same[0]}: the official one is built here. Leave --official-layout out."
         )
     path, recorded = records_folder / "cost.jsonl", []
-    with _saying_what_is_kept(path, recorded), progress() as bar:
+    with saying_what_is_kept(path, recorded), progress() as bar:
         for name in bar.track(names, description="counting"):
             record = costs.measure(name, frames, **layouts[name])
             records.append(path, record)
@@ -124,7 +118,6 @@ TrainingStep = Annotated[
 ]
 
 
-@app.command()
 def speed(
     names: Annotated[
         list[str], typer.Argument(metavar="MODEL...", help="Names, or path/to/file.py:build of your own.")
@@ -162,7 +155,7 @@ def speed(
         numbers=("frames", "latency\nms", "best\nbatch", "clips/s", "output\nframes/s", "of the\nproduct's\nrate"),
     )
     refused, scans, recorded, path = [], {}, [], records_folder / "speed.jsonl"
-    with _saying_what_is_kept(path, recorded), progress() as bar:
+    with saying_what_is_kept(path, recorded), progress() as bar:
         wanted = [(name, length) for name in names for length in frames or [None]]
         for name, length in bar.track(wanted, description="timing"):
             try:
@@ -186,7 +179,6 @@ def speed(
         raise TooBusy(" ".join(refused))
 
 
-@app.command()
 def compare(
     first: Annotated[
         str, typer.Argument(metavar="A", help="MODEL[@SETTING[+SETTING...]][:FRAMES]; MODEL as in `measure speed`.")
@@ -213,7 +205,7 @@ def compare(
             first, second, device, batch, call, seconds, lambda done, of: progress("rounds", done, of)
         )
 
-    record = _recorded(records_folder / "compare.jsonl", measure)
+    record = append_measured(records_folder / "compare.jsonl", measure)
     for text, one in ((first, record.first), (second, record.second)):
         scan = f", scan {one.scan_implementation}" if one.scan_implementation else ""
         times = f"{one.median_ms:.3f} ms (p20 {one.p20_ms:.3f}, p80 {one.p80_ms:.3f})"
@@ -225,7 +217,6 @@ def compare(
     )  # fmt: skip
 
 
-@app.command()
 def scaling(
     names: Annotated[
         list[str] | None,
@@ -251,7 +242,7 @@ def scaling(
         from liftbench.bench.records import readings
 
     device = choose_device(device)
-    record = _recorded(
+    record = append_measured(
         records_folder / "scaling.jsonl",
         lambda progress: scalings.measure(names or (), device, seconds, quick, progress),
     )
@@ -264,164 +255,3 @@ def scaling(
     out.print(rows)
     for sentence in scalings.crossovers(record):
         out.print(sentence, soft_wrap=True)
-
-
-@app.command()
-def scan(
-    device: Device = "auto",
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, no large shapes: about a minute.")] = False,
-    seconds: Annotated[
-        float | None, typer.Option(help="Longest call that is still made; default: 20, or 2 with --quick.")
-    ] = None,
-    records_folder: Records = RECORDS,
-):
-    """Time the selective scans, taking turns: all that run here, and public ones where they are installed.
-
-    Example: `liftbench measure scan --quick`
-    """
-    with loading():
-        from liftbench.bench.measure import scan as scans
-
-    device = choose_device(device)
-    record = _recorded(records_folder / "scan.jsonl", lambda progress: scans.measure(device, seconds, quick, progress))
-    for name, reason in record.absent.items():
-        out.print(f"{name} was not measured: {reason}", soft_wrap=True)
-    rows = table(
-        "case", "call", "fastest", "baseline", numbers=("ms", "times as\nfast"), title=f"selective scan on {device}"
-    )
-    for one in record.comparisons:
-        timed = [timing for timing in one.timings if timing.median_ms]
-        if not timed:
-            rows.add_row(one.case, one.call, one.timings[0].missing, one.baseline, "-", "-")
-            continue
-        best = min(timed, key=lambda timing: timing.median_ms)
-        ratio = f"{best.ratio:.3g}" if best.ratio else "-"
-        rows.add_row(one.case, one.call, best.name, one.baseline, f"{best.median_ms:.3g}", ratio)
-    out.print(rows)
-    if refused := sum(
-        (timing.missing or "").startswith("too busy") for one in record.comparisons for timing in one.timings
-    ):
-        out.print(f"{refused} times were refused because the machine was too busy. Measure again when it is idle.")
-
-
-@app.command()
-def lift(
-    names: Annotated[
-        list[str], typer.Argument(metavar="WEIGHTS...", help="accurate, fast, run folders or weights files.")
-    ],
-    motion: Annotated[Path, typer.Option(metavar="FILE.npz", help="Motion capture, as `liftbench data mocap` reads.")],
-    poses: Annotated[
-        Path | None, typer.Option(metavar="FILE.npz", help="Real keypoints of several cameras with their 3D.")
-    ] = None,
-    views: Annotated[int, typer.Option(min=1, help="Random cameras for each held-out clip.")] = 2,
-    refined: Annotated[bool, typer.Option("--refine/--no-refine", help="As `liftbench lift`.")] = True,
-    smooth: Annotated[float | None, typer.Option(metavar="HZ", help="Smooth the walks, as `liftbench lift`.")] = None,
-    rigid: Annotated[bool, typer.Option("--rigid", help="Bones of constant length in the walks, likewise.")] = False,
-    device: Device = "auto",
-    scan: Scan = "auto",
-    records_folder: Records = RECORDS,
-):
-    """Lift people that weights never saw: errors, and what is left of the gait of those who walk.
-
-    Example: `liftbench measure lift accurate fast --motion clips.npz`
-    """
-    with loading():
-        from liftbench.baselines.weights.trained import open_weights
-        from liftbench.bench.measure import lift as lifts
-        from liftbench.lift.weights import shipped
-
-    device = choose_device(device)
-    choose_scan(scan, device)
-    opened = [(name, open_weights(shipped(name))) for name in names]
-    held_out = table(
-        "weights", numbers=("MPJPE\nmm", "P-MPJPE\nmm", "N-MPJPE\nmm", "real\nP-MPJPE\nmm", "frames\na second")
-    )
-    gaits = []
-    shown = ("cadence, steps/min", "step time, ms", "step length, cm", "speed, m/s", "knee flexion curve, degrees",
-             "range of knee flexion, degrees")  # fmt: skip
-    for name, weights in opened:
-        record = _recorded(
-            records_folder / "lift.jsonl",
-            lambda say: lifts.measure(weights, motion, poses, views, device, refined, smooth, rigid, say),  # noqa: B023
-        )
-        errors, real = record.held_out, max((one.limb_p_mpjpe_mm for one in record.real), default=None)
-        held_out.add_row(
-            name, f"{errors.mpjpe_mm:.1f}", f"{errors.p_mpjpe_mm:.1f}", f"{errors.n_mpjpe_mm:.1f}",
-            "-" if real is None else f"{real:.1f}", f"{record.lifted_frames_per_s:,.0f}",
-        )  # fmt: skip
-        gait = table(
-            "view",
-            numbers=(
-                "cadence\n1/min", "step\nms", "step\ncm", "speed\nm/s", "knee\ncurve °", "knee\nrange °", "missed",
-            ),
-            title=f"mean absolute error of the gait, {name}",
-        )  # fmt: skip
-        for view in record.gait:
-            found = [view.quantities.get(quantity) for quantity in shown]
-            cells = ("-" if one is None else f"{one.mean_absolute:.3g}" for one in found)
-            gait.add_row(view.view, *cells, f"{view.missed}/{view.events}")
-        gaits += [gait] if gait.row_count else []
-    out.print(held_out)
-    for gait in gaits:
-        out.print(gait)
-
-
-@app.command()
-def loader(
-    frames: Annotated[
-        int | None, typer.Option(help="Of both splits together; default: as many as the licensed file has, 8 GB.")
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option(help="Receives temporary files; default: the system's folder for them.")
-    ] = None,
-    records_folder: Records = RECORDS,
-):
-    """Time the Human3.6M loader on a file of random content, beside the official way, and watch its memory.
-
-    Example: `liftbench measure loader --frames 100000`
-    """
-    with loading():
-        from liftbench.bench.measure import loader as loaders
-
-    record = _recorded(records_folder / "loader.jsonl", lambda progress: loaders.measure(frames, folder, progress))
-    rows = table(
-        "",
-        numbers=(
-            "start\ns", f"{record.clips_read:,}\nclips, s", "peak\nMiB", "of it\nprivate", "of it file\npages"
-        ),
-    )  # fmt: skip
-    for name, step in (
-        ("first start", record.first_start), ("later start", record.later_start), ("official way", record.official_way)
-    ):  # fmt: skip
-        seconds = ("-" if value is None else f"{value:.2f}" for value in (step.start_s, step.read_s))
-        mib = (step.peak_rss_mib, step.peak_private_mib, step.peak_file_mib)
-        rows.add_row(name, *seconds, *("-" if value is None else f"{value:,}" for value in mib))
-    out.print(rows)
-    out.print(
-        f"{record.train_frames:,} training and {record.test_frames:,} test frames, {record.file_bytes:,} bytes; clips "
-        f"of {record.clip_frames} frames, training stride {record.train_stride}; the official way wrote "
-        f"{record.clips_written:,} clips",
-        soft_wrap=True,
-    )
-
-
-@contextlib.contextmanager
-def _saying_what_is_kept(path: Path, recorded: list[str]) -> Iterator[None]:
-    """Let an interruption say what the file already holds. recorded: what was appended so far."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        kept = f"{path} keeps {'; '.join(recorded)}" if recorded else f"nothing was added to {path}"
-        others = "measure the others" if recorded else "start the same command"
-        raise KeyboardInterrupt(f"{kept}; {others} again") from None
-
-
-def _recorded(path: Path, measure: Callable[[Callable[[str, int, int], None]], "Record"]) -> "Record":
-    """Append the record that measure(progress) makes to a file, and return it; progress(text, done, of) moves a bar."""
-    from liftbench.bench import records
-
-    with _saying_what_is_kept(path, []), progress() as bar:
-        task = bar.add_task("checking results", total=None)
-        record = measure(lambda text, done, of: bar.update(task, description=text, completed=done, total=of))
-    records.append(path, record)
-    return record

@@ -23,7 +23,7 @@ import torch
 from liftbench.baselines.data.formats.motionbert_schema import CAMERA_RESOLUTION, JOINT_SHAPES, RELEASE_FRAMES
 from liftbench.baselines.errors import InputError
 from liftbench.bench.measure import timing
-from liftbench.bench.measure.loader_steps import CLIP_FRAMES, CLIPS_READ, STEPS, TRAIN_STRIDE
+from liftbench.bench.measure.loader.steps import CLIP_FRAMES, CLIPS_READ, STEPS, TRAIN_STRIDE
 from liftbench.bench.records import LoaderRecord, environment
 
 FEWEST_FRAMES = 4 * CLIP_FRAMES  # a quarter of them is the test split, which needs a clip
@@ -128,7 +128,7 @@ def _write_file(path: Path, train_frames: int, test_frames: int):
 
 def _in_fresh_process(step: str, path: Path) -> dict[str, Any]:
     """Run a step, and return its figures and the peak of its memory in MiB: all, private, and shared pages of files."""
-    command = [sys.executable, "-m", "liftbench.bench.measure.loader_steps", step, str(path)]
+    command = [sys.executable, "-m", "liftbench.bench.measure.loader.steps", step, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         peak = {}
         while process.poll() is None:

@@ -1,5 +1,5 @@
 """The steps that `bench.measure.loader` measures, each in a fresh process: `python -m
-liftbench.bench.measure.loader_steps STEP FILE` prints its seconds as JSON."""
+liftbench.bench.measure.loader.steps STEP FILE` prints its seconds as JSON."""
 
 import json
 import pickle

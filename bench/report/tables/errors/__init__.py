@@ -1,0 +1,1 @@
+"""Tables of the errors of trained weights."""
