@@ -17,8 +17,8 @@ from liftbench.bench.report.plots import bars, canvas, errors, labels, operators
 from liftbench.bench.report.plots import scan as scan_plots
 from liftbench.bench.report.render import figures, render
 from liftbench.bench.report.results import Missing, Results, load_reference
-from liftbench.bench.report.tables.errors.accuracy import accuracy as accuracy_table
 from liftbench.bench.report.tables.at_a_glance import lengths
+from liftbench.bench.report.tables.errors.accuracy import accuracy as accuracy_table
 from liftbench.bench.report.tables.latex import PACKAGES
 from liftbench.bench.report.tables.papers import PAPERS
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
