@@ -10,7 +10,7 @@ from liftbench.baselines.errors import InputError
 
 KINDS = {
     "model": str, "frames": int, "numbers": dict, "data": str, "input": str, "epoch": int, "chosen_by": str,
-    "joint_9": str,
+    "joint_9": str, "note": str,
 }  # fmt: skip
 _LONGEST = 10_000  # characters of a fact
 

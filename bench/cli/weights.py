@@ -83,6 +83,10 @@ def convert(
 def half(
     run: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder, or a weights file of ours.")],
     path: Annotated[Path, typer.Option("--out", help="The safetensors file to write.")],
+    note: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What to say of them in the file, such as why they see the person."),
+    ] = None,
 ):
     """Write weights in 16 bits, half the size, like those that come with `liftbench lift`.
 
@@ -90,7 +94,7 @@ def half(
     """
     from liftbench.baselines.weights.half import halve
 
-    halve(run, path)
+    halve(run, path, note)
     out.print(f"wrote {path}, {path.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
 
 

@@ -7,6 +7,7 @@ from liftbench import create_model
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.training.checkpoint import write_weights
 from liftbench.baselines.weights.half import halve
+from liftbench.baselines.weights.metadata import read_metadata
 from liftbench.baselines.weights.trained import open_weights
 
 NUMBERS = {"width": 64, "normalization": "person"}
@@ -33,6 +34,14 @@ def test_half_the_size_and_the_same_answers(saved, tmp_path):
     assert {value.dtype for value in found.model.state_dict().values()} == {torch.float32}
     keypoints = torch.rand(4, 9, 17, 2)
     torch.testing.assert_close(found.model.eval()(keypoints), model(keypoints), rtol=0, atol=2e-3)
+
+
+def test_a_note_says_why_they_are_as_they_are(saved, tmp_path):
+    _, path = saved()
+    half = halve(path, tmp_path / "half.safetensors", "normalization person: errs less")
+    again = halve(half, tmp_path / "again.safetensors")
+    for file in (half, again):
+        assert read_metadata(file)["note"] == "normalization person: errs less"
 
 
 def test_a_value_that_16_bits_do_not_hold(saved, tmp_path):
