@@ -1,5 +1,6 @@
 """An installation is complete, and nothing on the import path can take its place."""
 
+import inspect
 import shutil
 import subprocess
 import sys
@@ -163,3 +164,20 @@ def test_importing_liftbench_imports_no_torch():
 
 def test_every_public_name_is_there():
     assert all(callable(liftbench.__getattr__(name)) for name in liftbench.__all__)  # getattr may find it loaded
+
+
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("create_model", "name frames=None"),
+        ("list_models", ""),
+        ("load_weights", "model path"),
+        ("Human36M", "path"),
+        ("score", "dataset predictions clips"),
+        ("selective_scan", "u delta A B C D=None delta_bias=None implementation='auto'"),
+    ],
+)
+def test_the_stable_names_take_what_they_promise(name, arguments):
+    found = inspect.signature(getattr(liftbench, name)).parameters.values()
+    text = [one.name + ("" if one.default is one.empty else f"={one.default!r}") for one in found]
+    assert text[: len(arguments.split())] == arguments.split()

@@ -115,7 +115,6 @@ def quick_mpjpe(
     name: str,
     dataset: Dataset,
     frames: int,
-    batch_size: int = 64,
     device: torch.device | str = "cpu",
     predict: Callable[..., tuple[np.ndarray, np.ndarray | None]] = predict,
     stride: int = 1,
@@ -127,7 +126,7 @@ def quick_mpjpe(
     """
     registered, official = entry(name), official_clips(name, dataset, frames)[::stride]
     index = _inputs_of(registered, dataset, official, frames)
-    own, _ = predict(model, dataset, index, registered.channels, batch_size, device, flip=False)
+    own, _ = predict(model, dataset, index, registered.channels, device=device, flip=False)
     return score(dataset, own, official).mpjpe_mm
 
 

@@ -84,11 +84,11 @@ class Score:
         return [field.name for field in fields(self) if getattr(self, field.name) is not None]
 
 
-def score(dataset: Dataset, predictions: np.ndarray, frames: np.ndarray, split: str = "test") -> Score:
-    """Score normalised predictions of clips by the protocol of the data set and its common variations.
+def score(dataset: Dataset, predictions: np.ndarray, clips: np.ndarray) -> Score:
+    """Score normalised predictions of test clips by the protocol of the data set and its common variations.
 
     predictions: (clips, T, 17, 3), normalised like `dataset.targets` (camera frame, roots are set to zero);
-    frames: (clips, T), their frame numbers, as `dataset.clips` returns them (T = 1 for a centre-frame model).
+    clips: (clips, T), their frame numbers, as `dataset.clips` returns them (T = 1 for a centre-frame model).
 
     The rows of `variants` are "official", "action-wise" or "frame-wise" (whichever the official one is not) and, if
     the protocol leaves takes out, "with excluded takes". They hold mpjpe_mm, p_mpjpe_mm, n_mpjpe_mm,
@@ -98,24 +98,24 @@ def score(dataset: Dataset, predictions: np.ndarray, frames: np.ndarray, split: 
     Raises InputError for shapes that do not fit and for predictions that are not finite.
     """
     protocol = PROTOCOLS[dataset.protocol]
-    predictions, frames = np.asarray(predictions), np.asarray(frames)
-    if predictions.shape != frames.shape + (len(JOINTS), 3):
+    predictions, clips = np.asarray(predictions), np.asarray(clips)
+    if predictions.shape != clips.shape + (len(JOINTS), 3):
         raise InputError(
-            f"Cannot score predictions of shape {predictions.shape}: the frames have shape {frames.shape}. "
-            f"Give shape {frames.shape + (len(JOINTS), 3)}."
+            f"Cannot score predictions of shape {predictions.shape}: the clips have shape {clips.shape}. "
+            f"Give shape {clips.shape + (len(JOINTS), 3)}."
         )
     if not np.isfinite(predictions).all():
         raise InputError("Cannot score the predictions: they are not finite. Use weights that have not diverged.")
-    errors = _errors_by_frame(dataset, predictions, frames, split)
-    errors |= _motion_errors(dataset, errors, split)
+    errors = _errors_by_frame(dataset, predictions, clips)
+    errors |= _motion_errors(dataset, errors)
 
-    kept = dataset.evaluated(split)[errors["frame"]]
+    kept = dataset.evaluated("test")[errors["frame"]]
     if not kept.any():
         raise InputError(
             f"Cannot score on {dataset.path}: no frame counts in the protocol {dataset.protocol}, all are of excluded "
             "takes or not valid. Use a file with others."
         )
-    actions, names = dataset.actions(split)
+    actions, names = dataset.actions("test")
     actions = actions[errors["frame"]]
 
     def per_action(values: np.ndarray) -> dict[str, Any]:
@@ -155,21 +155,19 @@ def _mean_of_actions(by_action: dict[str, Any]) -> float | None:
     return float(np.mean(means)) if means else None
 
 
-def _errors_by_frame(
-    dataset: Dataset, predictions: np.ndarray, frames: np.ndarray, split: str
-) -> dict[str, np.ndarray]:
+def _errors_by_frame(dataset: Dataset, predictions: np.ndarray, clips: np.ndarray) -> dict[str, np.ndarray]:
     """Return the errors of every covered frame, in mm, and the mean root-relative pose predicted for it."""
-    covered, slot = np.unique(frames, return_inverse=True)
-    slot = slot.reshape(frames.shape)
+    covered, slot = np.unique(clips, return_inverse=True)
+    slot = slot.reshape(clips.shape)
     joints = np.zeros((len(covered), len(JOINTS)))
     aligned, scaled = np.zeros(len(covered)), np.zeros(len(covered))
     poses = np.zeros((len(covered), len(JOINTS), 3))
-    for rows in np.array_split(np.arange(len(frames)), max(1, frames.size // _BLOCK)):
-        index = frames[rows]
+    for rows in np.array_split(np.arange(len(clips)), max(1, clips.size // _BLOCK)):
+        index = clips[rows]
         pose = predictions[rows].astype(np.float64)
         pose[..., 0, :] = 0
-        pose = dataset.millimetres(split, index, pose)
-        truth = root_relative(dataset.ground_truth_mm(split, index).astype(np.float64))
+        pose = dataset.millimetres("test", index, pose)
+        truth = root_relative(dataset.ground_truth_mm("test", index).astype(np.float64))
         at = slot[rows].ravel()
         np.add.at(joints, at, metrics.joint_errors(pose, truth).reshape(-1, len(JOINTS)))
         np.add.at(aligned, at, metrics.p_mpjpe(pose, truth).ravel())
@@ -189,13 +187,13 @@ def _errors_by_frame(
     }
 
 
-def _motion_errors(dataset: Dataset, errors: dict[str, np.ndarray], split: str) -> dict[str, np.ndarray]:
+def _motion_errors(dataset: Dataset, errors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return velocity and acceleration errors of the covered frames. They are NaN for a frame without neighbours in its
     source that count, or do not count, as it does."""
     frame, poses = errors["frame"], errors["poses_mm"]
-    truth = root_relative(dataset.ground_truth_mm(split, frame).astype(np.float64))
-    source = dataset.sources(split)[0][frame]
-    counts = dataset.evaluated(split)[frame]
+    truth = root_relative(dataset.ground_truth_mm("test", frame).astype(np.float64))
+    source = dataset.sources("test")[0][frame]
+    counts = dataset.evaluated("test")[frame]
     follows = (np.diff(frame) == 1) & (np.diff(source) == 0) & (counts[1:] == counts[:-1])
     velocity, acceleration = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
     velocity[1:][follows] = metrics.velocity_errors(poses, truth)[follows]

@@ -101,13 +101,12 @@ def predict_together(fabric: Fabric, progress: Callable[[int, int], None] | None
         dataset: Dataset,
         index: np.ndarray,
         channels: int,
-        batch_size: int,
         device: torch.device | str,
         flip: bool,
     ) -> tuple[np.ndarray, None]:
         each = -(-len(index) // fabric.world_size)
         rows = np.arange(each * fabric.global_rank, each * (fabric.global_rank + 1)).clip(max=len(index) - 1)
-        own, _ = predict(model, dataset, index[rows], channels, batch_size, device, flip, progress)
+        own, _ = predict(model, dataset, index[rows], channels, device=device, flip=flip, progress=progress)
         own = torch.from_numpy(own).to(device)
         everyone = [torch.empty_like(own) for _ in range(fabric.world_size)]
         torch.distributed.all_gather(everyone, own)

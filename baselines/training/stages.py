@@ -73,7 +73,7 @@ def first_stage(recipe: "Recipe", model: torch.nn.Module, dataset: Dataset) -> S
     def scores(model: torch.nn.Module, predict: Callable) -> dict[str, float]:
         clips = dataset.clips("test", recipe.frames)[:: recipe.test_stride]
         device = next(model.parameters()).device
-        answer, _ = predict(model, dataset, clips, row.channels, 64, device, flip=False)
+        answer, _ = predict(model, dataset, clips, row.channels, device=device, flip=False)
         found = part.scores(torch.from_numpy(answer), torch.from_numpy(dataset.targets("test", clips)))
         return {f"test_{score}": value for score, value in found.items()}
 

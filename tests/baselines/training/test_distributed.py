@@ -45,7 +45,7 @@ def together(path, folder):
     fabric = distributed.start("cpu")
     for clips in (1, 7):
         index = dataset.clips("test", 9)[:clips]
-        own, _ = distributed.predict_together(fabric)(model, dataset, index, 2, 2, fabric.device, flip=False)
+        own, _ = distributed.predict_together(fabric)(model, dataset, index, 2, device=fabric.device, flip=False)
         expected, _ = predict(model, dataset, index, 2, 2, flip=False)
         np.testing.assert_allclose(own, expected, atol=1e-6)
     history, _ = train(Recipe(**SETTINGS), dataset, folder, "cpu", resume=True, checkpoint_minutes=0)
