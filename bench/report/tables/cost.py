@@ -96,7 +96,7 @@ def cost_by_operator(results: Results) -> Table:
         }
         rows.append(row | {f"{operator}, M MACs": by_operator.get(operator, 0) / 1e6 for operator in operators})
     notes = [rules.OURS, rules.ELEMENTWISE, results.provenance("cost")]
-    return Table("cost_by_operator", "Cost of one clip by operator", columns, rows, notes)
+    return Table("cost/by_operator", "Cost of one clip by operator", columns, rows, notes)
 
 
 def _list(numbers: dict[str, object]) -> str:
@@ -116,7 +116,7 @@ def cost_by_module(results: Results) -> Table:
             for group, macs in by_group(record).items()
         ]  # fmt: skip
     note = "* stands for all modules of a list. MACs: contractions and scans, as in the table of costs."
-    return Table("cost_by_module", "Cost of one clip by module", columns, rows, [note, results.provenance("cost")])
+    return Table("cost/by_module", "Cost of one clip by module", columns, rows, [note, results.provenance("cost")])
 
 
 def by_group(record: CostRecord) -> dict[str, int]:

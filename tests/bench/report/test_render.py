@@ -70,15 +70,15 @@ def test_a_whole_run_gives_every_table_and_plot(run):
             "ledger",
             "accuracy",
             "cost",
-            "cost_by_operator",
-            "cost_by_module",
+            "cost/by_operator",
+            "cost/by_module",
             "lengths",
             "speed",
             "compare",
             "scaling",
             "scan",
-            "lift",
-            "lift_gait",
+            "lift/errors",
+            "lift/gait",
         )  # fmt: skip
         for end in ("md", "csv", "tex")
     ]
@@ -132,7 +132,7 @@ def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
         *(f"Plot scan_{name} was not made: there are no scan records." for name in ("time", "memory", "ceiling")),
     ]
     assert {path.stem for path in result.written} == {
-        "overview", "at_a_glance", "ledger", "cost", "cost_by_module", "error_against_macs",
+        "overview", "at_a_glance", "ledger", "cost", "by_module", "by_operator", "error_against_macs",
         "cost_by_operator", "memory", "report", *(paper.name.split("/")[-1] for paper in PAPERS),
     }  # fmt: skip
 

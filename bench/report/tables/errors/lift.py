@@ -41,7 +41,7 @@ def lift(results: Results) -> Table:
         for record in shown
         if (record.other_processes_share or 0) >= 0.05
     ]
-    return Table("lift", "Lifting people that the weights never saw", columns, rows, notes, naming=4)
+    return Table("lift/errors", "Lifting people that the weights never saw", columns, rows, notes, naming=4)
 
 
 def lift_gait(results: Results) -> Table:
@@ -50,7 +50,7 @@ def lift_gait(results: Results) -> Table:
     shown = _newest(results)
     rows = [row | _whose(results, record) for record in shown for row in _walks(record)]
     notes = [_WALKS, results.provenance("lift"), *dict.fromkeys(one.motion.credit or "" for one in shown)]
-    return Table("lift_gait", "What lifting leaves of the gait", columns, rows, notes)
+    return Table("lift/gait", "What lifting leaves of the gait", columns, rows, notes)
 
 
 def _newest(results: Results) -> list[LiftRecord]:
