@@ -49,7 +49,9 @@ def lift(
     rigid: Annotated[bool, typer.Option("--rigid", help="Give every bone its median length.")] = False,
     to: Annotated[
         list[str],
-        typer.Option(metavar="NAMES", help="Files besides poses.npz: html,contact,gif,mp4,csv,json,bvh,trc,c3d,gltf."),
+        typer.Option(
+            metavar="NAMES", help="Files besides poses.npz, of html, contact, gif, mp4, csv, json, bvh, trc, c3d, gltf."
+        ),
     ] = ("html", "contact"),
     video: Annotated[Path | None, typer.Option(help="The video of the keypoints, for the page and pictures.")] = None,
     embed_video: Annotated[bool, typer.Option("--embed-video", help="Put the video into lift.html.")] = False,

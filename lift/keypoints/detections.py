@@ -84,8 +84,8 @@ def gather(
         good = np.isfinite(part).all(axis=(1, 2)) & (np.abs(part) < 1e9).all(axis=(1, 2))
         if not good.all():
             raise InputError(
-                f"Cannot read {path}: a keypoint in frame {numbers[order[block]][~good][0]} is not finite. "
-                "Give points that were not seen the confidence 0."
+                f"Cannot read {path}: a keypoint in frame {numbers[order[block]][~good][0]} is not finite, or beyond "
+                "1e9 pixels. Give points that were not seen the confidence 0."
             )
         nowhere = (part[..., :2] == 0).all(axis=-1)
         part[..., 2] = np.where(nowhere, 0, part[..., 2].clip(0, 1))
@@ -99,13 +99,13 @@ def gather(
 def in_image(detections: Detections, size: tuple[int, int]) -> Detections:
     """The detections in pixels of an image of `size` (width, height).
 
-    Coordinates from 0 to 1, as MediaPipe writes them, are multiplied by the size. Raises InputError where more than a
-    tenth of the points lie outside of the image by more than a tenth of it.
+    Coordinates from 0 to 1, as MediaPipe writes them, are multiplied by the size, which `source` then says. Raises
+    InputError where more than a tenth of the points lie outside of the image by more than a tenth of it.
     """
-    points, size = detections.points, tuple(size)
+    points, source, size = detections.points, detections.source, tuple(size)
     count = (points[..., 2] > 0).sum()
     if sum((np.abs(seen) <= 1).sum() for seen in _seen(points)) >= count:  # half of all x and y
-        points = scratch.copy(points)
+        points, source = scratch.copy(points), f"{source} with coordinates from 0 to 1"
         points *= [*size, 1]
     margin = _OUTSIDE * np.array(size)
     outside = sum(((seen < -margin) | (seen > size + margin)).any(axis=-1).sum() for seen in _seen(points))
@@ -115,7 +115,7 @@ def in_image(detections: Detections, size: tuple[int, int]) -> Detections:
             f"Cannot lift {detections.where}: its keypoints reach x = {x:.0f} and y = {y:.0f}, outside of an image of "
             f"{size[0]} x {size[1]}. Correct --size."
         )
-    return replace(detections, points=points, size=size)
+    return replace(detections, source=source, points=points, size=size)
 
 
 def _seen(points: np.ndarray) -> Iterator[np.ndarray]:

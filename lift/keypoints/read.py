@@ -24,10 +24,16 @@ def read_keypoints(path: str | Path, layout: str = "auto", names: str | Path | N
     another program's, or leaves a choice of layouts.
     """
     path = Path(path)
+    if names and path.suffix != ".csv":
+        raise InputError(f"Cannot use --names with {path}: it names the points of a CSV table. Leave it out.")
     if os.path.isdir(path):
         return openpose.read(path, layout)
     if not os.path.exists(path):
         raise InputError(f"Cannot read {path}: there is no such file. Check the path.")
+    if path.suffix == ".csv" and layout != "auto":
+        raise InputError(
+            f"Cannot use --format with {path}: a CSV table names its points. Give --names, or leave it out."
+        )
     if path.suffix == ".csv":
         return tables.read(path, names and Path(names))
     if path.suffix in (".npz", ".npy"):

@@ -100,6 +100,8 @@ class _Network:
             raise InputError(
                 "Cannot run BlazePose: ai-edge-litert is not installed. Install it with `pip install liftbench[video]`."
             ) from None
+        if not os.path.isfile(path):
+            raise InputError(f"Cannot read {path}: there is no such file. Check the path.")
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=_idle_cores())
             self._interpreter.allocate_tensors()

@@ -99,9 +99,10 @@ def open_video(path: str | Path, start: float | None = None, end: float | None =
     begin = 0 if start is None else math.ceil(start * fps - 1e-6)
     stop = slots[-1] + 1 if end is None else min(slots[-1] + 1, math.ceil(end * fps - 1e-6))
     if not ((slots >= begin) & (slots < stop)).any():
+        until = "on" if end is None else f"to {end:g} s"
         raise InputError(
-            f"Cannot read {path}: it lasts {(slots[-1] + 1) / fps:.2f} s and has no frame from {start or 0:g} to "
-            f"{end if end is not None else math.inf:g} s. Change --start or --end."
+            f"Cannot read {path}: it lasts {(slots[-1] + 1) / fps:.2f} s and has no frame from {start or 0:g} s "
+            f"{until}. Change --start or --end."
         )
     before = [decoded for shown, decoded in keys if clock.slots(shown) <= begin] if begin else []
     key = max(before, default=None)

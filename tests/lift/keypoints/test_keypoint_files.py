@@ -241,7 +241,7 @@ def test_mediapipe_is_multiplied_back(tmp_path):
     points = people(33)
     np.save(tmp_path / "k.npy", points / [640, 480, 1])
     found = in_image(read_keypoints(tmp_path / "k.npy"), (640, 480))
-    assert found.layout == "mediapipe33"
+    assert str(found) == "array with coordinates from 0 to 1, mediapipe33"
     np.testing.assert_allclose(found.points, points)
 
 
@@ -323,6 +323,15 @@ def test_bad_arrays_are_refused_in_one_sentence(tmp_path, name, suffix):
     np.save(path, array) if suffix == "npy" else np.savez(path, keypoints=array)
     with pytest.raises(InputError, match=message):
         read_keypoints(path)
+
+
+def test_options_of_another_kind_of_file_are_refused(tmp_path):
+    np.save(tmp_path / "k.npy", people(26))
+    with pytest.raises(InputError, match="Cannot use --names with .*k.npy: it names the points of a CSV table"):
+        read_keypoints(tmp_path / "k.npy", names=tmp_path / "names.yaml")
+    (tmp_path / "k.csv").write_text("scorer,net,net,net\n")
+    with pytest.raises(InputError, match="Cannot use --format with .*k.csv: a CSV table names its points"):
+        read_keypoints(tmp_path / "k.csv", "halpe26")
 
 
 def test_objects_in_arrays_are_not_run(tmp_path):

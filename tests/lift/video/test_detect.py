@@ -273,6 +273,8 @@ def test_other_networks_are_refused(networks, tmp_path):
         BlazePose(networks[0], broken)
     with pytest.raises(InputError, match="it is not the network that BlazePose needs there"):
         BlazePose(networks[0], networks[0])
+    with pytest.raises(InputError, match="Cannot read .*lost.tflite: there is no such file"):
+        BlazePose(networks[0], tmp_path / "lost.tflite")
 
 
 # RTMPose, by a stand-in for rtmlib, whose networks are nowhere to be had in tests.

@@ -123,7 +123,7 @@ def test_a_truncated_video(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"start": 3}, "it lasts 1.00 s and has no frame from 3 to inf s"),
+        ({"start": 3}, "it lasts 1.00 s and has no frame from 3 s on. Change --start"),
         ({"start": 0.5, "end": 0.5}, "Cannot use --end 0.5: it is not after --start 0.5"),
         ({"start": -1}, "Cannot use --start -1: no video has it. Give seconds"),
         ({"end": float("nan")}, "Cannot use --end nan: no video has it. Give seconds"),
