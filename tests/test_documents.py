@@ -1,8 +1,9 @@
-"""Links in Markdown files lead to files and headings that exist; the README is short; run_all.sh keeps time."""
+"""Links in Markdown files lead somewhere; the README is short; run_all.sh keeps time; no folder is a long list."""
 
 import re
 import shutil
 import subprocess
+from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 import pytest
@@ -96,3 +97,13 @@ def test_run_all_prints_the_time_of_each_step_and_repeats_none(tmp_path):
     assert len(steps) > 15 and all(re.fullmatch(r"  \d+ s", first[number + 1]) for number in steps)
     assert any(re.match(r"Everything took \d+ min \d+ s", line) for line in first)
     assert sum(line.startswith("(done before) liftbench ") for line in lines()) >= len(steps) - 5
+
+
+def test_no_folder_lists_more_than_a_dozen():
+    """README.md, __init__.py and conftest.py do not count, nor does the root: tools look for their files there."""
+    listed = {}
+    for name in tracked("*"):
+        for path in (PurePosixPath(name), *PurePosixPath(name).parents):
+            if path.parent != PurePosixPath(".") and path.name not in ("README.md", "__init__.py", "conftest.py"):
+                listed.setdefault(path.parent, set()).add(path.name)
+    assert {str(folder): len(names) for folder, names in listed.items() if len(names) > 12} == {}

@@ -46,7 +46,7 @@ CONFIGS = {
 
 def golden(name, dtype=torch.float64, model=None):
     """Return (the golden model with its weights, in evaluation mode; its input; its arrays)."""
-    arrays = np.load(GOLDEN / f"comparator_{name}.npz")
+    arrays = np.load(GOLDEN / f"comparators/{name}.npz")
     assert json.loads(str(arrays["config"])) == CONFIGS[name]
     model = model or SMALL[name]()
     model.load_state_dict({key[6:]: torch.tensor(arrays[key]) for key in arrays.files if key.startswith("state/")})

@@ -36,7 +36,7 @@ def parameters(module):
 @pytest.mark.parametrize("dtype", PARITY)
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_parity(stage, dtype, scan):
-    arrays = np.load(GOLDEN / f"mdtf_{stage}_small.npz")
+    arrays = np.load(GOLDEN / f"papers/mdtf_{stage}_small.npz")
     model = BoneAware(32, 3) if stage == "stage1" else Refinement(27, 32, 3)
     model.load_state_dict({key[6:]: torch.tensor(arrays[key]) for key in arrays.files if key.startswith("state/")})
     model.to(dtype).eval()
@@ -46,7 +46,7 @@ def test_parity(stage, dtype, scan):
 
 
 def test_bone_features_parity():
-    arrays = np.load(GOLDEN / "mdtf_bone_features.npz")
+    arrays = np.load(GOLDEN / "papers/mdtf_bone_features.npz")
     logits, keypoints = torch.tensor(arrays["logits"]), torch.tensor(arrays["input"])
     features = torch.tensor(arrays["features"])
     torch.testing.assert_close(bone_features(logits, keypoints.double()), features, rtol=0, atol=1e-12)
@@ -54,7 +54,7 @@ def test_bone_features_parity():
 
 
 def test_polar_classes_parity():
-    arrays = np.load(GOLDEN / "mdtf_polar_classes.npz")
+    arrays = np.load(GOLDEN / "papers/mdtf_polar_classes.npz")
     assert torch.equal(polar_classes(torch.tensor(arrays["pose3d"])), torch.tensor(arrays["classes"]))
 
 

@@ -36,7 +36,7 @@ PARAMETERS = {
 
 def golden(name, dtype):
     """Return (config, weights, the other arrays) of a golden file."""
-    arrays = np.load(GOLDEN / f"{name}.npz")
+    arrays = np.load(GOLDEN / f"papers/{name}.npz")
     weights = {key[6:]: torch.tensor(arrays[key]).to(dtype) for key in arrays.files if key.startswith("state/")}
     return json.loads(str(arrays["config"])), weights, arrays
 

@@ -14,7 +14,7 @@ from liftbench.pose3dm.regularizer import grunwald_letnikov_weights
 from liftbench.posemamba.model import DropPath, GridMixer
 from support import GOLDEN
 
-GOLDEN = np.load(GOLDEN / "pose3dm_s_small.npz")
+GOLDEN = np.load(GOLDEN / "papers/pose3dm_s_small.npz")
 OFFICIAL_DEPTH = 5
 
 # The official code in float32 meets these outputs within 1e-5; they are stored as float32, hence 1e-6 in float64.

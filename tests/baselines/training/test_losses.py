@@ -7,7 +7,7 @@ import torch
 from liftbench.baselines.training import losses
 from support import GOLDEN
 
-MIXSTE = GOLDEN / "comparator_mixste_loss.npz"
+MIXSTE = GOLDEN / "comparators/mixste_loss.npz"
 GOLDEN = np.load(GOLDEN / "losses.npz")
 PREDICTED, TARGET = (torch.tensor(GOLDEN[key]) for key in ("prediction", "target"))
 POSEMAMBA = {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 20, "temporal_consistency": 0.5}

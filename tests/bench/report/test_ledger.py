@@ -4,6 +4,7 @@ import ast
 import csv
 import io
 import json
+import shutil
 from decimal import Decimal
 
 import numpy as np
@@ -23,7 +24,7 @@ from liftbench.bench.report.ledger.notes import NOTES
 from liftbench.bench.report.results import Missing, Results, load_reference
 from liftbench.mdtf import Refinement
 from liftbench.mdtf.model import GraphMixer
-from support import PUBLISHED, ROOT
+from support import GOLDEN, PUBLISHED, ROOT
 from support.data import perfect
 from support.records import accuracy, cost, data
 
@@ -232,9 +233,9 @@ def test_a_published_error_takes_two_passes(synthetic_dataset):
     assert calls == [5, 5]
 
 
-def test_the_ground_truth_gives_the_scale(monkeypatch):
+def test_the_ground_truth_gives_the_scale(monkeypatch, tmp_path):
     """With twice the factor the perfect prediction becomes a pose of twice the size, as wrong as a single point."""
-    dataset = Human36M(ROOT / "tests" / "golden" / "h36m_sh_conf_cam_source_final.pkl")
+    dataset = Human36M(shutil.copy(GOLDEN / "h36m_sh_conf_cam_source_final.pkl", tmp_path))
     frames = dataset.clips("test", 27)
     truth, point = perfect(dataset, frames), np.zeros((*frames.shape, 17, 3))
     factors = dataset.factors
