@@ -114,11 +114,16 @@ class Lifter:
 
     def _take(self, keypoints: np.ndarray | Sequence | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(keypoints (17, 3) with lost joints where they were, valid (17,), known (17,))"""
-        points = np.zeros((len(self._names), 3)) if keypoints is None else np.array(keypoints, np.float64)
-        if points.shape not in {(len(self._names), 2), (len(self._names), 3)} or not np.isfinite(points).all():
+        try:
+            points = np.zeros((len(self._names), 3)) if keypoints is None else np.array(keypoints, np.float64)
+        except (ValueError, TypeError):
+            raise InputError("Cannot lift this frame: it is not an array of numbers. Give one, or None.") from None
+        if points.shape not in {(len(self._names), 2), (len(self._names), 3)}:
             raise InputError(
                 f"Cannot lift a frame of shape {points.shape}: it is no person. Give ({len(self._names)}, 2 or 3)."
             )
+        if not np.isfinite(points).all():
+            raise InputError("Cannot lift this frame: a keypoint is not finite. Give it the confidence 0.")
         if points.shape[1] == 2:
             if self._channels == 3:
                 raise InputError("Cannot lift this frame: the weights expect a confidence for each keypoint. Give it.")

@@ -148,8 +148,13 @@ def test_bad_input_is_one_sentence(weights, pixels, camera):
         with pytest.raises(InputError, match=message):
             Lifter(path, size=camera.size, fps=FPS, **options)
     lifter = Lifter(path, size=camera.size, fps=FPS)
-    for frame in (pixels[0, :5], np.full((17, 2), np.nan), pixels):
-        with pytest.raises(InputError, match="Cannot lift a frame of shape"):
+    for frame, message in (
+        (pixels[0, :5], "Cannot lift a frame of shape"),
+        (pixels, "Cannot lift a frame of shape"),
+        (np.full((17, 2), np.nan), "a keypoint is not finite"),
+        ([[1, 2], [3]], "it is not an array of numbers"),
+    ):
+        with pytest.raises(InputError, match=message):
             lifter.push(frame)
     scored = Lifter(weights(name="mdtf_tiny", depth=1, embed_dim=16), size=camera.size, fps=FPS)
     with pytest.raises(InputError, match="the weights expect a confidence"):
