@@ -26,8 +26,15 @@ def followed(detections: Detections, fps: float) -> Detections:
 
 
 def find_people(detections: Detections) -> list[np.ndarray]:
-    """The rows of `followed` detections that each person has, (n,) int rising in frames, the largest person first."""
+    """The rows of `followed` detections that each person has, (n,) int rising in frames, the largest person first.
+
+    Raises InputError where the points of everybody lie in one place.
+    """
     size, persons = by_blocks(_sizes, detections.points), []
+    if not size.any():
+        raise InputError(
+            f"Cannot lift {detections.where}: all points of a person lie in one place. Check the detector's output."
+        )
     order = np.argsort(detections.track, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(detections.track[order])) + 1):
         _, first = np.unique(detections.frame[rows], return_index=True)  # one in a frame

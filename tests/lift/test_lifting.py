@@ -189,6 +189,8 @@ def test_bad_input_is_one_sentence(recording, camera, oracle, random_weights):
         with pytest.raises(InputError, match=message) as refused:
             lift(pixels, camera, **{"weights": oracle} | options)
         assert "\n" not in str(refused.value)
+    with pytest.raises(InputError, match="all points of a person lie in one place"):
+        lift(np.full_like(pixels, 500.0), camera, weights=oracle)
 
 
 def test_a_file_with_the_truth_says_how_far_the_poses_are_off(recording, camera, oracle, tmp_path, monkeypatch, capsys):
