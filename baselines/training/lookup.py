@@ -62,7 +62,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
             return settings
         base = _base(path, base)
         if base.resolve() in seen:
-            raise InputError(f"Cannot read the recipe {path}: its base {base} leads back to it. Take that line away.")
+            raise InputError(f"Cannot read the recipe {path}: its base {base} leads back to it. Remove that line.")
         path = base
 
 

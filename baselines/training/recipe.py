@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from liftbench.baselines.errors import InputError
+from liftbench.baselines.errors import InputError, in_words
 from liftbench.baselines.registry import Entry, entry, is_file, located
 from liftbench.baselines.training.lookup import find_recipe, read_settings
 from liftbench.baselines.training.losses import TERMS
@@ -191,12 +191,12 @@ def _explain(error: ErrorDetails) -> tuple[str, str]:
     if error["type"] == "extra_forbidden":
         group = {"total_variation": TotalVariation, "stage_1": Stage1}.get(error["loc"][0], Recipe)
         return f"there is no setting {key}", _nearest(str(error["loc"][-1]), group.model_fields)
-    message = error["msg"].removeprefix("Value error, ")
+    message = in_words(error)
     if isinstance(error["input"], str) and error["type"] in ("float_type", "int_type"):
         message += f", not the text {error['input'][:40]!r}"
         message += ". Write 2.0e-4, which YAML takes for a number" if "e" in error["input"].lower() else ""
     problem, _, remedy = message.rstrip(".").partition(". ")
-    remedy = remedy or "Correct that setting"
+    remedy = remedy or ("Add it" if error["type"] == "missing" else "Correct that setting")
     return f"{key and f'key {key}: '}{problem}", remedy + "." * (remedy[-1] != "?")
 
 

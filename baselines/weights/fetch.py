@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from liftbench.baselines.errors import InputError
+from liftbench.baselines.errors import InputError, in_words
 from liftbench.baselines.files import read_yaml, sha256
 from liftbench.baselines.registry import entry
 from liftbench.baselines.weights.convert import convert, new_file
@@ -86,7 +86,7 @@ def hosts(path: str | Path | None = None) -> dict[str, Hosted]:
             first = error.errors()[0]
             place = ".".join(str(part)[:40] for part in first["loc"])
             raise InputError(
-                f"Cannot use the list of checkpoints {source}: {place or 'the file'}: {in_short(first['msg'])}. "
+                f"Cannot use the list of checkpoints {source}: {place or 'the file'}: {in_short(in_words(first))}. "
                 "Write it as baselines/weights/checkpoints.yaml is written."
             ) from None
     return found

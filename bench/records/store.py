@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from liftbench.baselines.errors import InputError
+from liftbench.baselines.errors import InputError, in_words
 from liftbench.bench.records.accuracy import AccuracyRecord, TrainingRecord
 from liftbench.bench.records.base import SCHEMA, BaseRecord
 from liftbench.bench.records.cost import CostRecord
@@ -97,5 +97,7 @@ def _parse(line: bytes, where: str) -> Record:
         return _RECORD.validate_json(line)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"Cannot read {where}, key {key[:80]}: {first['msg']}. Remove that line.") from error
+        key = ".".join(str(part) for part in first["loc"])[:80]
+        raise InputError(
+            f"Cannot read {where}{key and f', key {key}'}: {in_words(first)}. Remove that line."
+        ) from error

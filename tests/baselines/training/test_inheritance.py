@@ -112,12 +112,12 @@ def test_bases_that_cannot_be(write, tmp_path, files, message):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("epochs: true", "key epochs: Input should be a valid integer"),
-        ("epochs: '2'", "key epochs: Input should be a valid integer, not the text '2'"),
-        ("epochs: 2.0", "key epochs: Input should be a valid integer"),
+        ("epochs: true", "key epochs: it should be a valid integer"),
+        ("epochs: '2'", "key epochs: it should be a valid integer, not the text '2'"),
+        ("epochs: 2.0", "key epochs: it should be a valid integer"),
         ("learning_rate: 1e-3", r"key learning_rate: .* not the text '1e-3'. Write 2.0e-4"),
-        ("learning_rate: false", "key learning_rate: Input should be a valid number"),
-        ("flip: 1", "key flip: Input should be a valid boolean"),
+        ("learning_rate: false", "key learning_rate: it should be a valid number"),
+        ("flip: 1", "key flip: it should be a valid boolean"),
         ("flip: !!bool foo", "Cannot read the recipe"),
         ("ema: !!float ''", "Cannot read the recipe"),
         ("numbers: !!map [a, b]", "Cannot read the recipe"),

@@ -566,8 +566,8 @@ def test_the_list_of_hosts(tmp_path):
             "posemamba_s: {page: a, files: [{host: ftp, file: a}]}",
             "posemamba_s.files.0: .*Write it as baselines/weights/checkpoints.yaml",
         ),
-        ("posemamba_s: {page: a, files: [{host: " + 999 * "x" + "}]}", r"Input tag 'x{50,120}\.\.\.\. Write it"),
-        ("posemamba_s: {pages: a}", "posemamba_s.page: Field required"),
+        ("posemamba_s: {page: a, files: [{host: " + 999 * "x" + "}]}", r"files.0: 'x{50,120}\.\.\.\. Write it"),
+        ("posemamba_s: {pages: a}", "posemamba_s.page: it is missing"),
         ("[", "Cannot read the list of checkpoints"),
         ("", "holds no 'key: value' lines"),
     ):

@@ -89,11 +89,11 @@ def test_a_torn_line_is_named_and_does_not_spoil_the_next(tmp_path):
     [
         ({"schema": 4}, r"line 1: it has schema 4, and this version reads schema 1"),
         ({"schema": None}, r"line 1: it has schema None"),
-        ({"speed_ms": 3}, r"line 1, key training\.speed_ms: Extra inputs are not permitted"),
-        ({"clips_per_s": "fast"}, r"line 1, key training\.clips_per_s: Input should be a valid number"),
-        ({"kind": "guess"}, r"line 1, key .*kind|line 1, key : Input tag 'guess'"),
-        ({"epochs": [0]}, r"line 1, key training: Value error, loss has 2 entries for 1 epochs"),
-        ({"epochs": [10**400]}, r"line 1, key training\.epochs\.0: Input should be less than or equal to 9"),
+        ({"speed_ms": 3}, r"line 1, key training\.speed_ms: no such key is known"),
+        ({"clips_per_s": "fast"}, r"line 1, key training\.clips_per_s: it should be a valid number"),
+        ({"kind": "guess"}, r"line 1: 'guess' is none of 'cost', 'speed'"),
+        ({"epochs": [0]}, r"line 1, key training: loss has 2 entries for 1 epochs"),
+        ({"epochs": [10**400]}, r"line 1, key training\.epochs\.0: it should be less than or equal to 9"),
     ],
 )
 def test_a_line_that_does_not_validate_is_named(tmp_path, change, message):
@@ -140,7 +140,7 @@ def test_a_record_without_its_time_is_refused_instead_of_dated(tmp_path):
     content = json.loads(training().model_dump_json(by_alias=True))
     del content["created_utc"]
     (tmp_path / "a.jsonl").write_text(json.dumps(content) + "\n")
-    with pytest.raises(InputError, match=r"a\.jsonl, line 1, key training\.created_utc: Field required"):
+    with pytest.raises(InputError, match=r"a\.jsonl, line 1, key training\.created_utc: it is missing"):
         records.read(tmp_path)
 
 
