@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liftbench.baselines.data.clips import online_windows
 from liftbench.baselines.data.normalization import root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import entry
@@ -140,10 +141,11 @@ class Lifter:
         frame, newest = self._popped, self._pushed - 1
         self._popped += 1
         oldest = self._pushed - len(self._inputs)
-        first = frame - self.frames // 2 if self._centre else newest - self.frames + 1
-        window = np.clip(first + np.arange(self.frames), oldest, newest) - oldest
-        answer = self._run(np.stack([self._inputs[index] for index in window])[None])[0]
-        answer = root_relative(answer[[0] if self._centre else [frame - first]]).astype(np.float64)
+        (window,), place = online_windows(
+            np.array([oldest, newest + 1]), self.frames, np.array([frame]), newest - frame, self._centre
+        )
+        answer = self._run(np.stack([self._inputs[index] for index in window - oldest])[None])[0]
+        answer = root_relative(answer[[0] if self._centre else place]).astype(np.float64)
         keypoints, valid, known = self._seen[frame - oldest]
         if known.sum() < body.FEWEST_JOINTS or not np.isfinite(body.body_height(answer, known[None])[0]):
             self._depth = None

@@ -67,6 +67,27 @@ def centred_windows(bounds: np.ndarray, frames: int, centres: np.ndarray | None 
     return np.clip(window, bounds[run][..., None], bounds[run + 1][..., None] - 1)
 
 
+def online_windows(
+    bounds: np.ndarray, frames: int, at: np.ndarray, look_ahead: int, centre: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the T frames that a model sees when frames come one by one, and frame f is answered as soon as the
+    `look_ahead` frames after it have come, or the run has ended.
+
+    A sequence model sees the newest T frames; a model that answers for its centre frame (`centre`) sees those around f,
+    from f - T // 2 on. The run's first frame stands for those before it, the newest one for those that have not come.
+
+    bounds: (R + 1,) int; at: (N,) int, the frames f. Returns windows (N, T) int64, and (N,) int64, the place of f in
+    each. Raises InputError if `frames` is below 1 or `look_ahead` is not in 0 .. T - 1.
+    """
+    _check_positive(frames=frames)
+    if not 0 <= look_ahead < frames:
+        raise InputError(f"Cannot look {look_ahead} frames ahead: clips have {frames}. Choose 0 to {frames - 1}.")
+    run = np.searchsorted(bounds, at, side="right") - 1
+    newest = np.minimum(at + look_ahead, bounds[run + 1] - 1)
+    first = at - frames // 2 if centre else newest - frames + 1
+    return np.clip(first[:, None] + np.arange(frames), bounds[run][:, None], newest[:, None]), at - first
+
+
 def stretched_share(clips: np.ndarray) -> float:
     """Return the share of clips that were stretched: takes shorter than a clip, resampled to its length.
 

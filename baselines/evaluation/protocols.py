@@ -37,14 +37,15 @@ class Protocol:
     by_action: bool  # the official row is a mean per action, then over actions; else over frames
     every_frame: bool  # the official row counts every frame; else only those of full clips
     leaves_takes_out: bool = False  # if so, another row includes them
+    fps: float | None = None  # frames per second of its recordings; None: they differ, or do not say
     columns: tuple = _ERRORS  # the quantities in each row of `variants`
     headlines: tuple = ("mpjpe_mm", "p_mpjpe_mm")  # given for the official row as a whole and per action
 
 
 _SHARES = ("pck_150mm_percent", "auc_percent")
 PROTOCOLS = {
-    "h36m": Protocol(by_action=True, every_frame=False, leaves_takes_out=True),
-    "h36m_videopose3d": Protocol(by_action=True, every_frame=True),
+    "h36m": Protocol(by_action=True, every_frame=False, leaves_takes_out=True, fps=50),
+    "h36m_videopose3d": Protocol(by_action=True, every_frame=True, fps=50),
     "mpi_inf_3dhp": Protocol(
         by_action=False, every_frame=True, columns=_ERRORS + _SHARES, headlines=("mpjpe_mm", "p_mpjpe_mm", *_SHARES)
     ),

@@ -40,7 +40,8 @@ class Timed:
 
     name: a registered model, or the user's own, `path/to/file.py:build`. frames: clip length (default: as published).
     dataset: a `baselines.data.dataset.Dataset` for timing end to end, on its test split. scan: the implementation
-    (default: what `kernels.choose` returns). numbers: overrides of the variant's numbers.
+    (default: what `kernels.choose` returns). model: the network itself, trained (default: one with random weights).
+    numbers: overrides of the variant's numbers.
 
     Attributes: registered, the registry's entry; name, frames, numbers, device, call, dtype, mode, dataset; scan, the
     implementation that runs, or None; difference, the largest that the parity check found, None if there was nothing to
@@ -60,6 +61,7 @@ class Timed:
         mode: str = "eager",
         dataset: Dataset | None = None,
         scan: str | None = None,
+        model: nn.Module | None = None,
         **numbers: Number,
     ):
         self.registered, self.numbers = entry(name, frames), numbers
@@ -68,9 +70,11 @@ class Timed:
         self.device, self.call, self.dtype, self.mode = torch.device(device), call, dtype, mode
         self.dataset = dataset
         self._check_settings()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.model = create_model(name, frames=self.frames, **numbers).to(self.device).eval()
+        if model is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                model = create_model(name, frames=self.frames, **numbers)
+        self.model = model.to(self.device).eval()
         self._named_scan = kernels.current() if scan is None else scan
         if scan is not None and not kernels.scans(self.model):
             raise InputError(f"Cannot run {self.name} by the scan {scan!r}: the model has no scan. Leave {scan} out.")

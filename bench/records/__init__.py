@@ -2,7 +2,16 @@
 from them.
 """
 
-from liftbench.bench.records.accuracy import AccuracyRecord, Checkpoint, Data, TrainingRecord
+from liftbench.bench.records.accuracy import (
+    AccuracyRecord,
+    Checkpoint,
+    Data,
+    OnlineErrors,
+    OnlineRecord,
+    OnlineWindow,
+    TrainingRecord,
+    WindowTime,
+)
 from liftbench.bench.records.cost import CostRecord, FvcoreCount, ScanCalls, ThopCount
 from liftbench.bench.records.export import ExportRecord
 from liftbench.bench.records.lift import LiftRecord
@@ -22,7 +31,7 @@ from liftbench.bench.records.store import Record, append, read
 
 __all__ = [
     "AccuracyRecord", "Ceilings", "Checkpoint", "CompareRecord", "Contender", "CostRecord", "Data", "FvcoreCount",
-    "ExportRecord", "LiftRecord", "LoaderRecord", "LoaderStep", "Record", "ScalingPoint", "ScalingRecord", "ScanCalls",
-    "ScanComparison", "ScanRecord", "ScanTiming", "SpeedRecord", "ThopCount", "TimedData", "Timing", "TrainingRecord",
-    "append", "read",
+    "ExportRecord", "LiftRecord", "LoaderRecord", "LoaderStep", "OnlineErrors", "OnlineRecord", "OnlineWindow",
+    "Record", "ScalingPoint", "ScalingRecord", "ScanCalls", "ScanComparison", "ScanRecord", "ScanTiming", "SpeedRecord",
+    "ThopCount", "TimedData", "Timing", "TrainingRecord", "WindowTime", "append", "read",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
-"""Records of `liftbench evaluate` and `liftbench train`."""
+"""Records of `liftbench evaluate`, `liftbench train` and `liftbench measure online`."""
 
 from typing import Literal
 
-from pydantic import NonNegativeFloat, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 
 from liftbench.bench.records.base import ModelRecord, NonNegativeInt, PositiveInt, Strict
 
@@ -84,3 +84,49 @@ class TrainingRecord(ModelRecord):
             if values is not None and len(values) != len(self.epochs):
                 raise ValueError(f"{key} has {len(values)} entries for {len(self.epochs)} epochs")
         return self
+
+
+class OnlineErrors(Strict):
+    """The official row of the scored frames, with the mirrored average unless the name says otherwise."""
+
+    mpjpe_mm: NonNegativeFloat
+    p_mpjpe_mm: NonNegativeFloat
+    mpjve_mm_per_frame: NonNegativeFloat | None  # None: no scored frame follows another
+    mpjpe_mm_without_flip: NonNegativeFloat
+
+
+class OnlineWindow(OnlineErrors):
+    """Errors where each frame is answered as soon as `look_ahead_frames` more have come."""
+
+    look_ahead: Literal["0", "1/4", "1/2"]  # of a clip
+    look_ahead_frames: NonNegativeInt
+    repeated_frames: NonNegativeInt  # of a window, that have not come yet: the newest one stands for them
+
+
+class WindowTime(Strict):
+    """How long the answer to one window takes; samples_ms: one list per round. `missing` says why it is not known."""
+
+    samples_ms: list[list[PositiveFloat]] = []
+    p20_ms: PositiveFloat | None = None  # percentiles of the rounds' medians
+    median_ms: PositiveFloat | None = None
+    p80_ms: PositiveFloat | None = None
+    missing: str | None = None
+
+
+class OnlineRecord(ModelRecord):
+    """What it costs that frames come one by one; see `bench.measure.online`."""
+
+    kind: Literal["online"] = "online"
+    device: Literal["cpu", "cuda"]
+    data: Data
+    checkpoint: Checkpoint
+    fps: PositiveFloat  # of the recordings
+    step: PositiveInt  # every n-th frame of the official row is scored
+    scored_frames: PositiveInt
+    offline: OnlineErrors  # as `evaluate`, on the same frames
+    windows: list[OnlineWindow]  # by look-ahead, the shortest first
+    difference: NonNegativeFloat | None  # found by the parity check, relative to the largest value
+    clock: Literal["perf_counter", "CUDA events"]
+    other_processes_share: NonNegativeFloat | None  # of this process's processors, while timing
+    time: WindowTime  # a window by itself
+    time_with_flip: WindowTime  # and its mirrored copy

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from liftbench.baselines.errors import InputError, in_words
-from liftbench.bench.records.accuracy import AccuracyRecord, TrainingRecord
+from liftbench.bench.records.accuracy import AccuracyRecord, OnlineRecord, TrainingRecord
 from liftbench.bench.records.base import SCHEMA, BaseRecord
 from liftbench.bench.records.cost import CostRecord
 from liftbench.bench.records.export import ExportRecord
@@ -24,6 +24,7 @@ Record = Annotated[
     | ScalingRecord
     | AccuracyRecord
     | TrainingRecord
+    | OnlineRecord
     | ScanRecord
     | LoaderRecord
     | LiftRecord

@@ -17,7 +17,7 @@ from liftbench.bench.report.tables.table import Cell, Table, number
 _SECTIONS = {
     "Overview": ("overview", "at_a_glance", "error_against"),
     "Tables of the papers": ("papers",),
-    "Accuracy": ("accuracy", "per_action", "lift"),
+    "Accuracy": ("accuracy", "per_action", "lift", "online"),
     "Training": ("training",),
     "Cost": ("cost", "memory"),
     "Speed of models": ("speed", "lengths", "compare", "scaling"),
@@ -48,7 +48,7 @@ def report(
     return templates.get_template("report.html.j2").render(
         sections=_sections([view for table in tables for view in _views(table)], plots),
         results=results,
-        not_real=sorted(results.accuracy.keys() - results.real),
+        not_real=sorted((results.accuracy.keys() | results.online.keys()) - results.real),
         excluded=EXCLUDED_TAKES,
         notes=NOTES,
         data=_views(_data(results)),
@@ -100,7 +100,7 @@ def _data(results: Results) -> Table:
         "test clips": ",d", "test frames": ",d", "SHA-256": "s",
     }  # fmt: skip
     rows = {}
-    for groups in (results.training, results.accuracy):
+    for groups in (results.training, results.accuracy, results.online):
         for label, group in groups.items():
             for key, record in group.items():
                 data = record.data

@@ -18,12 +18,13 @@ from liftbench.baselines.files import replacing
 from liftbench.bench.records import ScanRecord
 from liftbench.bench.report.html import report
 from liftbench.bench.report.ledger.ledger import ledger
-from liftbench.bench.report.plots import bars, canvas, errors, heat, operators, scaling, scan, training
+from liftbench.bench.report.plots import bars, canvas, errors, heat, online, operators, scaling, scan, training
 from liftbench.bench.report.results import Results, is_marked
 from liftbench.bench.report.tables.at_a_glance import at_a_glance, lengths, overview
 from liftbench.bench.report.tables.cost import cost, cost_by_module, cost_by_operator
 from liftbench.bench.report.tables.errors.accuracy import accuracy
 from liftbench.bench.report.tables.errors.lift import lift, lift_gait
+from liftbench.bench.report.tables.errors.online import online as online_table
 from liftbench.bench.report.tables.papers import papers
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
 from liftbench.bench.report.tables.scan import scan as scan_table
@@ -32,13 +33,13 @@ from liftbench.bench.report.tables.table import Table
 
 TABLES = (
     overview, at_a_glance, ledger, accuracy, cost, cost_by_operator, cost_by_module, lengths, speed, compare,
-    scaling_table, scan_table, lift, lift_gait,
+    scaling_table, scan_table, lift, lift_gait, online_table,
 )  # fmt: skip
 _Draw = Callable[[], Figure | None]
 _MOST_PROCESSES = 4  # that draw
 _SHOWN = (
     "error_against_macs", "error_against_speed_amd_epyc_family_25", "speed_amd_epyc_family_25", "scaling",
-    "scan_time_amd_epyc_2_threads",
+    "scan_time_amd_epyc_2_threads", "online",
 )  # fmt: skip
 
 
@@ -154,6 +155,7 @@ def figures(results: Results) -> Iterator[tuple[str, _Draw, str]]:
         ("speed", bars.speed, _largest(results.speed), "speed"),
         ("per_action", heat.per_action, _largest(results.accuracy), "accuracy"),
         ("training", training.training, _largest(results.training), "training"),
+        ("online", online.online, _largest(results.online), "online"),
         ("scaling", scaling.scaling, _own(results.scaling) or list(results.scaling), "scaling"),
         ("scan_time", scan.scan_time, _largest(results.scan), "scan"),
         ("scan_memory", scan.scan_memory, _largest(results.scan), "scan"),

@@ -62,14 +62,16 @@ class Key:
 class Results:
     """The newest record of every (kind, model, frames, numbers; data; machine), and the published rows.
 
-    cost: Key -> CostRecord; speed: machine -> Key -> SpeedRecord; accuracy and training: data label -> Key -> record.
+    cost: Key -> CostRecord; speed: machine -> Key -> SpeedRecord; accuracy, training and online: data label -> Key ->
+    record.
     speed holds forward passes in float32, eager, lifting only; speed_in_other_settings: machine -> setting -> Key ->
     SpeedRecord the others. compare: (machine, CompareRecord)s, the newest of each pair; scaling: machine ->
     ScalingRecord, a quick one only where there is no whole one.
     scan: machine -> ScanRecord, a quick run only where there is no whole one.
     Labels of machines and data end with "(reference)" where the records are reference ones, so that these never take
     the place of the user's own; a cost, which is the same everywhere, is the user's own where there is one.
-    records: all of them, reference ones first; keys: every Key measured, in the registry's order.
+    records: all of them, reference ones first; keys: every Key of a cost, speed, accuracy or training record, in the
+    registry's order.
     real: labels of data that are the public ones themselves.
     published_text: all rows of results/reference/published.csv as they are written there, with their digits;
     published_all: the same with numbers, published: those of them about Human3.6M.
@@ -92,7 +94,7 @@ class Results:
         self.scaling = dict(sorted({self._machine(record): record for record in scalings}.items()))
         pairs = {(self._machine(one), _pair(one)): one for one in newest if one.kind == "compare"}
         self.compare = [(machine, pairs[machine, pair]) for machine, pair in sorted(pairs)]
-        newest = [one for one in newest if one.kind in ("cost", "speed", "accuracy", "training")]  # of models
+        newest = [one for one in newest if one.kind in ("cost", "speed", "accuracy", "training", "online")]  # of models
         whole_last = sorted(scans, key=lambda record: not record.quick)
         self.scan = dict(sorted({self._machine(record): record for record in whole_last}.items()))
         self.published_text = _read_published(published_csv)
@@ -106,24 +108,18 @@ class Results:
             machine: _grouped((one.setting, one) for one in others if self._machine(one) == machine)
             for machine in sorted({self._machine(one) for one in others})
         }
-        with_data = [record for record in newest if record.kind in ("accuracy", "training")]
+        with_data = [record for record in newest if record.kind in ("accuracy", "training", "online")]
         labels = _data_labels(record.data for record in with_data)
         marked = [(labels[_identity(record.data)] + self._mark(record), record) for record in with_data]
-        self.accuracy, self.training = (
+        self.accuracy, self.training, self.online = (
             _grouped((label, record) for label, record in marked if record.kind == kind)
-            for kind in ("accuracy", "training")
+            for kind in ("accuracy", "training", "online")
         )
         self.real = {label for label, record in marked if not record.data.origin}
-        groups = [*self.accuracy.values(), *self.training.values()]
+        groups = [*self.accuracy.values(), *self.training.values(), *self.online.values()]
         kept = {id(record) for group in groups for record in group.values()}
         self._superseded = {id(record) for record in with_data} - kept
-        order = list(MODELS)
-        self.keys = sorted(
-            {_key(record) for record in newest},
-            key=lambda key: (
-                order.index(key.model) if key.model in order else len(order), key.model, key.frames, key.numbers
-            ),
-        )  # fmt: skip
+        self.keys = in_order({_key(record) for record in newest if record.kind != "online"})
 
     def is_reference(self, record: Record) -> bool:
         """Whether a record comes with liftbench, and is not the user's own."""
@@ -194,6 +190,17 @@ def registered(published: pd.Series) -> str | None:
         if entry.published and entry.published[:2] == (published.model, published.variant)
     }
     return lengths.get(int(published.frames)) or next(iter(lengths.values()), None)
+
+
+def in_order(keys: Iterable[Key]) -> list[Key]:
+    """Keys in the registry's order, the user's own models last."""
+    order = list(MODELS)
+    return sorted(
+        keys,
+        key=lambda key: (
+            order.index(key.model) if key.model in order else len(order), key.model, key.frames, key.numbers
+        ),
+    )  # fmt: skip
 
 
 def load(records_folder: Path | None = None, published_csv: Path = PUBLISHED_CSV) -> Results:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -32,27 +33,33 @@ def evaluate(
 
     Raises InputError for weights trained on another kind of data, whose answers have other units.
     """
+    check_units(weights, dataset)
+    model = weights.model.to(device)
+    result = inference.evaluate(model, weights.model_name, dataset, weights.frames, device=device, progress=progress)
+    return records.AccuracyRecord(
+        **environment.stamp(device, scan_of(model, scan_implementation)),
+        **facts(weights),
+        data=data_of(dataset, result.test_frames, result.test_clips),
+        **{key: result[key] for key in result.keys() if key not in ("test_frames", "test_clips")},
+    )
+
+
+def check_units(weights: Weights, dataset: Dataset) -> None:
+    """Raise InputError for weights that were trained on another kind of data."""
     if weights.data not in (None, dataset.protocol):
         raise InputError(
             f"Cannot evaluate {weights.path} on {dataset.path}: it was trained on {weights.data}, this is "
             f"{dataset.protocol}, and their answers have different units. Choose other data."
         )
-    model = weights.model.to(device)
-    result = inference.evaluate(model, weights.model_name, dataset, weights.frames, device=device, progress=progress)
-    return records.AccuracyRecord(
-        **environment.stamp(device, _scan_of(model, scan_implementation)),
-        model=weights.name,
-        frames=weights.frames,
-        numbers=weights.numbers,
-        data=_data(dataset, result.test_frames, result.test_clips),
-        checkpoint=records.Checkpoint(
-            file=weights.path.name,
-            sha256=sha256(weights.path),
-            epoch=weights.epoch,
-            chosen_by=weights.chosen_by,
-        ),
-        **{key: result[key] for key in result.keys() if key not in ("test_frames", "test_clips")},
+
+
+def facts(weights: Weights) -> dict[str, Any]:
+    """Return the fields of a record that say which model was evaluated, with which weights."""
+    checkpoint = records.Checkpoint(
+        file=weights.path.name, sha256=sha256(weights.path), epoch=weights.epoch, chosen_by=weights.chosen_by
     )
+    names = {"model": weights.name, "frames": weights.frames, "numbers": weights.numbers}
+    return names | {"checkpoint": checkpoint}
 
 
 def record_training(
@@ -65,11 +72,11 @@ def record_training(
     columns = {key: [row[key] for row in history] for key in history[0]}
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
     record = records.TrainingRecord(
-        **environment.stamp(device, _scan_of(model, scan_implementation)),
+        **environment.stamp(device, scan_of(model, scan_implementation)),
         model=recipe.entry.name,
         frames=recipe.frames,
         numbers=of_forward_pass(recipe.numbers),
-        data=_data(dataset, int(np.unique(clips).size), len(clips)),
+        data=data_of(dataset, int(np.unique(clips).size), len(clips)),
         recipe=recipe.model_dump(),
         epochs=columns["epoch"],
         loss=columns["loss"],
@@ -95,12 +102,12 @@ def _is_recorded(path: Path, record: records.TrainingRecord) -> bool:
     return False
 
 
-def _scan_of(model: nn.Module, implementation: str) -> str | None:
+def scan_of(model: nn.Module, implementation: str) -> str | None:
     """Return the scan that ran, or None for a model without one."""
     return implementation if kernels.scans(model) else None
 
 
-def _data(dataset: Dataset, test_frames: int, test_clips: int) -> records.Data:
+def data_of(dataset: Dataset, test_frames: int, test_clips: int) -> records.Data:
     """Return the data of a record. A file that does not say how it was made counts as the public data set only if it is
     as long.
     """

@@ -20,7 +20,7 @@ COMMANDS = [
     "sweep", "choose", "detect", "gait", "lift", "runs list", "runs compare",
     "models", "doctor", "train", "evaluate", "render", "data synthetic", "data mocap", "data check", "data info",
     "measure cost", "measure speed", "measure compare", "measure scaling", "measure scan",
-    "measure loader", "measure lift",
+    "measure loader", "measure lift", "measure online",
     "export", "weights fetch", "weights convert", "weights inspect", "weights half",
     "records merge", "records compare",
 ]  # fmt: skip
@@ -188,6 +188,7 @@ def test_records_of_two_folders_and_a_module_of_ones_own(run):
         ("records compare none none", "there is no folder none"),
         ("measure cost pose3dm_s mlp --official-layout", "another layout of mlp: the official one is built here"),
         ("measure speed mlp --device tpu", "Cannot run on 'tpu': there is no such device. Choose auto, cpu or cuda"),
+        ("measure online mlp", "Cannot measure mlp online: it is a model without weights, so it has no error. Give a"),
         ("measure scan --seconds 0", "the longest call must take more than 0 seconds"),
         (
             "measure speed mlp --mode cuda-graph --device cpu",

@@ -1,22 +1,123 @@
-"""`liftbench measure lift`: what trained weights are worth."""
+"""`liftbench measure online` and `lift`: what trained weights are worth."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from liftbench.bench.cli.common import (
     RECORDS,
+    SYNTHETIC,
+    DataFile,
     Device,
+    Frames,
+    Input2D,
     Records,
     Scan,
     choose_device,
     choose_scan,
     loading,
+    open_data,
     out,
     table,
 )
 from liftbench.bench.cli.measure.recording import append_measured
+
+if TYPE_CHECKING:
+    from liftbench.bench.records import OnlineRecord
+
+
+def online(
+    names: Annotated[
+        list[str], typer.Argument(metavar="RUN|WEIGHTS...", help="Run folders or weights files; also accurate, fast.")
+    ],
+    data: DataFile = SYNTHETIC,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A name or your own path/to/file.py:build, if the tensors do not show which model they belong to."
+        ),
+    ] = None,
+    frames: Frames = None,
+    input_2d: Input2D = None,
+    best: Annotated[bool, typer.Option("--best", help="The best epoch of a run folder instead of the last.")] = False,
+    step: Annotated[int, typer.Option(min=1, metavar="N", help="Score every N-th frame only, to save time.")] = 1,
+    fps: Annotated[
+        float | None, typer.Option(min=1, help="Frames per second of the data; default: 50 for Human3.6M.")
+    ] = None,
+    device: Device = "auto",
+    scan: Scan = "auto",
+    records_folder: Records = RECORDS,
+):
+    """Measure what real time costs, in mm: frames come one by one, and are answered after 0, 1/4 or 1/2 clip more.
+
+    The errors stand beside the offline ones of the same frames, as `evaluate` finds them, and beside the time that a
+    window takes here.
+
+    Example: `liftbench measure online runs/toy/posemamba_toy runs/toy/lstm --data data/synthetic.pkl`
+
+    Example: `liftbench measure online runs/posemamba_s --data h36m_sh_conf_cam_source_final.pkl --step 50`
+    """
+    with loading():
+        from liftbench.baselines.errors import InputError
+        from liftbench.baselines.registry import is_file, list_models
+        from liftbench.baselines.weights.trained import open_weights
+        from liftbench.bench.measure import online as onlines
+        from liftbench.lift.weights import shipped
+
+    if untrained := [name for name in names if name in list_models() or (is_file(name) and not Path(name).exists())]:
+        raise InputError(
+            f"Cannot measure {untrained[0]} online: it is a model without weights, so it has no error. Give a run "
+            f"folder or a weights file, or time it with `liftbench measure speed {untrained[0]}`."
+        )
+    device = choose_device(device)
+    choose_scan(scan, device)
+    opened = [open_weights(shipped(name), model, frames, input_2d, best) for name in names]
+    datasets = {name: open_data(data, name) for name in dict.fromkeys(one.input for one in opened)}
+    recorded = [
+        append_measured(
+            records_folder / "online.jsonl",
+            lambda say: onlines.measure(one, datasets[one.input], device, step, fps, say),  # noqa: B023
+        )
+        for one in opened
+    ]
+    for record in recorded:
+        _print_online(record)
+
+
+def _print_online(record: "OnlineRecord"):
+    """Print the errors by look-ahead, and whether this machine keeps up with the frame rate."""
+    rows = table(
+        "look-ahead",
+        numbers=("delay\nframes", "delay\nms", "MPJPE\nmm", "over\noffline", "P-MPJPE\nmm", "MPJVE\nmm/frame"),
+        title=f"{record.model}, {record.frames} frames: {record.scored_frames:,} frames of the test split",
+    )
+    for name, delay, errors in (
+        *((one.look_ahead + _repeats(one.repeated_frames), one.look_ahead_frames, one) for one in record.windows),
+        ("offline", None, record.offline),
+    ):
+        velocity = errors.mpjve_mm_per_frame
+        rows.add_row(
+            name, *("-", "-") if delay is None else (str(delay), f"{1000 * delay / record.fps:.0f}"),
+            f"{errors.mpjpe_mm:.1f}",
+            "-" if delay is None else f"{errors.mpjpe_mm - record.offline.mpjpe_mm:+.1f}",
+            f"{errors.p_mpjpe_mm:.1f}", "-" if velocity is None else f"{velocity:.2f}",
+        )  # fmt: skip
+    out.print(rows)
+    for what, time in (("a window", record.time), ("with its mirrored copy, as scored", record.time_with_flip)):
+        if time.missing:
+            out.print(f"{what}: not timed, {time.missing}. Measure again when the machine is idle.", soft_wrap=True)
+            continue
+        keeps_up = "keeps up" if 1000 / time.p80_ms >= record.fps else "does not keep up"
+        out.print(
+            f"{what}: {time.median_ms:.2f} ms (p20 {time.p20_ms:.2f}, p80 {time.p80_ms:.2f}), "
+            f"{1000 / time.median_ms:,.0f} windows/s; {keeps_up} with {record.fps:g} frames/s",
+            soft_wrap=True,
+        )
+
+
+def _repeats(frames: int) -> str:
+    return f", newest frame repeated {frames} times" if frames else ""
 
 
 def lift(

@@ -59,7 +59,7 @@ def test_a_whole_run_gives_every_table_and_plot(run):
     folder, result = run
     plots = ["error_against_macs", "cost_by_operator", "memory"]
     plots += [f"{name}_test_cpu_2_threads" for name in ("error_against_speed", "speed")]
-    plots += [f"{name}_synthetic_data" for name in ("per_action", "training")]
+    plots += [f"{name}_synthetic_data" for name in ("per_action", "training", "online")]
     plots += ["scaling_test_cpu_2_threads"]
     plots += [f"scan_{name}_test_cpu_2_threads" for name in ("time", "memory", "ceiling")]
     expected = [
@@ -79,6 +79,7 @@ def test_a_whole_run_gives_every_table_and_plot(run):
             "scan",
             "lift/errors",
             "lift/gait",
+            "lift/online",
         )  # fmt: skip
         for end in ("md", "csv", "tex")
     ]
@@ -128,6 +129,7 @@ def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
         "Plot speed was not made: there are no speed records.",
         "Plot per_action was not made: there are no accuracy records.",
         "Plot training was not made: there are no training records.",
+        "Plot online was not made: there are no online records.",
         "Plot scaling was not made: there are no scaling records.",
         *(f"Plot scan_{name} was not made: there are no scan records." for name in ("time", "memory", "ceiling")),
     ]
@@ -241,7 +243,7 @@ def test_all_latex_compiles_and_fits_the_page(run, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
     assert not re.search("Overfull|too large|Undefined", done.stdout)
-    assert len(files) == 14 + len(PAPERS)
+    assert len(files) == 15 + len(PAPERS)
 
 
 def test_wide_and_long_latex_is_split_and_every_part_names_its_rows():
