@@ -127,7 +127,7 @@ def _checked(made: Callable[..., Any], name: str, path: Path) -> Callable[..., n
             raise InputError(f"Cannot call {name} {how}: {reason(error, path)}. Correct the function.") from error
         if not isinstance(model, nn.Module):
             raise InputError(
-                f"Cannot use {name}: it returns a {type(model).__name__}. Let it return a torch.nn.Module."
+                f"Cannot use {name}: it returns {type(model).__name__}, not a module. Let it return a torch.nn.Module."
             )
         if any(map(is_lazy, model.parameters())):
             raise InputError(

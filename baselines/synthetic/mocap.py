@@ -199,7 +199,7 @@ def read(path: Path) -> tuple[list[tuple[str, str, np.ndarray]], str]:
     arrays = npz.load(path, REQUIRED, optional=("fps", "credit"))
     for name in REQUIRED:
         if not isinstance(arrays[name], np.ndarray):
-            raise InputError(f"Cannot read {path}: {name} is a {kind(arrays[name])}. Save a plain array.")
+            raise InputError(f"Cannot read {path}: {name} is {kind(arrays[name])}. Save a plain array.")
     positions, offsets, subject, action = (arrays[name] for name in REQUIRED)
     if positions.ndim != 3 or positions.shape[1:] != (17, 3) or positions.dtype.kind != "f":
         raise InputError(

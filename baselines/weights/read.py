@@ -97,10 +97,15 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
 def _check(state: dict[Any, Any], path: Path):
     """Raise InputError unless all keys are text, and all values dense tensors of ordinary numbers, wholly in memory."""
     for key, value in state.items():
-        if not isinstance(key, str) or not _is_plain(value):
-            shown = in_short(key) if isinstance(key, str) else f"a {type(key).__name__}"
+        if not isinstance(key, str):
             raise InputError(
-                f"Cannot use {path} as weights: entry {shown!r} is {_describe(value)}. Give a dict of dense tensors."
+                f"Cannot use {path} as weights: it has a key of the type {type(key).__name__}, not text. "
+                "Give a dict of dense tensors."
+            )
+        if not _is_plain(value):
+            raise InputError(
+                f"Cannot use {path} as weights: entry {in_short(key)!r} is {_describe(value)}. "
+                "Give a dict of dense tensors."
             )
 
 
@@ -115,11 +120,10 @@ def _is_plain(value: Any) -> bool:
 
 def _describe(value: Any) -> str:
     if not isinstance(value, torch.Tensor):
-        return type(value).__name__
+        return f"of the type {type(value).__name__}"
     if value.dtype not in _DTYPES:
         return f"a tensor of {value.dtype}, which no model here has"
-    whole = "under a key that is not text" if _is_plain(value) else "that is not stored in full"
-    return f"a tensor of {value.dtype}, {tuple(value.shape)}, {whole}"
+    return f"a tensor of {value.dtype}, {tuple(value.shape)}, that is not stored in full"
 
 
 def _fact(value: Any) -> int | float | str | None:

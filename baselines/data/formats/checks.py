@@ -18,10 +18,14 @@ _LARGEST_ORIGIN = 100_000  # characters and values
 
 
 def kind(value: Any) -> str:
-    """Describe what a value is, for a message."""
+    """Describe what a value is, for a message: "an int"."""
+    if value is None:
+        return "None"
     if isinstance(value, np.ndarray):
-        return f"numpy array of shape {value.shape}"
-    return f"{type(value).__name__} of {len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
+        return f"a numpy array of shape {value.shape}"
+    name = type(value).__name__
+    length = f" of {len(value)}" if isinstance(value, (list, tuple)) else ""
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}{length}"
 
 
 def short(value: Any) -> str:
@@ -87,9 +91,7 @@ def check_origin(origin: Any, path: str | Path) -> dict[str, Any]:
     gigabytes.
     """
     if not isinstance(origin, dict):
-        raise InputError(
-            f"Cannot read {path}: origin is a {kind(origin)}, expected a dict. Leave it out or make it one."
-        )
+        raise InputError(f"Cannot read {path}: origin is {kind(origin)}, expected a dict. Leave it out or make it one.")
     budget, waiting = _LARGEST_ORIGIN, [origin]
     while waiting and budget > 0:
         value = waiting.pop()

@@ -65,7 +65,7 @@ def check(content: Any, path: Path) -> tuple[dict[str, SplitContent], dict[str, 
 
     Raises InputError naming split, key, what was expected and what was found.
     """
-    _require(isinstance(content, dict), f"{path}: it holds a {kind(content)}, not a dict of the splits train and test")
+    _require(isinstance(content, dict), f"{path}: it holds {kind(content)}, not a dict of the splits train and test")
     origin = check_origin(content.get("origin", {}), path)
     return {split: _check_split(content, split, path) for split in SPLITS}, origin
 
@@ -119,7 +119,7 @@ def _check_split(content: Any, split: str, path: Path) -> SplitContent:
     _require(split in content, f"{path}: it has no split {split!r}, only {listed(content)}")
     split_content = content[split]
     place = f"{path}: {split}"
-    _require(isinstance(split_content, dict), f"{place} is a {kind(split_content)}, expected a dict")
+    _require(isinstance(split_content, dict), f"{place} is {kind(split_content)}, expected a dict")
     missing = [key for key in (*JOINT_SHAPES, *NAME_KEYS) if key not in split_content]
     _require(not missing, f"{place} has no {' and no '.join(map(repr, missing))}, only {listed(split_content)}")
 
@@ -142,7 +142,7 @@ def _check_split(content: Any, split: str, path: Path) -> SplitContent:
 
 
 def _check_array(array: Any, shape: tuple[int, ...], frames: int, place: str) -> np.ndarray:
-    _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
+    _require(isinstance(array, np.ndarray), f"{place} is {kind(array)}, expected a numpy array")
     if place.endswith("confidence") and array.shape == (frames, 17, 1):
         array = array[..., 0]
     _require(array.shape == (frames, *shape), f"{place} has shape {array.shape}, expected {(frames, *shape)}")
@@ -180,7 +180,7 @@ def _check_names(values: Any, frames: int, place: str) -> Names:
 
 def _length(values: Any, place: str) -> int:
     sized = isinstance(values, (list, tuple)) or (isinstance(values, np.ndarray) and values.ndim > 0)
-    _require(sized, f"{place} is a {kind(values)}, expected one entry for each frame")
+    _require(sized, f"{place} is {kind(values)}, expected one entry for each frame")
     return len(values)
 
 

@@ -54,7 +54,7 @@ def read(files: Sequence[Path]) -> Content:
 
 def _training_runs(data: Any, path: Path) -> list[_Run]:
     """Return (sequence, camera, {key: array}, place) of every camera of every sequence."""
-    _require(isinstance(data, dict), f"{path}: data is a {kind(data)}, expected a dict of sequences")
+    _require(isinstance(data, dict), f"{path}: data is {kind(data)}, expected a dict of sequences")
     _require(data, f"{path}: data holds no sequence")
     runs = []
     for sequence, content in data.items():
@@ -62,12 +62,12 @@ def _training_runs(data: Any, path: Path) -> list[_Run]:
         _require(named, f"{path}: data has a sequence {short(sequence)}, expected names like 'S1 Seq1'")
         place = f"{path}: {sequence}"
         pair = isinstance(content, (list, tuple)) and len(content) == 2
-        _require(pair, f"{place} is a {kind(content)}, expected a list of the cameras and the frames per second")
+        _require(pair, f"{place} is {kind(content)}, expected a list of the cameras and the frames per second")
         cameras, fps = content
-        _require(isinstance(cameras, dict), f"{place}: the cameras are a {kind(cameras)}, expected a dict")
+        _require(isinstance(cameras, dict), f"{place}: the cameras are {kind(cameras)}, expected a dict")
         _require(cameras, f"{place} holds no camera")
         rate = isinstance(fps, (int, float, np.integer, np.floating)) and 0 < fps < 1000
-        _require(rate, f"{place}: the frames per second are {short(fps)}, expected a number such as 25 or 50")
+        _require(rate, f"{place}: the frame rate is {short(fps)}, expected a number such as 25 or 50")
         for camera, pose in cameras.items():
             named = isinstance(camera, str) and re.fullmatch("[0-9]{1,4}", camera)
             _require(named, f"{place} has a camera {short(camera)}, expected names like '0'")
@@ -81,7 +81,7 @@ def _training_runs(data: Any, path: Path) -> list[_Run]:
 
 def _test_runs(data: Any, path: Path) -> list[_Run]:
     """Return what `_training_runs` returns; a test sequence is its own camera."""
-    _require(isinstance(data, dict), f"{path}: data is a {kind(data)}, expected a dict of sequences")
+    _require(isinstance(data, dict), f"{path}: data is {kind(data)}, expected a dict of sequences")
     missing = [name for name in TEST_SEQUENCES if name not in data]
     _require(not missing, f"{path}: data has no {' and no '.join(missing)}, only {listed(data)}")
     unknown = [name for name in data if name not in TEST_SEQUENCES]
@@ -97,12 +97,12 @@ def _test_runs(data: Any, path: Path) -> list[_Run]:
 
 
 def _poses(content: Any, place: str, *further) -> dict[str, np.ndarray]:
-    _require(isinstance(content, dict), f"{place} is a {kind(content)}, expected a dict")
+    _require(isinstance(content, dict), f"{place} is {kind(content)}, expected a dict")
     missing = [key for key in ("data_2d", "data_3d", *further) if key not in content]
     _require(not missing, f"{place} has no {' and no '.join(map(repr, missing))}, only {listed(content)}")
     arrays = {key: content[key] for key in ("data_2d", "data_3d")}
     for key, array in arrays.items():
-        _require(isinstance(array, np.ndarray), f"{place}/{key} is a {kind(array)}, expected a numpy array")
+        _require(isinstance(array, np.ndarray), f"{place}/{key} is {kind(array)}, expected a numpy array")
         _require(is_float(array), f"{place}/{key} has dtype {array.dtype}, expected float16, float32 or float64")
         shape = f"(n, {', '.join(map(str, SHAPES[key]))})"
         _require(array.shape[1:] == SHAPES[key], f"{place}/{key} has shape {array.shape}, expected {shape}")
@@ -117,7 +117,7 @@ def _poses(content: Any, place: str, *further) -> dict[str, np.ndarray]:
 
 def _valid(array: Any, frames: int, place: str) -> np.ndarray:
     """Check the flags and return them as (n,) float32 of 0 and 1."""
-    _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
+    _require(isinstance(array, np.ndarray), f"{place} is {kind(array)}, expected a numpy array")
     column = array.shape in ((frames, 1), (1, frames))
     _require(
         array.shape == (frames,) or column, f"{place} has shape {array.shape}, expected {(frames,)} or {(frames, 1)}"

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from liftbench.baselines.data.formats.checks import kind
 from liftbench.baselines.errors import InputError
 
 
@@ -196,9 +197,9 @@ class _Reader:
         del self.stack[mark:]
         return items
 
-    def container(self, kind: type) -> Any:
-        if type(self.stack[-1]) is not kind:
-            raise TypeError(f"an item outside a {kind.__name__}")
+    def container(self, wanted: type) -> Any:
+        if type(self.stack[-1]) is not wanted:
+            raise TypeError(f"an item outside a {wanted.__name__}")
         return self.stack[-1]
 
     def push_constant(self):
@@ -251,7 +252,7 @@ class _Reader:
         items = self.pop_since_mark()
         for key in items[::2]:
             if not _is_key(key):
-                raise _RefusedError(f"a {type(key).__name__} as a key")
+                raise _RefusedError(f"{kind(key)} as a key")
         self.container(dict).update(zip(items[::2], items[1::2], strict=True))
 
     def remember(self, key: int):

@@ -86,7 +86,7 @@ def read(files: Sequence[Path]) -> Content:
     positions_2d = _subjects(members, "positions_2d", file_2d)
     positions_3d = _subjects(members, "positions_3d", file_3d)
     metadata = members["metadata"]
-    _require(isinstance(metadata, dict), f"{file_2d}: metadata is a {kind(metadata)}, expected a dict")
+    _require(isinstance(metadata, dict), f"{file_2d}: metadata is {kind(metadata)}, expected a dict")
     origin = check_origin(metadata.get("origin", {}), file_2d)
 
     runs, left_out = {"train": [], "test": []}, []
@@ -122,7 +122,7 @@ def _runs(
             continue
         _require(action in takes_2d, f"{file_2d}: {name} has no action {action!r}, only {listed(takes_2d)}")
         views = takes_2d[action]
-        _require(_is_list(views), f"{place_2d} is a {kind(views)}, expected a list of {len(CAMERAS)} cameras")
+        _require(_is_list(views), f"{place_2d} is {kind(views)}, expected a list of {len(CAMERAS)} cameras")
         _require(len(views) == len(CAMERAS), f"{place_2d} has {len(views)} cameras, expected {len(CAMERAS)}")
         for camera, view in enumerate(views):
             place = f"{place_2d}, camera {CAMERAS[camera]}"
@@ -205,12 +205,12 @@ def _joints_3d(runs: Sequence[_Run], path: Path) -> Iterator[np.ndarray]:
 def _subjects(members: dict[str, Any], name: str, path: Path) -> dict[str, dict]:
     """Check and return one of the members: subject -> action -> content."""
     positions = members[name]
-    _require(isinstance(positions, dict), f"{path}: {name} is a {kind(positions)}, expected a dict of subjects")
+    _require(isinstance(positions, dict), f"{path}: {name} is {kind(positions)}, expected a dict of subjects")
     missing = [f"S{subject}" for subject in SUBJECTS if f"S{subject}" not in positions]
     _require(not missing, f"{path}: it has no subject {' and no '.join(missing)}, only {listed(positions)}")
     for subject in (f"S{number}" for number in SUBJECTS):
         takes = positions[subject]
-        _require(isinstance(takes, dict), f"{path}: {subject} is a {kind(takes)}, expected a dict of actions")
+        _require(isinstance(takes, dict), f"{path}: {subject} is {kind(takes)}, expected a dict of actions")
         for action in takes:
             _require(
                 is_name(action), f"{path}: {subject} has an action {short(action)}, expected a name like 'Directions 1'"
@@ -219,7 +219,7 @@ def _subjects(members: dict[str, Any], name: str, path: Path) -> dict[str, dict]
 
 
 def _check_pose(array: Any, shape: tuple[int, int], place: str):
-    _require(isinstance(array, np.ndarray), f"{place} is a {kind(array)}, expected a numpy array")
+    _require(isinstance(array, np.ndarray), f"{place} is {kind(array)}, expected a numpy array")
     expected = f"(frames, {shape[0]}, {shape[1]})"
     _require(array.ndim == 3 and array.shape[1:] == shape, f"{place} has shape {array.shape}, expected {expected}")
     _require(len(array) > 0, f"{place} holds no frame")

@@ -338,7 +338,7 @@ SCHEMA = ". Use a file of the MotionBERT schema."
             ": train has no 'confidence' and no 'joint3d_image' and no '2.5d_factor' and no 'joints_2.5d_image' and no "
             f"'camera_name' and no 'source', only 'joint_2d', 'action'{SCHEMA}",
         ),
-        (lambda c: c.update(origin=3), ": origin is a int, expected a dict. Leave it out or make it one."),
+        (lambda c: c.update(origin=3), ": origin is an int, expected a dict. Leave it out or make it one."),
         (
             lambda c: c.update(origin={"seed": np.zeros(2)}),
             ": origin holds more than numbers, strings, lists and dicts. Simplify it.",
@@ -352,7 +352,10 @@ SCHEMA = ". Use a file of the MotionBERT schema."
             lambda c: c.update(origin={"kind": "\ud800"}),
             ": origin holds more than numbers, strings, lists and dicts. Simplify it.",
         ),
-        (edit("test", "joint_2d", lambda a: 5), f": test/joint_2d is a int, expected one entry for each frame{SCHEMA}"),
+        (
+            edit("test", "joint_2d", lambda a: 5),
+            f": test/joint_2d is an int, expected one entry for each frame{SCHEMA}",
+        ),
         (
             edit("test", "joint_2d", np.ndarray.tolist),
             f": test/joint_2d is a list of 319, expected a numpy array{SCHEMA}",

@@ -254,21 +254,21 @@ LEGS = (
         (edit(*SEQUENCE, 0, lambda _: {}), f"{TRAIN}: S1 Seq1 holds no camera{SCHEMA}"),
         (
             edit(*SEQUENCE, 1, lambda _: "25"),
-            f"{TRAIN}: S1 Seq1: the frames per second are '25', expected a number such as 25 or 50{SCHEMA}",
+            f"{TRAIN}: S1 Seq1: the frame rate is '25', expected a number such as 25 or 50{SCHEMA}",
         ),
         (
             edit(*SEQUENCE, 1, lambda _: 10**5000),
-            f"{TRAIN}: S1 Seq1: the frames per second are int, expected a number such as 25 or 50{SCHEMA}",
+            f"{TRAIN}: S1 Seq1: the frame rate is an int, expected a number such as 25 or 50{SCHEMA}",
         ),
         (
             edit(*SEQUENCE, 1, lambda _: float("nan")),
-            f"{TRAIN}: S1 Seq1: the frames per second are nan, expected a number such as 25 or 50{SCHEMA}",
+            f"{TRAIN}: S1 Seq1: the frame rate is nan, expected a number such as 25 or 50{SCHEMA}",
         ),
         (
             edit(*SEQUENCE, 0, lambda cameras: {8: cameras["8"]}),
             f"{TRAIN}: S1 Seq1 has a camera 8, expected names like '0'{SCHEMA}",
         ),
-        (edit(*CAMERA, lambda _: 3), f"{TRAIN}: S1 Seq1, camera 8 is a int, expected a dict{SCHEMA}"),
+        (edit(*CAMERA, lambda _: 3), f"{TRAIN}: S1 Seq1, camera 8 is an int, expected a dict{SCHEMA}"),
         (
             edit(*CAMERA, "data_3d", None),
             f"{TRAIN}: S1 Seq1, camera 8 has no 'data_3d', only 'data_2d'{SCHEMA}",

@@ -158,9 +158,9 @@ def test_work_is_bounded_by_the_size_of_the_file():
 @pytest.mark.parametrize(
     "key, refused",
     [
-        (b"\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x1f", "an? int"),
+        (b"\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x1f", "an int"),
         (b"G\x3f\xf8\0\0\0\0\0\0", "a float"),
-        (b"N", "a NoneType"),
+        (b"N", "None"),
     ],
 )
 def test_keys_whose_hashes_can_be_made_to_collide(key, refused):

@@ -251,7 +251,7 @@ D3, D2 = "data_3d_h36m.npz", DETECTIONS["cpn"]
             put("positions_3d", "S5", "WalkDog", lambda pose: pose.astype(int)),
             f"{D3}: S5/WalkDog has dtype int64, expected float16, float32 or float64{USE}",
         ),
-        (put("positions_3d", "S5", "WalkDog", None), f"{D3}: S5/WalkDog is a NoneType, expected a numpy array{USE}"),
+        (put("positions_3d", "S5", "WalkDog", None), f"{D3}: S5/WalkDog is None, expected a numpy array{USE}"),
         (
             put("positions_3d", "S5", "WalkDog", with_value(4, 2, 0, value=np.nan)),
             f"{D3}: S5/WalkDog: frame 4 is not finite. Repair or leave out that frame.",
@@ -298,7 +298,7 @@ D3, D2 = "data_3d_h36m.npz", DETECTIONS["cpn"]
             f"{D2}: S1/WalkDog, camera 54138969: the 2D lies * pixels off the 3D. Save pixels, and the cameras in the "
             f"order {', '.join(CAMERAS)}.",
         ),
-        (put("metadata", "origin", 3), f"{D2}: origin is a int, expected a dict. Leave it out or make it one."),
+        (put("metadata", "origin", 3), f"{D2}: origin is an int, expected a dict. Leave it out or make it one."),
         (
             lambda content: content.update(metadata=[1]),
             f"{D2}: metadata is a numpy array of shape (1,), expected a dict{USE}",

@@ -208,8 +208,8 @@ POSITIONS = np.zeros((4 * FRAMES, 17, 3), np.float32)
         ({"action": np.array(["walk", "x" * 1000, "walk", "walk"])}, "action holds 'x{40}'.... Give short"),
         ({"credit": np.array("x" * 100_000)}, "the credit has 100,000 characters"),
         ({"fps": np.float32(120)}, "fps is 120"),
-        ({"fps": np.full(100, 50)}, "fps is list of 100"),
-        ({"fps": wrapped([[1, 2], 3])}, "fps is list of 2"),
+        ({"fps": np.full(100, 50)}, "fps is a list of 100"),
+        ({"fps": wrapped([[1, 2], 3])}, "fps is a list of 2"),
         ({"subject": np.array(["ann"] * 4)}, "one subject only"),
     ],
 )

@@ -115,5 +115,5 @@ def test_not_weights(tmp_path):
     with pytest.raises(InputError, match="as weights: it holds no dict of tensors"):
         load_weights(small(), path)
     torch.save({"epoch": 3}, path)
-    with pytest.raises(InputError, match="entry 'epoch' is int"):
+    with pytest.raises(InputError, match="entry 'epoch' is of the type int"):
         load_weights(small(), path)

@@ -690,7 +690,7 @@ def test_a_centre_frame_module_of_the_users(own):
         ("mine.py:number", "it has no function 'number'"),
         ("mine.py:needs_arguments", "Cannot call mine.py:needs_arguments without arguments: TypeError: .*depth"),
         ("mine.py:stops", "Cannot call mine.py:stops without arguments: SystemExit: 1"),
-        ("mine.py:no_module", "it returns a dict. Let it return a torch.nn.Module"),
+        ("mine.py:no_module", "it returns dict, not a module. Let it return a torch.nn.Module"),
         ("mine.py:lazy", "parameters of its module have no shape yet. Call the module on a clip first"),
         (
             "mine.py:Once",
