@@ -34,8 +34,18 @@ def energy(points, model, keypoints):
     error = (points[..., :2] / points[..., 2:] - (keypoints[..., :2] - np.array(SIZE) / 2) / FOCAL) * distance[
         ..., None
     ]
-    squared = keypoints[..., 2] * (error**2).sum(-1) / module.KEYPOINT**2
-    total = (2 * module.OUTLIER**2 * (np.sqrt(1 + squared / module.OUTLIER**2) - 1)).sum()
+    total = huber((keypoints[..., 2] / module.KEYPOINT) ** 2 * (error**2).sum(-1))
+    for leg in ((1, 2, 3), (4, 5, 6)):
+        (hip, knee, ankle), across = (model[:, joint] for joint in leg), model[:, 4] - model[:, 1]
+        thigh, shank = np.linalg.norm(knee - hip, axis=-1).mean(), np.linalg.norm(ankle - knee, axis=-1).mean()
+        before, offset = (
+            values[:, leg[1]] - (shank * values[:, leg[0]] + thigh * values[:, leg[2]]) / (thigh + shank)
+            for values in (model, points)
+        )
+        normal = np.cross(ankle - hip, np.cross(across, ankle - hip))
+        normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+        variance = module.KNEE**2 + module.KNEE_SHARE**2 * (before**2).sum(-1)
+        total += huber((offset * normal).sum(-1) ** 2 / variance)
     bones, model_bones = (values[:, CHILDREN] - values[:, PARENT] for values in (points, model))
     length = np.linalg.norm(bones, axis=-1)
     mean = length.mean(axis=0)
@@ -44,7 +54,11 @@ def energy(points, model, keypoints):
     total += (((points[:, 0, 2] - model[:, 0, 2]) / module.DISTANCE) ** 2).sum()
     acceleration = points[2:] - 2 * points[1:-1] + points[:-2]
     squared = (acceleration**2).sum(-1) * (FPS / 50) ** 4 / module.ACCELERATION**2
-    return total + (2 * module.OUTLIER**2 * (np.sqrt(1 + squared / module.OUTLIER**2) - 1)).sum()
+    return total + huber(squared)
+
+
+def huber(squared):
+    return (2 * module.OUTLIER**2 * (np.sqrt(1 + squared / module.OUTLIER**2) - 1)).sum()
 
 
 def test_minimum(monkeypatch):
@@ -73,6 +87,23 @@ def test_depth_of_short_limbs_returns(fps):
     before, after = (metrics.p_mpjpe(values, poses).mean() for values in (blurred(poses), refined))
     assert after < 0.9 * before
     assert np.abs(path - root).max() < 60
+
+
+def test_knees_bend_ahead():
+    """Seen from 45 degrees, a straight leg whose knee is too near the camera does not seem bent."""
+    turn = np.sqrt(0.5) * np.array([[1.0, 0, 1], [0, np.sqrt(2), 0], [-1, 0, 1]])
+    poses, root, _ = recording()
+    standing = np.repeat(poses[:1], len(poses), axis=0)
+    standing[:, 2], standing[:, 5] = (standing[:, [1, 4]] + standing[:, [3, 6]]).transpose(1, 0, 2) / 2
+    left, up = standing[0, 4] - standing[0, 1], standing[0, 0] - standing[0, 8]
+    facing = np.stack([left, up - up @ left / (left @ left) * left, np.cross(left, up)])
+    standing = standing @ (facing / np.linalg.norm(facing, axis=1, keepdims=True)).T @ turn
+    pixels = (standing + root[:, None])[..., :2] / (standing + root[:, None])[..., 2:] * FOCAL + np.array(SIZE) / 2
+    model = standing.copy()
+    model[:, [2, 5], 2] -= 60
+    found, _ = refine(model, root, np.concatenate([pixels, np.ones((60, 17, 1))], axis=-1), FOCAL, SIZE, FPS)
+    before, after = (np.abs((values - standing)[:, [2, 5], 2]).mean() for values in (model, found))
+    assert after < 0.5 * before
 
 
 def test_exact_poses_stay():
