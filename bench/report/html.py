@@ -44,11 +44,13 @@ def report(
         "short": lambda title: title.partition(";")[0],
         "slug": lambda title: title.lower().replace(" ", "-"),
     }
+    tested = sorted(results.accuracy.keys() | results.online.keys())
     templates.tests["missing"] = lambda value: isinstance(value, Missing)
     return templates.get_template("report.html.j2").render(
         sections=_sections([view for table in tables for view in _views(table)], plots),
         results=results,
-        not_real=sorted((results.accuracy.keys() | results.online.keys()) - results.real),
+        tested=tested,
+        not_real=[label for label in tested if label not in results.real],
         excluded=EXCLUDED_TAKES,
         notes=NOTES,
         data=_views(_data(results)),

@@ -154,8 +154,11 @@ def test_from_data_to_tables_and_plots(run, synthetic_file, tmp_path):
     assert run(*timed, "--data", synthetic_file)[0] == 0
     code, out, _ = run("measure", "compare", "lstm:9", "mlp:9", "--seconds", "0.2")
     assert code == 0 and "lstm:9 takes " in out and "times as long as mlp:9; 95% interval" in out
+    code, out, err = run("measure", "online", "runs/mlp", "--data", synthetic_file, "--step", "50")
+    assert code == 0 and "1/4, newest frame repeated 2 times" in out and "keeps up with 50 frames/s" in out, err
     code, out, err = run("render", "--published", PUBLISHED)
     assert code == 0, err
+    assert "| mlp | 9 | 1/2 clip | synthetic data | 0 | 4 | 80 |" in Path("results/tables/lift/online.md").read_text()
     assert Path("results/tables/overview.md").is_file() and list(Path("results/plots").glob("training*.png"))
 
 

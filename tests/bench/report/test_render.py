@@ -32,6 +32,7 @@ from support.records import (
     accuracy,
     compared,
     cost,
+    online,
     scaled,
     scans,
     speed,
@@ -137,6 +138,13 @@ def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
         "overview", "at_a_glance", "ledger", "cost", "by_module", "by_operator", "error_against_macs",
         "cost_by_operator", "memory", "report", *(paper.name.split("/")[-1] for paper in PAPERS),
     }  # fmt: skip
+
+
+def test_records_of_real_time_alone_are_drawn_and_named_as_not_real(tmp_path):
+    result = render(Results([online("lstm"), online("file.py:build", repeated=(0, 0, 0))]), tmp_path)
+    assert {tmp_path / "plots/online_synthetic_data.png", tmp_path / "tables/lift/online.md"} <= set(result.written)
+    text = (tmp_path / "report.html").read_text()
+    assert "What real time costs" in text and "synthetic data" in text[text.index('id="protocol"') :]
 
 
 def test_an_interrupted_write_leaves_the_file_before(tmp_path, monkeypatch):
