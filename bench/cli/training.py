@@ -106,7 +106,7 @@ def train(
         )
     if first:
         accuracy.record_training(records_folder, recipe, dataset, history, device, implementation)
-    out.print(f"finished: {len(history)} epochs in {folder}", soft_wrap=True)
+    out.print(f"finished: {len(history)} epoch{'s' * (len(history) != 1)} in {folder}", soft_wrap=True)
 
 
 def _epoch_line(row: dict, recipe: "Recipe") -> str:
