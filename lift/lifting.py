@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from liftbench.baselines.data import scratch
+from liftbench.baselines.data import gaps, scratch
 from liftbench.baselines.data.normalization import normalize, root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.evaluation import metrics
@@ -17,7 +17,7 @@ from liftbench.baselines.registry import Entry, entry
 from liftbench.baselines.weights.trained import Weights, open_weights
 from liftbench.lift.geometry import body, filters, world
 from liftbench.lift.geometry.refine import refine
-from liftbench.lift.keypoints import arrays, gaps, layouts
+from liftbench.lift.keypoints import arrays, layouts
 from liftbench.lift.keypoints.detections import Detections, in_image
 from liftbench.lift.keypoints.people import choose, find_people, followed
 from liftbench.lift.keypoints.read import read_keypoints

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from liftbench.baselines.data import gaps
 from liftbench.baselines.data.clips import online_windows
 from liftbench.baselines.data.normalization import root_relative
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.registry import entry
 from liftbench.baselines.weights.trained import Weights, open_weights
 from liftbench.lift.geometry import body, filters
-from liftbench.lift.keypoints import gaps, layouts
+from liftbench.lift.keypoints import layouts
 from liftbench.lift.lifting import MEAN_FOCAL, answers_in_metres, model_inputs, which_joint_9
 from liftbench.lift.weights import shipped
 from liftbench.lift.windows import answering

@@ -1,5 +1,6 @@
-"""An installation is complete, and nothing on the import path can take its place."""
+"""An installation is complete, nothing on the import path can take its place, and imports go downwards."""
 
+import ast
 import inspect
 import shutil
 import subprocess
@@ -38,6 +39,10 @@ for command in (
     except SystemExit as end:
         assert not end.code, command
 """
+
+
+PAPERS = ("lstm_transformer", "mdtf", "pose3dm", "posemamba")
+FLOORS = (("kernels",), PAPERS, ("baselines",), ("lift",), ("bench",))  # from the ground up
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +160,26 @@ def test_another_package_named_kernels_changes_nothing_in_an_editable_installati
     python, site = environment_with(tmp_path / "venv", "--editable", checkout)
     add_another_project(site)
     assert runs_a_model(python, checkout, tmp_path)
+
+
+@pytest.mark.parametrize("floor", range(len(FLOORS)))
+def test_imports_go_downwards(floor):
+    """Nor does `bench` know a paper: the registry describes it."""
+    forbidden = {room for rooms in FLOORS[floor + 1 :] for room in rooms} | set(
+        PAPERS if "bench" in FLOORS[floor] else ()
+    )
+    for room in FLOORS[floor]:
+        for file in (ROOT / room).rglob("*.py"):
+            imported = {name.split(".")[1] for name in imports(file) if name.startswith("liftbench.")}
+            assert not imported & forbidden, file
+
+
+def imports(file):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_importing_liftbench_imports_no_torch():

@@ -22,6 +22,7 @@ from liftbench.baselines.data.cameras import (
 )
 from liftbench.baselines.data.formats import npz
 from liftbench.baselines.data.formats.checks import is_name, kind, short
+from liftbench.baselines.data.gaps import fill
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.skeleton import PARENTS
 from liftbench.baselines.synthetic import detector
@@ -29,7 +30,6 @@ from liftbench.baselines.synthetic.body import FPS
 from liftbench.baselines.synthetic.capture import Split, columns, millimetres_per_pixel, record, save
 from liftbench.baselines.synthetic.random_cameras import draw_camera
 from liftbench.baselines.synthetic.variation import vary
-from liftbench.lift.keypoints.gaps import fill
 
 REQUIRED = ("positions", "offsets", "subject", "action")
 CMU_CREDIT = (

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from liftbench.baselines.data import gaps
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.skeleton import JOINTS
-from liftbench.lift.keypoints import arrays, gaps, layouts
+from liftbench.lift.keypoints import arrays, layouts
 from liftbench.lift.keypoints.detections import gather
 from liftbench.lift.keypoints.people import choose, find_people, followed
 

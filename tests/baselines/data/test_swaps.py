@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from liftbench.baselines.data import gaps
+from liftbench.baselines.data.swaps import untangle
 from liftbench.baselines.skeleton import LIMBS
-from liftbench.lift.keypoints import gaps
-from liftbench.lift.keypoints.swaps import untangle
 from support import ROOT
 
 

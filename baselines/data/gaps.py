@@ -6,8 +6,8 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from liftbench.baselines.data.scratch import by_blocks
+from liftbench.baselines.data.swaps import untangle
 from liftbench.baselines.skeleton import PARENTS
-from liftbench.lift.keypoints.swaps import untangle
 
 LONGEST_GAP = 0.25  # s that are filled
 CONFIDENCE = 0.3  # below it a joint counts as not seen
