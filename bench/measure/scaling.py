@@ -165,8 +165,11 @@ def crossovers(record: ScalingRecord) -> list[str]:
         for what, by_model in values.items():
             points, attention = by_model.get(name, []), by_model.get(ATTENTION, [])
             common = sorted(dict(points).keys() & dict(attention).keys())
-            x = readings.crossover(points, attention)
-            never = f"not up to {max(common, default=0):,} frames"
-            found.append(f"{what} from {x:,.0f} frames on" if x else f"{what} {never}")
+            if not common:
+                found.append(f"{what} unknown, as no length was measured for both")
+            elif x := readings.crossover(points, attention):
+                found.append(f"{what} from {x:,.0f} frames on")
+            else:
+                found.append(f"{what} not up to {common[-1]:,} frames")
         sentences.append(f"{ATTENTION} takes more than {name}: {', '.join(found)}.")
     return sentences

@@ -95,6 +95,13 @@ def test_exponents_are_those_of_the_last_points():
     assert readings.exponent(quadratic[:2]) is None
 
 
+def test_models_without_a_common_length_are_not_compared():
+    record = scaling.measure(quick=True)
+    record.points[:] = [one.model_copy(update={"samples_ms": [], "median_ms": None}) for one in record.points]
+    (sentence,) = scaling.crossovers(record)
+    assert sentence.endswith("time unknown, as no length was measured for both.") and "MACs not up to 27" in sentence
+
+
 def test_the_crossover_is_where_both_are_equal():
     lengths = (10, 100, 1000, 10_000)
     linear, quadratic = [(x, 50.0 * x) for x in lengths], [(x, 0.1 * x**2) for x in lengths]
