@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liftbench.baselines.skeleton import PARENTS
+from liftbench.baselines.skeleton import BONES
 
-_BONES = tuple(zip(PARENTS[1:], range(1, len(PARENTS))))  # parent and child
 # Pairs of bones whose angle at their common joint is compared.
 ANGLES = (
     (0, 3), (0, 6), (3, 6), (0, 1), (1, 2), (3, 4), (4, 5), (6, 7), (7, 10), (7, 13), (8, 13), (10, 13), (7, 8),
@@ -123,7 +122,7 @@ def _relative(predicted: Tensor, true: Tensor, poses: Tensor) -> Tensor:
 
 
 def _bones(poses: Tensor) -> Tensor:
-    ends = poses[:, :, _BONES]  # (B, T, 16, 2, 3)
+    ends = poses[:, :, BONES]  # (B, T, 16, 2, 3)
     return ends[..., 0, :] - ends[..., 1, :]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from liftbench.lift.pictures.stage import BONES, COLOURS, SIDES, Stage
+from liftbench.baselines.skeleton import BONES
+from liftbench.lift.pictures.stage import COLOURS, SIDES, Stage
 from liftbench.lift.pictures.view import View
 
 SCALE = 2

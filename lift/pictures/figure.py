@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from liftbench.baselines.errors import InputError
+from liftbench.baselines.skeleton import BONES
 from liftbench.lift.lifted import Lifted
 from liftbench.lift.pictures.frames import images
-from liftbench.lift.pictures.stage import BONES, COLOURS, SIDES, Stage, stage
+from liftbench.lift.pictures.stage import COLOURS, SIDES, Stage, stage
 
 _REACH = 1.0  # m of floor to each side of the person
 

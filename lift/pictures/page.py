@@ -11,11 +11,11 @@ import numpy as np
 
 from liftbench.baselines.errors import InputError
 from liftbench.baselines.pages import templates_of
-from liftbench.baselines.skeleton import JOINTS
+from liftbench.baselines.skeleton import BONES, JOINTS
 from liftbench.lift.gait import body_axes, joint_angles
 from liftbench.lift.lifted import Lifted
 from liftbench.lift.pictures.packing import pack
-from liftbench.lift.pictures.stage import BONES, SIDES, stage
+from liftbench.lift.pictures.stage import SIDES, stage
 
 _BYTES = 900_000  # of packed arrays, so that a page without its video stays below 1 MB
 _SOME = 900  # frames, from which the size of all is guessed

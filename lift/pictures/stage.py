@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from liftbench.baselines.skeleton import LEFT, PARENTS, RIGHT
+from liftbench.baselines.skeleton import JOINTS, LEFT, RIGHT
 from liftbench.lift.lifted import Lifted
 
 # Okabe and Ito's vermilion and blue, which the colour-blind tell apart, and a grey for the trunk.
 COLOURS = {"right": "#D55E00", "left": "#0072B2", "middle": "#5F6670"}
-SIDES = tuple("right" if joint in RIGHT else "left" if joint in LEFT else "middle" for joint in range(len(PARENTS)))
+SIDES = tuple("right" if joint in RIGHT else "left" if joint in LEFT else "middle" for joint in range(len(JOINTS)))
 _APART, _MOST_DOTS = 120.0, 300  # mm
-BONES = tuple((parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0)  # coloured as the joint
 
 
 @dataclass(frozen=True)
