@@ -36,9 +36,19 @@ def online(results: Results) -> Table:
             record = group[key]
             same = {"model": key.name, "frames": key.frames, "data": label} | _times(record)
             rows += [same | cells for cells in _rows(record)]
-            if record.step > 1:
-                notes.append(f"{key.label}, {label}: one frame in {record.step} was scored.")
-    return Table("lift/online", "What real time costs", columns, rows, [*notes, results.provenance("online")], naming=3)
+            if facts := _facts(record):
+                notes.append(f"{key.label}, {label}: {facts}.")
+    credits = {one.data.origin.get("credit"): None for group in results.online.values() for one in group.values()}
+    notes += [results.provenance("online"), *filter(None, credits)]
+    return Table("lift/online", "What real time costs", columns, rows, notes, naming=3)
+
+
+def _facts(record: OnlineRecord) -> str:
+    """What sets a record apart from the last epoch of a run, scored on every frame; "" if nothing does."""
+    named = record.checkpoint.file != "last.safetensors"
+    return ", ".join(
+        [f"weights {record.checkpoint.file}"] * named + [f"one frame in {record.step} was scored"] * (record.step > 1)
+    )
 
 
 def _rows(record: OnlineRecord) -> Iterator[Row]:
