@@ -69,6 +69,8 @@ def test_a_file_is_compared_with_a_registered_model(run, synthetic_file, tmp_pat
     assert code == 2 and "there is no such file" in err
     code, _, err = run("evaluate", "runs/mine", "--model", "elsewhere/net.py:build", *data)
     assert code == 0, err
+    code, out, err = run("measure", "online", "runs/mine", "--model", "elsewhere/net.py:build", "--step", "100", *data)
+    assert code == 0 and "runs/mine: net.py:build, " in out, err
 
     code, _, err = run(
         "train", "recipes/mine.yaml", "--model", "elsewhere/net.py:build", "--epochs", "1", *data

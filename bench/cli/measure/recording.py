@@ -1,7 +1,7 @@
 """Appending what was measured, with a bar meanwhile and a word on what is kept."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def saying_what_is_kept(path: Path, recorded: list[str]) -> Iterator[None]:
+def saying_what_is_kept(path: Path, recorded: Collection[str]) -> Iterator[None]:
     """Let an interruption say what the file already holds. recorded: what was appended so far."""
     try:
         yield

@@ -19,9 +19,10 @@ from liftbench.bench.cli.common import (
     loading,
     open_data,
     out,
+    progress,
     table,
 )
-from liftbench.bench.cli.measure.recording import append_measured
+from liftbench.bench.cli.measure.recording import append_measured, saying_what_is_kept
 
 if TYPE_CHECKING:
     from liftbench.bench.records import OnlineRecord
@@ -62,10 +63,11 @@ def online(
         from liftbench.baselines.errors import InputError
         from liftbench.baselines.registry import is_file, list_models
         from liftbench.baselines.weights.trained import open_weights
+        from liftbench.bench import records
         from liftbench.bench.measure import online as onlines
         from liftbench.lift.weights import shipped
 
-    if untrained := [name for name in names if name in list_models() or (is_file(name) and not Path(name).exists())]:
+    if untrained := [name for name in names if (name in list_models() or is_file(name)) and not Path(name).exists()]:
         raise InputError(
             f"Cannot measure {untrained[0]} online: it is a model without weights, so it has no error. Give a run "
             f"folder or a weights file, or time it with `liftbench measure speed {untrained[0]}`."
@@ -73,32 +75,36 @@ def online(
     device = choose_device(device)
     choose_scan(scan, device)
     opened = [open_weights(shipped(name), model, frames, input_2d, best) for name in names]
-    datasets = {name: open_data(data, name) for name in dict.fromkeys(one.input for one in opened)}
-    recorded = [
-        append_measured(
-            records_folder / "online.jsonl",
-            lambda say: onlines.measure(one, datasets[one.input], device, step, fps, say),  # noqa: B023
-        )
-        for one in opened
-    ]
-    for record in recorded:
-        _print_online(record)
+    datasets = {kind: open_data(data, kind) for kind in dict.fromkeys(one.input for one in opened)}
+    path, recorded = records_folder / "online.jsonl", {}
+    with saying_what_is_kept(path, recorded), progress() as bar:
+        task = bar.add_task("checking results", total=None)
+
+        def say(text: str, done: int, of: int):
+            bar.update(task, description=text, completed=done, total=of)
+
+        for name, weights in zip(names, opened):
+            record = onlines.measure(weights, datasets[weights.input], device, step, fps, say)
+            records.append(path, record)
+            recorded[name] = record
+    for name, record in recorded.items():
+        _print_online(name, record)
 
 
-def _print_online(record: "OnlineRecord"):
+def _print_online(name: str, record: "OnlineRecord"):
     """Print the errors by look-ahead, and whether this machine keeps up with the frame rate."""
     rows = table(
         "look-ahead",
         numbers=("delay\nframes", "delay\nms", "MPJPE\nmm", "over\noffline", "P-MPJPE\nmm", "MPJVE\nmm/frame"),
-        title=f"{record.model}, {record.frames} frames: {record.scored_frames:,} frames of the test split",
+        title=f"{name}: {record.model}, {record.frames} frames; {record.scored_frames:,} test frames scored",
     )
-    for name, delay, errors in (
+    for ahead, delay, errors in (
         *((one.look_ahead + _repeats(one.repeated_frames), one.look_ahead_frames, one) for one in record.windows),
         ("offline", None, record.offline),
     ):
         velocity = errors.mpjve_mm_per_frame
         rows.add_row(
-            name, *("-", "-") if delay is None else (str(delay), f"{1000 * delay / record.fps:.0f}"),
+            ahead, *("-", "-") if delay is None else (str(delay), f"{1000 * delay / record.fps:.0f}"),
             f"{errors.mpjpe_mm:.1f}",
             "-" if delay is None else f"{errors.mpjpe_mm - record.offline.mpjpe_mm:+.1f}",
             f"{errors.p_mpjpe_mm:.1f}", "-" if velocity is None else f"{velocity:.2f}",

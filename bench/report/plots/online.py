@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from liftbench.bench.report.plots import labels
-from liftbench.bench.report.plots.canvas import label, plain, sheet, style, width_of
+from liftbench.bench.report.plots.canvas import label, sheet, style, width_of
 from liftbench.bench.report.results import Results, in_order
 
 
@@ -11,7 +11,7 @@ def online(results: Results, data: str) -> Figure:
     """MPJPE over the offline one of every model at its look-aheads, on one data set."""
     group = results.online[data]
     keys = in_order(group)
-    names = [f"{label(key)}  {plain(group[key].offline.mpjpe_mm)}" for key in keys]
+    names = [f"{label(key)}  {group[key].offline.mpjpe_mm:.1f}" for key in keys]
     note = (
         "Beside the names: frames of a clip, and the offline MPJPE. Hollow: the newest frame is repeated in place of "
         "those that have not come. A window's own time comes on top of the delay."

@@ -10,8 +10,8 @@ _NOTES = (
     "Look-ahead: the share of a clip that is awaited before a frame is answered. Delay: the same at the frame rate of "
     "the data; a window's own time comes on top. Over offline: MPJPE against that of the same frames in clips side by "
     "side, the whole take known, as `liftbench evaluate` measures it. Errors are those of the official row, with the "
-    "mirrored average unless the column says otherwise. In half a clip every frame is answered from the middle of its "
-    "window, offline most are not: so the look-ahead of 1/2 can be the better one.",
+    "mirrored average unless the column says otherwise. Offline a sequence model answers many frames near the end of "
+    "their clip, and velocities are taken across the seams too: a window that looks ahead can be better.",
     "A model that answers for the centre frame of its clip has one look-ahead, half a clip, and offline it sees the "
     "same. With less, the newest frame is repeated in place of those that have not come, as many as the table says.",
     "Window: one clip by itself, from keypoints in memory to a pose in memory, median. Keeps up: the p80 of a window "
