@@ -130,3 +130,9 @@ class OnlineRecord(ModelRecord):
     other_processes_share: NonNegativeFloat | None  # of this process's processors, while timing
     time: WindowTime  # a window by itself
     time_with_flip: WindowTime  # and its mirrored copy
+
+    @property
+    def weights(self) -> str | None:
+        """The name of the weights file, None if it is one of a run folder."""
+        name = self.checkpoint.file.removesuffix(".safetensors")
+        return None if name in ("last", "best") else name

@@ -211,8 +211,11 @@ def test_the_table_has_a_row_a_look_ahead_and_says_what_keeps_up():
     assert [row["delay, ms"] for row in rows[:3]] == [0, 40, 80] and isinstance(rows[3]["delay, ms"], Missing)
     assert rows[0]["keeps up"] == "not mirrored" and rows[0]["windows/s"] == pytest.approx(1000 / 12)
     assert rows[0]["data"] == "synthetic data"
-    table = online_table(Results([online_record(step=10)]))
-    assert any("one frame in 10 was scored" in note for note in table.notes)
+    shipped = {"file": "fast.safetensors", "sha256": "b" * 64, "epoch": 9, "chosen_by": "last epoch"}
+    record = online_record(step=10, checkpoint=shipped)
+    notes = online_table(Results([record])).notes
+    assert "mlp, 243 frames, synthetic data: weights fast.safetensors, one frame in 10 was scored." in notes
+    assert record.weights == "fast" and online_record().weights is None
 
 
 def test_synthetic_data_is_never_called_human36m_and_two_files_are_told_apart(tmp_path):

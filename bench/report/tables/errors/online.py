@@ -45,9 +45,10 @@ def online(results: Results) -> Table:
 
 def _facts(record: OnlineRecord) -> str:
     """What sets a record apart from the last epoch of a run, scored on every frame; "" if nothing does."""
-    named = record.checkpoint.file != "last.safetensors"
+    file = record.checkpoint.file
     return ", ".join(
-        [f"weights {record.checkpoint.file}"] * named + [f"one frame in {record.step} was scored"] * (record.step > 1)
+        [f"weights {file}"] * (file != "last.safetensors")
+        + [f"one frame in {record.step} was scored"] * (record.step > 1)
     )
 
 
