@@ -37,8 +37,8 @@ def read_state(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         other = [key for key in found | own if found.get(key, ...) != own.get(key, ...)]
     if other:
         raise InputError(
-            f"Cannot resume {path.parent}: its recipe or data file differ in {', '.join(other)}. Choose another folder "
-            "with --run."
+            f"Cannot resume {path.parent}: its recipe or data file differs in {', '.join(other)}. "
+            "Choose another folder with --run."
         )
     return state
 

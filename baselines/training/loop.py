@@ -76,7 +76,7 @@ def train(
         )
     fabric = distributed.start(device)
     if recipe.precision == "float16" and fabric.device.type == "cpu":
-        raise InputError("Cannot train in float16: a processor has none. Choose --device cuda, or precision: bfloat16.")
+        raise InputError("Cannot train in float16: only GPUs can. Choose --device cuda, or precision: bfloat16.")
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model, frames=recipe.frames, **recipe.numbers)
     if recipe.precision in AUTOCAST and fabric.device.type == "cpu":

@@ -126,7 +126,7 @@ def fetch(
         if not arrived:
             raise
         raise InputError(
-            f"Cannot take what {hosted.page} offers as {name}: {str(error).rstrip('.')}. Tell its authors."
+            f"Cannot use what {hosted.page} offers as {name}: {str(error).rstrip('.')}. Tell its authors."
         ) from error
     finally:
         if arrived or not any(file.stat().st_size for file in folder.glob("*")):  # nothing to go on from

@@ -73,7 +73,7 @@ def pack(folder: Path) -> bytes:
         storages = [file for file in root.joinpath("data").iterdir() if file.name.isdecimal()]
         for file in [root / "data.pkl", root / "byteorder", *sorted(storages)]:
             if file.is_symlink() or (file.exists() and not file.is_file()):
-                raise InputError(f"Cannot read {root}: {file.name} is a link or no plain file. Unpack it again.")
+                raise InputError(f"Cannot read {root}: {file.name} is a link or not a plain file. Unpack it again.")
             if file.exists():
                 archive.writestr(f"archive/{file.relative_to(root).as_posix()}", file.read_bytes())
     return content.getvalue()
@@ -114,7 +114,7 @@ def _check_zip(content: bytes, path: Path) -> bytes:
     names = [entry.filename for entry in entries]
     pickled = next((name for name in names if PurePosixPath(name).name == "data.pkl"), None)
     if not pickled:
-        raise InputError(f"Cannot read {path}: it is a zip archive, but no checkpoint. Give the checkpoint inside.")
+        raise InputError(f"Cannot read {path}: it is a zip archive, but not a checkpoint. Give the checkpoint inside.")
     root = names[0].split("/")[0]
     odd = [name for name in names if not name.startswith(f"{root}/") or ".." in name.split("/")]
     if odd or len(set(names)) < len(names):

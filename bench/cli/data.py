@@ -32,7 +32,7 @@ def synthetic(
         Literal["motionbert", "videopose3d", "mpi_inf_3dhp"],
         typer.Option("--format", help="One file as MotionBERT has it, or a folder of several as the others have."),
     ] = "motionbert",
-    frames: Annotated[int, typer.Option(help="Frames of all subjects and cameras together, about.")] = 60_000,
+    frames: Annotated[int, typer.Option(help="About how many frames, over all subjects and cameras.")] = 60_000,
     seed: Annotated[int, typer.Option(help="Another seed gives other people and motions.")] = 0,
 ):
     """Write the embedded data: synthetic people in front of the cameras of a data set, in its file format.
@@ -80,7 +80,7 @@ def info(
     input_2d: Input2D = None,
     plot: Annotated[Path | None, typer.Option(help="Draw several actions, 2D over 3D, into this PNG file.")] = None,
 ):
-    """Show what data hold, and draw them.
+    """Show what a data file holds, and draw it.
 
     Example: `liftbench data info data/synthetic.pkl --plot data/synthetic.png`
     """

@@ -97,7 +97,9 @@ def lift(
     opened = open_weights(shipped(weights), model)
     if is_video(path):
         if size or names or layout != "auto":
-            raise InputError(f"Cannot use --size, --format or --names with {path}: a video says these. Leave them out.")
+            raise InputError(
+                f"Cannot use --size, --format or --names with {path}: a video states these. Leave them out."
+            )
         detections = watch(path, detector, detector_weights, start, end, crop, tiles)
         video = video or path
     else:
@@ -115,7 +117,7 @@ def lift(
         f"{'refined' if refined else 'not refined'}"
     )
     if opened.also_fits:
-        out.print(f"taken for {opened.name}: its tensors fit {', '.join(opened.also_fits)} as well; --model chooses")
+        out.print(f"taken for {opened.name}: its tensors fit {', '.join(opened.also_fits)} too; choose with --model")
     done = []
     for number in chosen:
         begun = time.monotonic()

@@ -47,9 +47,9 @@ def compare_records(
 
 
 def choose(
-    fps: Annotated[float, typer.Option(min=0, help="Poses a second that are needed.")] = 30.0,
+    fps: Annotated[float, typer.Option(min=0, help="Poses per second that you need.")] = 30.0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: this machine's.")] = "auto",
-    max_params: Annotated[str | None, typer.Option(help="The most parameters, such as 5M.")] = None,
+    max_params: Annotated[str | None, typer.Option(help="At most this many parameters, such as 5M.")] = None,
     frames: Annotated[int | None, typer.Option(help="Clip length; default: that of each model's paper.")] = None,
     machine: Annotated[str | None, typer.Option(help="Another machine's times, by its name in the records.")] = None,
     records_folder: Annotated[

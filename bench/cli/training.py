@@ -38,12 +38,12 @@ def train(
     data: DataFile = SYNTHETIC,
     run: Annotated[Path | None, typer.Option(help="Run folder; default: that of the recipe, in runs/.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run, or begin it.")] = False,
-    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's number.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs to train, instead of the recipe's number.")] = None,
     track: Track = ("tensorboard",),
-    checkpoint_minutes: Annotated[float, typer.Option(min=0, help="Between checkpoints within an epoch.")] = 10,
+    checkpoint_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints within an epoch.")] = 10,
     input_2d: Input2D = None,
     model: Annotated[
-        str | None, typer.Option(help="Instead of the recipe's: a name, or your own path/to/file.py:build.")
+        str | None, typer.Option(help="The model, instead of the recipe's: a name, or your own path/to/file.py:build.")
     ] = None,
     device: Device = "auto",
     scan: Scan = "auto",
@@ -153,7 +153,7 @@ def evaluate(
     implementation = choose_scan(scan, device)
     what = open_weights(weights, model, frames, input_2d, best)
     if what.also_fits:
-        out.print(f"taken for {what.name}: its tensors fit {', '.join(what.also_fits)} as well; --model chooses")
+        out.print(f"taken for {what.name}: its tensors fit {', '.join(what.also_fits)} too; choose with --model")
     dataset = open_data(data, what.input)
     if entry(what.model_name, what.frames).output != "centre":
         say_stretched(dataset, what.frames, {"test": None})

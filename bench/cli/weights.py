@@ -33,7 +33,7 @@ def fetch(
 ) -> None:
     """Download an official checkpoint from where its authors host it, verify it, and convert it to safetensors.
 
-    `blazepose`, the detector of `liftbench detect`, comes out of a wheel of mediapipe that pip downloads.
+    `blazepose`, the detector of `liftbench detect`, is taken out of a wheel of mediapipe that pip downloads.
 
     Example: `liftbench weights fetch posemamba_s`
     """
@@ -68,7 +68,7 @@ def convert(
         typer.Argument(metavar="FILE...", help="A checkpoint or the folder of an unpacked one; MDTF has two."),
     ],
     path: WeightsOut = None,
-    model: Annotated[str | None, typer.Option(help="The model it must be; chooses where several fit.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model that it must be, to choose where several fit.")] = None,
 ):
     """Verify a checkpoint, and convert it to a safetensors file that says what it holds.
 
@@ -85,7 +85,7 @@ def half(
     path: Annotated[Path, typer.Option("--out", help="The safetensors file to write.")],
     note: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What to say of them in the file, such as why they see the person."),
+        typer.Option(metavar="TEXT", help="A note to keep in the file, such as why they see the person."),
     ] = None,
 ):
     """Write weights in 16 bits, half the size, like those that come with `liftbench lift`.
@@ -129,7 +129,7 @@ def export(
     model: Annotated[str | None, typer.Option(help="As for `liftbench evaluate`.")] = None,
     frames: Frames = None,
     best: Annotated[bool, typer.Option("--best", help="The best epoch of a run folder instead of the last.")] = False,
-    seconds: Annotated[float, typer.Option(min=0, help="To time both for, on one clip; 0: not at all.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0, help="Seconds to time both, on one clip; 0 times nothing.")] = 5.0,
     records_folder: Records = RECORDS,
 ):
     """Export a model as ONNX or with torch.export, for clips of one length and any batch; check and time the file.
@@ -142,7 +142,7 @@ def export(
 
     weights = exporting.open_model(what, model, frames, best)
     if weights.also_fits:
-        out.print(f"taken for {weights.name}: its tensors fit {', '.join(weights.also_fits)} as well; --model chooses")
+        out.print(f"taken for {weights.name}: its tensors fit {', '.join(weights.also_fits)} too; choose with --model")
     with progress(transient=True) as bar:
         task = bar.add_task("exporting", total=None)
         record = exporting.export(weights, form, path, seconds, lambda doing: bar.update(task, description=doing))
@@ -174,4 +174,4 @@ def print_converted(path: Path, provenance: Mapping[str, Any]):
     if provenance["left_out"]:
         out.print(f"left out: {provenance['left_out_parameters']:,} parameters that the model never uses")
     if provenance["also_fits"]:
-        out.print(f"its tensors fit {', '.join(provenance['also_fits'])} as well; --model chooses")
+        out.print(f"its tensors fit {', '.join(provenance['also_fits'])} too; choose with --model")

@@ -58,7 +58,7 @@ def measure(
     say, fps = progress or (lambda *_: None), fps or PROTOCOLS[dataset.protocol].fps
     check_units(weights, dataset)
     if step < 1:
-        raise InputError(f"Cannot score every {step}-th frame: there is no such. Choose a step of 1 or more.")
+        raise InputError(f"Cannot score every {step}-th frame: a step is at least 1. Choose 1 or more.")
     if not fps:
         raise InputError(f"Cannot measure on {dataset.path}: it does not state its frames per second. Give --fps.")
     timed = Timed(weights.model_name, weights.frames, timing.ready_device(device), model=weights.model)

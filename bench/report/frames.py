@@ -26,7 +26,7 @@ def load_records(
     Raises InputError for a folder or a line that cannot be read, and for another kind.
     """
     if kind is not None and kind not in KINDS:
-        raise InputError(f"Cannot load records of kind {kind!r}: there is no such. Choose {', '.join(KINDS)}.")
+        raise InputError(f"Cannot load records of kind {kind!r}: there is no such kind. Choose {', '.join(KINDS)}.")
     found = _results.load(None if folder is None else Path(folder))
     kinds = KINDS if kind is None else (kind,)
     rows = [_row(found, record) for record in found.records if record.kind in kinds]

@@ -171,9 +171,7 @@ def _executor(name: str, folder: Path, resources: Resources) -> submitit.Executo
     if name not in ("local", "slurm"):
         raise InputError(f"Cannot use the executor {name!r}: no executor has that name. Choose local or slurm.")
     if name == "slurm" and resources.hours is None:
-        raise InputError(
-            "Cannot use Slurm: it has to know how many hours a job may take at a time. Say it with --time."
-        )
+        raise InputError("Cannot use Slurm: it must know how many hours a job may take. Give them with --time.")
     minutes = _UNLIMITED if resources.hours is None else max(1, round(60 * resources.hours))
     if name == "local":
         engine = submitit.LocalExecutor(folder, max_num_timeout=_REQUEUES)

@@ -134,7 +134,7 @@ def speed(
         bool, typer.Option("--end-to-end", help="From the data file to mm: loader, mirrored average, denormalisation.")
     ] = False,
     data: DataFile = SYNTHETIC,
-    seconds: Annotated[float, typer.Option(help="Time to spend on each model, about.")] = 10.0,
+    seconds: Annotated[float, typer.Option(help="About how many seconds to spend on each model.")] = 10.0,
     records_folder: Records = RECORDS,
 ):
     """Time a model: latency of one clip, throughput of the best batch, peak memory.
@@ -183,11 +183,11 @@ def compare(
     first: Annotated[
         str, typer.Argument(metavar="A", help="MODEL[@SETTING[+SETTING...]][:FRAMES]; MODEL as in `measure speed`.")
     ],
-    second: Annotated[str, typer.Argument(metavar="B", help="Likewise. Settings: scan, precision, mode.")],
-    batch: Annotated[int, typer.Option(min=1, help="Clips in a call.")] = 1,
+    second: Annotated[str, typer.Argument(metavar="B", help="The other one. Settings: scan, precision, mode.")],
+    batch: Annotated[int, typer.Option(min=1, help="Clips per call.")] = 1,
     device: Device = "auto",
     training_step: TrainingStep = False,
-    seconds: Annotated[float, typer.Option(help="Time to spend, about.")] = 10.0,
+    seconds: Annotated[float, typer.Option(help="About how many seconds to spend.")] = 10.0,
     records_folder: Records = RECORDS,
 ):
     """Time two models, or one model with two settings, in turn: the ratio of their times and its confidence interval.
@@ -220,12 +220,12 @@ def compare(
 def scaling(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL...]", help="Names or path/to/file.py:build; default: five models of ours."),
+        typer.Argument(metavar="[MODEL...]", help="Names or path/to/file.py:build; default: five of this project's."),
     ] = None,
     device: Device = "auto",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer points and rounds: about a minute.")] = False,
     seconds: Annotated[
-        float | None, typer.Option(help="Longest call that is still made; default: 30, or 0.5 with --quick.")
+        float | None, typer.Option(help="Seconds that the longest call may take; default: 30, or 0.5 with --quick.")
     ] = None,
     records_folder: Records = RECORDS,
 ):

@@ -21,7 +21,7 @@ def scan(
     device: Device = "auto",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds, no large shapes: about a minute.")] = False,
     seconds: Annotated[
-        float | None, typer.Option(help="Longest call that is still made; default: 20, or 2 with --quick.")
+        float | None, typer.Option(help="Seconds that the longest call may take; default: 20, or 2 with --quick.")
     ] = None,
     records_folder: Records = RECORDS,
 ):
@@ -58,7 +58,7 @@ def scan(
 
 def loader(
     frames: Annotated[
-        int | None, typer.Option(help="Of both splits together; default: as many as the licensed file has, 8 GB.")
+        int | None, typer.Option(help="Frames of both splits; default: as many as the licensed file has, 8 GB.")
     ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Receives temporary files; default: the system's folder for them.")

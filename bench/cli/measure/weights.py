@@ -135,9 +135,9 @@ def lift(
         Path | None, typer.Option(metavar="FILE.npz", help="Real keypoints of several cameras with their 3D.")
     ] = None,
     views: Annotated[int, typer.Option(min=1, help="Random cameras for each held-out clip.")] = 2,
-    refined: Annotated[bool, typer.Option("--refine/--no-refine", help="As `liftbench lift`.")] = True,
-    smooth: Annotated[float | None, typer.Option(metavar="HZ", help="Smooth the walks, as `liftbench lift`.")] = None,
-    rigid: Annotated[bool, typer.Option("--rigid", help="Bones of constant length in the walks, likewise.")] = False,
+    refined: Annotated[bool, typer.Option("--refine/--no-refine", help="As for `liftbench lift`.")] = True,
+    smooth: Annotated[float | None, typer.Option(metavar="HZ", help="Smooth the walks, as `lift` does.")] = None,
+    rigid: Annotated[bool, typer.Option("--rigid", help="Give every bone of the walks its median length.")] = False,
     device: Device = "auto",
     scan: Scan = "auto",
     records_folder: Records = RECORDS,

@@ -368,7 +368,7 @@ def test_a_folder_is_never_overwritten_by_another_run(synthetic_dataset, tmp_pat
     with pytest.raises(InputError, match="it holds a run. Resume it with --resume"):
         train(Recipe(**MLP | {"epochs": 1}), synthetic_dataset, tmp_path, "cpu")
     with pytest.raises(
-        InputError, match="Cannot resume .*: its recipe or data file differ in seed. Choose another folder"
+        InputError, match="Cannot resume .*: its recipe or data file differs in seed. Choose another folder"
     ):
         train(Recipe(**MLP | {"epochs": 1, "seed": 1}), synthetic_dataset, tmp_path, "cpu", resume=True)
     assert read_recipe(tmp_path / "recipe.yaml").seed == 0, "a refused run leaves no trace"

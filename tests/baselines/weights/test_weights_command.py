@@ -225,7 +225,7 @@ def damage_twice(folder):
         (damage_storage, "lacks the file data/3"),
         (damage_length, "it is not a torch checkpoint, or it is damaged"),
         (damage_link, "3 is a link"),
-        (damage_pipe, "3 is a link or no plain file. Unpack it again"),
+        (damage_pipe, "3 is a link or not a plain file. Unpack it again"),
         (damage_twice, "holds 2 unpacked checkpoints"),
     ],
 )
@@ -290,7 +290,7 @@ def torch_script(entries):
         (bomb, "Cannot read .*: it is compressed"),
         (climb, "Cannot read .*: no checkpoint has the entry 'best_epoch/../../escaped'"),
         (absolute, "Cannot read .*: no checkpoint has the entry '/tmp/escaped'"),
-        (no_pickle, "is a zip archive, but no checkpoint. Give the checkpoint inside"),
+        (no_pickle, "is a zip archive, but not a checkpoint. Give the checkpoint inside"),
         (torch_script, "it is not a torch checkpoint, or it is damaged"),
     ],
 )
@@ -540,7 +540,7 @@ def test_a_wrong_file_is_not_taken(tmp_path, host, toy_file, kind):
     else:
         file.write_bytes(toy_file.read_bytes()[:-5000])
     host.files["someone/weights"] = file.read_bytes()
-    with pytest.raises(InputError, match="Cannot take what https://example.org/toy offers as posemamba_toy: "):
+    with pytest.raises(InputError, match="Cannot use what https://example.org/toy offers as posemamba_toy: "):
         fetching.fetch("posemamba_toy", hosts_file="hosts.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["hosts.yaml"]
 
