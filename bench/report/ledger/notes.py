@@ -49,8 +49,8 @@ NOTES = [
     Note(
         "Most of a Pose3DM checkpoint never runs",
         "Every pose block builds five spatial and five temporal blocks and a head, and runs the first of each kind "
-        "and no head. Of the 46.5 M parameters in an L checkpoint 10.0 M are in use; the paper's 7.43 M are what thop "
-        "sees of those. For the same reason its stochastic depth never acts.",
+        "and no head. An L checkpoint has 46.5 M parameters, and 10.0 M of them are in use; the paper's 7.43 M are "
+        "what thop sees of those. For the same reason its stochastic depth never acts.",
         [
             ("tests/models/test_pose3dm.py", "test_official_layout_runs_its_first_blocks_only"),
             ("tests/models/test_pose3dm.py", "test_costs_of_both_layouts"),

@@ -40,9 +40,9 @@ def speed(results: Results) -> Table:
     methods = sorted({record.peak_memory_method for _, group in groups for record in group.values()})
     notes = [
         "Float32, eager, lifting only and random inputs on the device unless the setting says otherwise. Latency: one "
-        "clip, median; ms per new frame: the latency over the poses of a clip; poses/s: best batch, median. Of the "
-        "product's rate: two operations a MAC (contractions and scans) at the best batch, against a matrix product "
-        "measured in the same process.",
+        "clip, median; ms per new frame: the latency over the poses of a clip; poses/s: best batch, median. The share "
+        "of the product's rate compares two operations per MAC (contractions and scans) at the best batch with a "
+        "matrix product measured in the same process.",
     ]
     for machine, group in groups:
         product, bandwidth = (
