@@ -283,7 +283,7 @@ def test_names_fold_at_80_columns_and_no_two_columns_share_a_heading(run, monkey
     monkeypatch.setenv("COLUMNS", "80")
     long = "transformer_published"
     _, models, _ = run("models")
-    _, costs, _ = run("measure", "cost", "posemamba_s_global", long, "--frames", "3")
+    _, costs, _ = run("measure", "cost", "videopose3d_27", long, "--frames", "3")
     _, speeds, _ = run("measure", "speed", long, "--frames", "3", "--seconds", "0.1")
     for out in (models, costs, speeds):
         assert "…" not in out and max(map(len, out.splitlines())) <= 80

@@ -3,6 +3,7 @@ Triton's interpreter, which one test starts in a process of its own. And registe
 
 import ast
 import functools
+import gc
 import os
 import re
 import subprocess
@@ -31,6 +32,8 @@ on_a_gpu = pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reas
 
 if INTERPRETED:
     from triton.runtime import interpreter
+
+    gc.disable()  # the interpreter makes millions of objects and no cycles; looking for them is a fifth of its time
 
 KEPT = 7 if INTERPRETED else gpu.KEPT_STEPS  # short, yet more than one round in every loop of the programs
 ONE_PASS, CHUNKED = {"FULL_WARPS": 0}, {"FULL_WARPS": float("inf"), "CHUNKED_WARPS": 10**6}  # chunks of one interval

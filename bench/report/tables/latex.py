@@ -1,6 +1,7 @@
 """Tables for LaTeX, with the packages booktabs and graphicx: floats that fit a page and are no wider than the text."""
 
 import dataclasses
+import functools
 import re
 import textwrap
 from typing import TYPE_CHECKING
@@ -101,6 +102,7 @@ def _widest(lines: list[str]) -> int:
     return max(map(len, lines))
 
 
+@functools.cache
 def _lines(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(width, _HEADER), break_long_words=False, break_on_hyphens=False) or [""]
 

@@ -13,7 +13,7 @@ from liftbench.mdtf import bone_class_loss, bone_class_scores, polar_classes
 from support.in_child import few_clips
 
 SETTINGS = {
-    "model": "mdtf_tiny", "numbers": {"embed_dim": 16, "depth": 2}, "frames": 9, "stride": 50, "batch_size": 4,
+    "model": "mdtf_tiny", "numbers": {"embed_dim": 16, "depth": 1}, "frames": 9, "stride": 50, "batch_size": 4,
     "loss": {"mpjpe": 1, "n_mpjpe": 0.5, "velocity": 2}, "epochs": 2, "learning_rate": 2e-3, "learning_rate_decay": 0.9,
     "stage_1": {"learning_rate": 5e-3, "weight_decay": 0.01, "learning_rate_decay": 0.9, "epochs": 3, "batch_size": 4},
 }  # fmt: skip

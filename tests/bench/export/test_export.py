@@ -98,15 +98,8 @@ def test_the_scan_stays_small(file):
     assert record.missing == "not asked for" and record.ratio is None
 
 
-SLOW = (  # five seconds each, and half a minute the first two, which have several blocks at least
-    "pose3dm_s", "mdtf_tiny", "posemamba_s_bs_bt", "motionagformer_xs", "motionbert_lite", "stcformer_27",
-    "poseformerv2_27", "videopose3d_27", "transformer",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SMALL][1:]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(SMALL)[1:])
 def test_every_family_is_exported(name, tmp_path):
     weights = small(name)
     record = exporting.export(weights, "onnx", tmp_path / "model.onnx", seconds=0)
@@ -152,12 +145,6 @@ def test_torch_export_keeps_our_operators(name, tmp_path):
     assert any("liftbench" in str(node.target) for node in program.graph.nodes)
 
 
-def test_both_are_timed_in_turn(tmp_path, any_machine, monkeypatch):
-    monkeypatch.setattr("liftbench.bench.measure.timing.idle_threads_spin", lambda: True)
-    record = exporting.export(small("mlp"), "onnx", tmp_path / "model.onnx", seconds=0.1)
-    assert record.own_ms > 0 and record.file_ms > 0 and record.ratio_low <= record.ratio <= record.ratio_high
-
-
 @pytest.mark.parametrize("length", [1, 40])
 @pytest.mark.parametrize("shift", [-20.0, 0.0, 5.0])
 def test_the_operator_is_the_oracle(length, shift):
@@ -180,11 +167,14 @@ def run(monkeypatch, capsys, tmp_path):
     return functools.partial(command.run, monkeypatch, capsys)
 
 
-def test_the_command_writes_a_file_and_a_record(run, tmp_path):
-    code, out, _ = run("export", "mlp", "--frames", 3, "--out", "mlp.onnx", "--seconds", 0)
+def test_the_command_writes_a_file_and_a_record(run, tmp_path, any_machine, monkeypatch):
+    monkeypatch.setattr("liftbench.bench.measure.timing.idle_threads_spin", lambda: True)
+    code, out, _ = run("export", "mlp", "--frames", 3, "--out", "mlp.onnx", "--seconds", 0.1)
     assert code == 0 and "wrote mlp.onnx: mlp, 3 frames, random weights" in out and "difference" in out
     (record,) = records.read(tmp_path / "results/records")
     assert record.kind == "export" and record.file_bytes == (tmp_path / "mlp.onnx").stat().st_size
+    assert record.own_ms > 0 and record.file_ms > 0, "both are timed, in turn"
+    assert record.ratio_low <= record.ratio <= record.ratio_high
 
 
 def test_a_missing_package_is_named(run, tmp_path, monkeypatch):
