@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from liftbench.baselines.data import gaps
 from liftbench.lift.geometry import body, world
-from liftbench.lift.keypoints import arrays, gaps, layouts
+from liftbench.lift.keypoints import arrays, layouts
 from liftbench.lift.keypoints.detections import in_image
 from liftbench.lift.video.detect import detect
 from support import ROOT

@@ -178,7 +178,7 @@ def test_end_to_end_is_timed_on_these_data_too(folder):
 def test_data_that_do_not_say_what_they_are_count_as_released_only_if_as_long(folder, monkeypatch):
     dataset = VideoPose3D(folder)
     dataset.origin = {}
-    assert accuracy._data(dataset, 1, 1).origin == {"kind": "unidentified"}
+    assert accuracy.data_of(dataset, 1, 1).origin == {"kind": "unidentified"}
     lengths = {split: dataset.frames(split) for split in ("train", "test")}
     monkeypatch.setattr(VideoPose3D, "RELEASE_FRAMES", lengths)
-    assert accuracy._data(dataset, 1, 1).origin == {}
+    assert accuracy.data_of(dataset, 1, 1).origin == {}
