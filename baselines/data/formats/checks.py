@@ -18,14 +18,16 @@ _LARGEST_ORIGIN = 100_000  # characters and values
 
 
 def kind(value: Any) -> str:
-    """Describe what a value is, for a message: "an int"."""
-    if value is None:
-        return "None"
+    """Describe what a value is, for a message: "an int", "a list of 3"."""
     if isinstance(value, np.ndarray):
         return f"a numpy array of shape {value.shape}"
+    return type_of(value) + (f" of {len(value)}" if isinstance(value, (list, tuple)) else "")
+
+
+def type_of(value: Any) -> str:
+    """Return the name of a value's type with its article: "an int"."""
     name = type(value).__name__
-    length = f" of {len(value)}" if isinstance(value, (list, tuple)) else ""
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}{length}"
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def short(value: Any) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from liftbench.baselines.data.formats.checks import kind
+from liftbench.baselines.data.formats.checks import type_of
 from liftbench.baselines.errors import InputError
 
 
@@ -252,7 +252,7 @@ class _Reader:
         items = self.pop_since_mark()
         for key in items[::2]:
             if not _is_key(key):
-                raise _RefusedError(f"{kind(key)} as a key")
+                raise _RefusedError(f"{type_of(key)} as a key")
         self.container(dict).update(zip(items[::2], items[1::2], strict=True))
 
     def remember(self, key: int):
