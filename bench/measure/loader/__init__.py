@@ -23,6 +23,7 @@ import torch
 from liftbench.baselines.data.formats.motionbert_schema import CAMERA_RESOLUTION, JOINT_SHAPES, RELEASE_FRAMES
 from liftbench.baselines.errors import InputError
 from liftbench.bench.measure import timing
+from liftbench.bench.measure.loader import steps
 from liftbench.bench.measure.loader.steps import CLIP_FRAMES, CLIPS_READ, STEPS, TRAIN_STRIDE
 from liftbench.bench.records import LoaderRecord, environment
 
@@ -128,7 +129,7 @@ def _write_file(path: Path, train_frames: int, test_frames: int):
 
 def _in_fresh_process(step: str, path: Path) -> dict[str, Any]:
     """Run a step, and return its figures and the peak of its memory in MiB: all, private, and shared pages of files."""
-    command = [sys.executable, "-m", "liftbench.bench.measure.loader.steps", step, str(path)]
+    command = [sys.executable, steps.__file__, step, str(path)]  # not -m, which would import this module and torch
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         peak = {}
         while process.poll() is None:

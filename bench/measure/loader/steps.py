@@ -1,5 +1,7 @@
-"""The steps that `bench.measure.loader` measures, each in a fresh process: `python -m
-liftbench.bench.measure.loader.steps STEP FILE` prints its seconds as JSON."""
+"""The steps that `bench.measure.loader` measures, each in a fresh process.
+
+`python steps.py STEP FILE` prints its seconds as JSON.
+"""
 
 import json
 import pickle

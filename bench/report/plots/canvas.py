@@ -69,12 +69,13 @@ def styled() -> Iterator[None]:
 def encode(figure: Figure, suffix: Literal["png", "svg"]) -> bytes:
     """The bytes of a file of a figure; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    metadata = {"Software": None} if suffix == "png" else {"Date": None}
-    figure.savefig(buffer, format=suffix, metadata=metadata)
     if suffix == "svg":
+        figure.savefig(buffer, format=suffix, metadata={"Date": None})
         return buffer.getvalue()
+    figure.savefig(buffer, format="raw")
+    pixels = Image.frombuffer("RGBA", figure.canvas.get_width_height(), buffer.getbuffer())
     small = io.BytesIO()  # a palette of its own takes a third of the bytes
-    Image.open(buffer).convert("RGB").quantize(255, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+    pixels.convert("RGB").quantize(255, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
         small, "png", optimize=True
     )
     return small.getvalue()

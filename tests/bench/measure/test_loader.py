@@ -13,6 +13,7 @@ def test_all_steps_are_measured_and_survive_the_round_trip(any_machine, tmp_path
     assert record.clips_written == (3 * 243 - 243) // 81 + 1 + 1  # of one take each
     for step in (record.first_start, record.later_start, record.official_way):
         assert step.start_s > 0 and (step.read_s is None) == (step is record.first_start)
+        assert step.peak_rss_mib < 150, "PyTorch, which the loader does not need, would take more"
     assert not list(tmp_path.iterdir()), "temporary files are gone"
     records.append(tmp_path / "loader.jsonl", record)
     assert records.read(tmp_path) == [record]
