@@ -117,7 +117,7 @@ def lift(
     upright = "rotation of the camera as given"
     if rotation is None:
         up, upright = world.up_from_body(poses)
-        rotation = world.rotation_from_up(up)
+        rotation = world.rotation_from_up(world.level_ground(up, poses, root))
         assumed.append(upright)
     poses_world, origin, floor = world.stand(poses, root, rotation, 1000 * height)
     assumed.append(floor)

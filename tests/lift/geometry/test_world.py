@@ -6,7 +6,7 @@ import pytest
 from liftbench.baselines.data.cameras import load_cameras, room_centre
 from liftbench.baselines.errors import InputError
 from liftbench.lift.geometry import body, filters, world
-from support.walking import FPS, seen_by, walker
+from support.walking import FPS, marching, seen_by, walker
 
 
 @pytest.fixture(scope="module", params=range(4))
@@ -78,6 +78,24 @@ def test_vertical_and_floor(view):
     assert np.abs(placed[0, 0, :2]).max() < 1e-9
     tilted, _, _ = world.stand(poses, root, world.rotation_from_up(up), height)
     assert np.abs(np.linalg.norm(tilted[-1, 0, :2]) - np.linalg.norm(placed[-1, 0, :2])) < 25
+
+
+@pytest.mark.parametrize("heading", [0.0, 0.8, np.pi / 2])
+def test_who_walks_far_tells_where_the_ground_is(heading):
+    joints = marching(seconds=4, fps=50, heading=heading) + np.random.default_rng(0).normal(0, 20, (200, 17, 3))
+    root, poses, up = joints[:, 0], joints - joints[:, :1], np.array([0, 0, 1.0])
+    ahead = np.array([np.cos(heading), np.sin(heading), 0])
+    leans = up + np.tan(np.radians(8)) * ahead
+    assert angle(world.level_ground(leans / np.linalg.norm(leans), poses, root), up) < 1
+    treadmill = root - 1200 * np.arange(200)[:, None] / 50 * ahead
+    assert angle(world.level_ground(leans / np.linalg.norm(leans), poses, treadmill), leans) < 2
+    aside = up + np.tan(np.radians(8)) * np.cross(up, ahead)  # along a straight line nothing tells
+    assert 7 < angle(world.level_ground(aside / np.linalg.norm(aside), poses, root), up) < 9
+
+
+def test_without_ankles_the_vertical_stays():
+    poses = np.full((50, 17, 3), np.nan)
+    np.testing.assert_array_equal(world.level_ground(np.array([0, 0, 1.0]), poses, poses[:, 0]), [0, 0, 1])
 
 
 def test_jumps_stay_above_the_floor(view):
