@@ -16,8 +16,9 @@ from liftbench.baselines.errors import InputError
 from liftbench.baselines.files import replacing, sha256
 from liftbench.baselines.registry import entry
 from liftbench.baselines.weights.candidates import candidates, exact, trained_frames, whole_models
-from liftbench.baselines.weights.metadata import KINDS
+from liftbench.baselines.weights.metadata import KINDS, read_metadata
 from liftbench.baselines.weights.read import Checkpoint, read_checkpoint
+from liftbench.baselines.weights.trained import open_weights
 
 FOLDER = Path("weights")  # for converted files, by default
 _KEPT = ("numbers", "input", "epoch", "chosen_by", "joint_9")  # facts that evaluation and lifting ask for
@@ -129,9 +130,23 @@ def inspect(path: str | Path) -> list[tuple[str, str]]:
         text = f"{nearest}: all of its {nearest.parameters:,} parameters"
         rows.append(("fits", text + (f"; {left_out:,} more, which it never uses, are left out" if left_out else "")))
         rows += [("fits as well", str(candidate)) for candidate in others if candidate.fit.exact]
+    elif said := _what_it_says(path, checkpoint.format):
+        rows.append(("fits", said))
     else:
         rows += [("fits", "no registered model"), ("nearest", f"{nearest}: {nearest.fit}")]
     rows.append(("clip length T", str(trained_frames(nearest.model, state) or "none of the tensors depends on it")))
     if checkpoint.stripped:
         rows.append(("stripped", ", ".join(checkpoint.stripped)))
     return rows + [(key, str(value)) for key, value in checkpoint.facts.items()]
+
+
+def _what_it_says(path: str | Path, form: str) -> str | None:
+    """Describe the model that a file of ours names and fits; None if it is no such file."""
+    if form != "safetensors" or not read_metadata(Path(path)):
+        return None
+    try:
+        weights = open_weights(path)
+    except InputError:
+        return None
+    count = sum(value.numel() for value in weights.model.parameters())
+    return f"{weights.name} with the numbers below: all of its {count:,} parameters"

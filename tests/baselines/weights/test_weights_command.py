@@ -22,6 +22,7 @@ from liftbench.baselines.weights.convert import convert, inspect
 from liftbench.baselines.weights.read import read_checkpoint
 from liftbench.baselines.weights.trained import open_weights
 from liftbench.bench import cli
+from liftbench.lift.weights import shipped
 
 FRAMES = 9
 # What tensors alone cannot tell apart: the scan orders of PoseMamba-S, the axis of the transformer's attention.
@@ -437,6 +438,9 @@ def test_inspect(tmp_path, toy_file, toy):
     rows = dict(inspect(save(create_model("posemamba_s", frames=FRAMES, depth=9), tmp_path / "nine.bin")))
     assert rows["fits"] == "no registered model" and rows["nearest"].startswith("posemamba_s: ")
     assert "missing: STEblocks.9.norm.weight" in rows["nearest"]
+    rows = dict(inspect(shipped("accurate")))
+    assert rows["fits"] == "mlp with the numbers below: all of its 3,110,451 parameters"
+    assert "'width': 768" in rows["numbers"] and "nearest" not in rows
 
 
 # --- fetching -------------------------------------------------------------------------------------------------------
