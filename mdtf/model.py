@@ -198,7 +198,7 @@ class BoneAware(nn.Module):
     def __init__(self, channels: int = BONE_AWARE_CHANNELS, depth: int = BONE_AWARE_DEPTH):
         super().__init__()
         widths = [channels // 2**i for i in range(depth)]
-        rates = torch.linspace(0, DROP_PATH, depth, device="cpu").tolist()
+        rates = torch.linspace(0, DROP_PATH, depth).tolist()
         self.Spatial_patch_to_embedding = nn.Linear(3, channels)
         self.STEblocks, self.TTEblocks = (
             nn.ModuleList(Block(width, rate) for width, rate in zip(widths, rates)) for _ in range(2)
@@ -308,7 +308,7 @@ class Refinement(nn.Module):
         self.Spatial_patch_to_embedding2 = nn.Linear(3, embed_dim)
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, JOINTS, embed_dim))
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, embed_dim))
-        rates = torch.linspace(0, DROP_PATH, depth, device="cpu").tolist()
+        rates = torch.linspace(0, DROP_PATH, depth).tolist()
         self.STEblocks = nn.ModuleList(GraphBlock(embed_dim, rate) for rate in rates)
         self.TTEblocks = nn.ModuleList(Block(embed_dim, rate) for rate in rates)
         self.Spatial_norm = nn.LayerNorm(embed_dim, eps=1e-6)  # the two norms are shared by all depths

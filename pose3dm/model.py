@@ -61,7 +61,7 @@ class PoseBlock(nn.Module):
         self.Spatial_patch_to_embedding = nn.Linear(in_channels, channels)
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, JOINTS, channels))
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, channels))
-        rates = torch.linspace(0, DROP_PATH, official_depth or 1, device="cpu").tolist()
+        rates = torch.linspace(0, DROP_PATH, official_depth or 1).tolist()
         self.STEblocks, self.TTEblocks = (
             nn.ModuleList(Block(channels, rate, "posemamba", limb_gradient) for rate in rates) for _ in range(2)
         )

@@ -141,7 +141,7 @@ class PoseMamba(nn.Module):
         self.Spatial_patch_to_embedding = nn.Linear(2, embed_dim)
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, JOINTS, embed_dim))
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, embed_dim))
-        rates = torch.linspace(0, DROP_PATH, depth, device="cpu").tolist()
+        rates = torch.linspace(0, DROP_PATH, depth).tolist()
         self.STEblocks, self.TTEblocks = (
             nn.ModuleList(Block(embed_dim, rate, scan, limb_gradient) for rate in rates) for _ in range(2)
         )

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from liftbench.baselines.errors import InputError
@@ -91,8 +90,7 @@ def _modules(name: str, frames: int | None) -> list[tuple[str | None, nn.Module,
     """Return (None, the model, ...) and (stage, its module, ...) for every stage, with the number of its parameters and
     the shapes of its tensors. They keep no memory for their weights.
     """
-    with torch.device("meta"):
-        model = create_model(name, frames=frames)
+    model = create_model(name, frames=frames).to("meta")
     modules = {None: model} | {stage: getattr(model, stage) for stage in entry(name).stages}
     return [
         (stage, module, sum(value.numel() for value in module.parameters()), shapes_of(module.state_dict()))
