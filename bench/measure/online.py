@@ -28,7 +28,7 @@ from liftbench.baselines.registry import entry
 from liftbench.baselines.weights.trained import Weights
 from liftbench.bench.measure import timing
 from liftbench.bench.measure.calls import Timed
-from liftbench.bench.records import OnlineErrors, OnlineRecord, OnlineWindow, WindowTime, environment
+from liftbench.bench.records import OnlineErrors, OnlineRecord, OnlineWindow, Times, environment
 from liftbench.bench.runs.accuracy import check_units, data_of, facts
 from liftbench.lift.windows import answering
 
@@ -169,5 +169,5 @@ def _times(stream: Stream, at: int) -> dict[str, object]:
     contest = timing.Contest(torch.device(stream.device), _LONGEST_CALL_S, _ROUNDS, _ROUND_S, _CALLS)
     makers = {"time": lambda: stream.answer(False, at), "time_with_flip": lambda: stream.answer(True, at)}
     outcomes, share = contest.meet(makers, timing.Size(1, stream.frames))
-    times = {name: WindowTime(**outcome.fields) for name, outcome in outcomes.items()}
+    times = {name: Times(**outcome.fields) for name, outcome in outcomes.items()}
     return times | {"clock": contest.meter.clock, "other_processes_share": share}

@@ -10,8 +10,8 @@ from liftbench.bench.records.accuracy import (
     OnlineRecord,
     OnlineWindow,
     TrainingRecord,
-    WindowTime,
 )
+from liftbench.bench.records.base import Times
 from liftbench.bench.records.cost import CostRecord, FvcoreCount, ScanCalls, ThopCount
 from liftbench.bench.records.export import ExportRecord
 from liftbench.bench.records.lift import LiftRecord
@@ -33,5 +33,5 @@ __all__ = [
     "AccuracyRecord", "Ceilings", "Checkpoint", "CompareRecord", "Contender", "CostRecord", "Data", "FvcoreCount",
     "ExportRecord", "LiftRecord", "LoaderRecord", "LoaderStep", "OnlineErrors", "OnlineRecord", "OnlineWindow",
     "Record", "ScalingPoint", "ScalingRecord", "ScanCalls", "ScanComparison", "ScanRecord", "ScanTiming", "SpeedRecord",
-    "ThopCount", "TimedData", "Timing", "TrainingRecord", "WindowTime", "append", "read",
+    "ThopCount", "TimedData", "Timing", "Times", "TrainingRecord", "append", "read",
 ]  # fmt: skip

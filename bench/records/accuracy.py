@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 
-from liftbench.bench.records.base import ModelRecord, NonNegativeInt, PositiveInt, Strict
+from liftbench.bench.records.base import ModelRecord, NonNegativeInt, PositiveInt, Strict, Times
 
 
 class Data(Strict):
@@ -103,16 +103,6 @@ class OnlineWindow(OnlineErrors):
     repeated_frames: NonNegativeInt  # of a window, that have not come yet: the newest one stands for them
 
 
-class WindowTime(Strict):
-    """How long the answer to one window takes; samples_ms: one list per round. `missing` says why it is not known."""
-
-    samples_ms: list[list[PositiveFloat]] = []
-    p20_ms: PositiveFloat | None = None  # percentiles of the rounds' medians
-    median_ms: PositiveFloat | None = None
-    p80_ms: PositiveFloat | None = None
-    missing: str | None = None
-
-
 class OnlineRecord(ModelRecord):
     """What it costs that frames come one by one; see `bench.measure.online`."""
 
@@ -128,8 +118,12 @@ class OnlineRecord(ModelRecord):
     difference: NonNegativeFloat | None  # found by the parity check, relative to the largest value
     clock: Literal["perf_counter", "CUDA events"]
     other_processes_share: NonNegativeFloat | None  # of this process's processors, while timing
-    time: WindowTime  # a window by itself
-    time_with_flip: WindowTime  # and its mirrored copy
+    time: Times  # a window by itself
+    time_with_flip: Times  # and its mirrored copy
+
+    def keeps_up(self, time: Times) -> bool:
+        """Whether a window that takes so long is done before the next frame comes."""
+        return time.p80_ms <= 1e3 / self.fps
 
     @property
     def weights(self) -> str | None:

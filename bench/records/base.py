@@ -6,7 +6,7 @@ and overrides of the variant's numbers.
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveFloat
 
 from liftbench.bench.records.environment import Environment
 
@@ -18,6 +18,17 @@ NonNegativeInt = Annotated[int, Field(ge=0, le=_LARGEST)]
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Times(Strict):
+    """What `bench.measure.timing` finds of one contender. `missing` says why there are no times, or why its samples are
+    not to be used."""
+
+    samples_ms: list[list[PositiveFloat]] = []  # one list per round
+    p20_ms: PositiveFloat | None = None  # percentiles of the rounds' medians
+    median_ms: PositiveFloat | None = None
+    p80_ms: PositiveFloat | None = None
+    missing: str | None = None
 
 
 class BaseRecord(Strict):

@@ -4,22 +4,17 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from liftbench.bench.records.base import BaseRecord, PositiveInt, Strict
+from liftbench.bench.records.base import BaseRecord, PositiveInt, Strict, Times
 
 
-class ScanTiming(Strict):
-    """One contender in one comparison. `missing` says why there are no times, or why its samples are not to be used."""
+class ScanTiming(Times):
+    """One contender in one comparison."""
 
     name: str
     public: bool = False  # another project's implementation
-    samples_ms: list[list[PositiveFloat]] = []  # one list per round
-    p20_ms: PositiveFloat | None = None  # percentiles of the rounds' medians
-    median_ms: PositiveFloat | None = None
-    p80_ms: PositiveFloat | None = None
     ratio: PositiveFloat | None = None  # median over the rounds of the baseline's time over this one's
     peak_memory_mib: NonNegativeFloat | None = None
     kept_for_backward_mib: NonNegativeFloat | None = None
-    missing: str | None = None
 
 
 class ScanComparison(Strict):

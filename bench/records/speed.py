@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from liftbench.bench.records.base import BaseRecord, ModelRecord, PositiveInt, Strict
+from liftbench.bench.records.base import BaseRecord, ModelRecord, PositiveInt, Strict, Times
 
 
 class Timing(Strict):
@@ -100,8 +100,8 @@ class CompareRecord(BaseRecord):
     other_processes_share: NonNegativeFloat | None
 
 
-class ScalingPoint(Strict):
-    """One model at one place of one axis. `missing` says why there are no times."""
+class ScalingPoint(Times):
+    """One model at one place of one axis."""
 
     axis: Literal["frames", "batch", "depth"]
     model: str
@@ -109,11 +109,6 @@ class ScalingPoint(Strict):
     batch: PositiveInt
     depth: PositiveInt | None  # None: the model's registry row names none
     macs: PositiveInt | None  # of the whole batch; None: a user's own model that cannot be counted
-    samples_ms: list[list[PositiveFloat]] = []  # one list per round
-    p20_ms: PositiveFloat | None = None  # percentiles of the rounds' medians
-    median_ms: PositiveFloat | None = None
-    p80_ms: PositiveFloat | None = None
-    missing: str | None = None
 
 
 class ScalingRecord(BaseRecord):

@@ -16,6 +16,7 @@ from liftbench.bench.records.base import ModelRecord
 PUBLISHED_DATA = "Human3.6M"
 REFERENCE = importlib.resources.files("liftbench.results") / "reference"
 PUBLISHED_CSV = REFERENCE / "published.csv"
+_WITH_DATA = ("accuracy", "training", "online")  # kinds of records of a model on a data set
 _MARK = " (reference)"  # of machines and data whose records come with liftbench
 _RELEASED = {
     "h36m": PUBLISHED_DATA,
@@ -94,7 +95,7 @@ class Results:
         self.scaling = dict(sorted({self._machine(record): record for record in scalings}.items()))
         pairs = {(self._machine(one), _pair(one)): one for one in newest if one.kind == "compare"}
         self.compare = [(machine, pairs[machine, pair]) for machine, pair in sorted(pairs)]
-        newest = [one for one in newest if one.kind in ("cost", "speed", "accuracy", "training", "online")]  # of models
+        newest = [one for one in newest if one.kind in ("cost", "speed", *_WITH_DATA)]  # of models
         whole_last = sorted(scans, key=lambda record: not record.quick)
         self.scan = dict(sorted({self._machine(record): record for record in whole_last}.items()))
         self.published_text = _read_published(published_csv)
@@ -108,12 +109,11 @@ class Results:
             machine: _grouped((one.setting, one) for one in others if self._machine(one) == machine)
             for machine in sorted({self._machine(one) for one in others})
         }
-        with_data = [record for record in newest if record.kind in ("accuracy", "training", "online")]
+        with_data = [record for record in newest if record.kind in _WITH_DATA]
         labels = _data_labels(record.data for record in with_data)
         marked = [(labels[_identity(record.data)] + self._mark(record), record) for record in with_data]
         self.accuracy, self.training, self.online = (
-            _grouped((label, record) for label, record in marked if record.kind == kind)
-            for kind in ("accuracy", "training", "online")
+            _grouped((label, record) for label, record in marked if record.kind == kind) for kind in _WITH_DATA
         )
         self.real = {label for label, record in marked if not record.data.origin}
         groups = [*self.accuracy.values(), *self.training.values(), *self.online.values()]

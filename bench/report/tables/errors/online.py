@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from liftbench.bench.records import OnlineErrors, OnlineRecord, OnlineWindow, WindowTime
+from liftbench.bench.records import OnlineErrors, OnlineRecord, OnlineWindow, Times
 from liftbench.bench.report.results import Missing, Results, in_order
 from liftbench.bench.report.tables.table import Cell, Row, Table
 
@@ -88,7 +88,7 @@ def _times(record: OnlineRecord) -> Row:
     }  # fmt: skip
 
 
-def _known(time: WindowTime, value: float | None) -> Cell:
+def _known(time: Times, value: float | None) -> Cell:
     return Missing(time.missing) if time.missing else value
 
 
@@ -96,5 +96,6 @@ def keeps_up(record: OnlineRecord) -> str | Missing:
     """Whether a window is done before the next frame comes: yes, not mirrored (only without the mirrored copy), no."""
     if missing := record.time.missing or record.time_with_flip.missing:
         return Missing(missing)
-    between = 1e3 / record.fps
-    return "yes" if record.time_with_flip.p80_ms < between else "not mirrored" if record.time.p80_ms < between else "no"
+    if record.keeps_up(record.time_with_flip):
+        return "yes"
+    return "not mirrored" if record.keeps_up(record.time) else "no"
