@@ -16,6 +16,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:  # PyTorch is imported when a command runs
     from liftbench.baselines.data.dataset import Dataset
+    from liftbench.baselines.weights.trained import Weights
 
 # Printed text can come from files and paths, so brackets and colons in it are plain text.
 PLAIN = {"markup": False, "emoji": False, "highlight": False}
@@ -28,6 +29,14 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto for the fastest th
 Scan = Annotated[str, typer.Option(help="Scan implementation: auto, or one that `liftbench doctor` lists.")]
 Track = Annotated[list[str], typer.Option(help="Where curves go besides log.csv: tensorboard, wandb; repeatable.")]
 Records = Annotated[Path, typer.Option("--records", help="Folder of measurement records.")]
+WeightsModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A name or your own path/to/file.py:build, if the tensors do not show which model they belong to.",
+    ),
+]
+Best = Annotated[bool, typer.Option("--best", help="The best epoch of a run folder instead of the last.")]
 Frames = Annotated[int | None, typer.Option(help="Clip length; default: the published one.")]
 Input2D = Annotated[
     Literal["sh", "cpn", "gt"] | None, typer.Option("--input", help="2D detections (sh, cpn) or true 2D (gt).")
@@ -105,6 +114,12 @@ def numbers(text: str, separator: str, option: str, example: str, count: int | N
 
 
 LOUD_SHARE = 0.1  # the share of stretched clips above which there is a warning
+
+
+def say_also_fits(weights: "Weights"):
+    """Print which other models the tensors of a weights file fit, if there are any."""
+    if weights.also_fits:
+        out.print(f"taken for {weights.name}: its tensors fit {', '.join(weights.also_fits)} too; choose with --model")
 
 
 def say_stretched(dataset: "Dataset", frames: int, strides: Mapping[str, int | None]):

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from liftbench.bench.cli import gait
-from liftbench.bench.cli.common import Device, Scan, choose_device, choose_scan, loading, numbers, out, progress
+from liftbench.bench.cli.common import (
+    Device,
+    Scan,
+    choose_device,
+    choose_scan,
+    loading,
+    numbers,
+    out,
+    progress,
+    say_also_fits,
+)
 from liftbench.bench.cli.detect import Crop, Detector, DetectorWeights, End, Start, Tiles, watch
 
 
@@ -116,8 +126,7 @@ def lift(
         f"lifting with {weights} ({opened.name}, {opened.frames} frames) on {device}{by}, "
         f"{'refined' if refined else 'not refined'}"
     )
-    if opened.also_fits:
-        out.print(f"taken for {opened.name}: its tensors fit {', '.join(opened.also_fits)} too; choose with --model")
+    say_also_fits(opened)
     done = []
     for number in chosen:
         begun = time.monotonic()

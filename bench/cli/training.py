@@ -12,6 +12,7 @@ import typer
 from liftbench.bench.cli.common import (
     RECORDS,
     SYNTHETIC,
+    Best,
     DataFile,
     Device,
     Frames,
@@ -19,12 +20,14 @@ from liftbench.bench.cli.common import (
     Records,
     Scan,
     Track,
+    WeightsModel,
     choose_device,
     choose_scan,
     loading,
     open_data,
     out,
     progress,
+    say_also_fits,
     say_stretched,
     table,
 )
@@ -124,17 +127,10 @@ def _epoch_line(row: dict, recipe: "Recipe") -> str:
 def evaluate(
     weights: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run folder, or a weights file.")],
     data: DataFile = SYNTHETIC,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A name or your own path/to/file.py:build, if the tensors do not show which model they belong to."
-        ),
-    ] = None,
+    model: WeightsModel = None,
     frames: Frames = None,
     input_2d: Input2D = None,
-    best: Annotated[
-        bool, typer.Option("--best", help="Evaluate the best epoch of a run folder instead of the last.")
-    ] = False,
+    best: Best = False,
     device: Device = "auto",
     scan: Scan = "auto",
     records_folder: Records = RECORDS,
@@ -152,8 +148,7 @@ def evaluate(
     device = choose_device(device)
     implementation = choose_scan(scan, device)
     what = open_weights(weights, model, frames, input_2d, best)
-    if what.also_fits:
-        out.print(f"taken for {what.name}: its tensors fit {', '.join(what.also_fits)} too; choose with --model")
+    say_also_fits(what)
     dataset = open_data(data, what.input)
     if entry(what.model_name, what.frames).output != "centre":
         say_stretched(dataset, what.frames, {"test": None})

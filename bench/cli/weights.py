@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from liftbench.bench.cli.common import RECORDS, Frames, Records, loading, out, progress, table
+from liftbench.bench.cli.common import RECORDS, Best, Frames, Records, loading, out, progress, say_also_fits, table
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, convert and look at official checkpoints.")
 
@@ -128,7 +128,7 @@ def export(
     ] = "onnx",
     model: Annotated[str | None, typer.Option(help="As for `liftbench evaluate`.")] = None,
     frames: Frames = None,
-    best: Annotated[bool, typer.Option("--best", help="The best epoch of a run folder instead of the last.")] = False,
+    best: Best = False,
     seconds: Annotated[float, typer.Option(min=0, help="Seconds to time both, on one clip; 0 times nothing.")] = 5.0,
     records_folder: Records = RECORDS,
 ):
@@ -141,8 +141,7 @@ def export(
         from liftbench.bench import records
 
     weights = exporting.open_model(what, model, frames, best)
-    if weights.also_fits:
-        out.print(f"taken for {weights.name}: its tensors fit {', '.join(weights.also_fits)} too; choose with --model")
+    say_also_fits(weights)
     with progress(transient=True) as bar:
         task = bar.add_task("exporting", total=None)
         record = exporting.export(weights, form, path, seconds, lambda doing: bar.update(task, description=doing))

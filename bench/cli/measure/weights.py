@@ -8,12 +8,14 @@ import typer
 from liftbench.bench.cli.common import (
     RECORDS,
     SYNTHETIC,
+    Best,
     DataFile,
     Device,
     Frames,
     Input2D,
     Records,
     Scan,
+    WeightsModel,
     choose_device,
     choose_scan,
     loading,
@@ -33,15 +35,10 @@ def online(
         list[str], typer.Argument(metavar="RUN|WEIGHTS...", help="Run folders or weights files; also accurate, fast.")
     ],
     data: DataFile = SYNTHETIC,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A name or your own path/to/file.py:build, if the tensors do not show which model they belong to."
-        ),
-    ] = None,
+    model: WeightsModel = None,
     frames: Frames = None,
     input_2d: Input2D = None,
-    best: Annotated[bool, typer.Option("--best", help="The best epoch of a run folder instead of the last.")] = False,
+    best: Best = False,
     step: Annotated[int, typer.Option(min=1, metavar="N", help="Score every N-th frame only, to save time.")] = 1,
     fps: Annotated[
         float | None, typer.Option(min=1, help="Frames per second of the data; default: 50 for Human3.6M.")
@@ -114,7 +111,7 @@ def _print_online(name: str, record: "OnlineRecord"):
         if time.missing:
             out.print(f"{what}: not timed, {time.missing}. Measure again when the machine is idle.", soft_wrap=True)
             continue
-        keeps_up = "keeps up" if 1000 / time.p80_ms >= record.fps else "does not keep up"
+        keeps_up = "keeps up" if record.keeps_up(time) else "does not keep up"
         out.print(
             f"{what}: {time.median_ms:.2f} ms (p20 {time.p20_ms:.2f}, p80 {time.p80_ms:.2f}), "
             f"{1000 / time.median_ms:,.0f} windows/s; {keeps_up} with {record.fps:g} frames/s",
