@@ -14,6 +14,29 @@ from torch.autograd.forward_ad import unpack_dual
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from torch.utils.flop_counter import register_flop_formula
 
+_LIBRARY = torch.library.Library("liftbench", "FRAGMENT")
+
+
+def operator(name: str) -> Callable:
+    """Make the decorated function torch.ops.liftbench.NAME. It must neither change nor return its arguments.
+
+    `torch.library.custom_op` does the same, but imports torch._dynamo in its first call, which takes two seconds, and
+    makes every call slower.
+    """
+
+    def define(function: Callable) -> Any:
+        schema = torch.library.infer_schema(function, mutates_args=())
+        _LIBRARY.define(name + schema, tags=torch.Tag.pt2_compliant_tag)
+        _LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+        return getattr(torch.ops.liftbench, name)
+
+    return define
+
+
+def traced(name: str) -> Callable:
+    """Make the decorated function what the operator liftbench::NAME does to tensors without values."""
+    return torch.library.register_fake(f"liftbench::{name}", lib=_LIBRARY)
+
 
 def scan_macs(batch: int, channels: int, length: int, states: int, skip: bool = True) -> int:
     """Return the operations of one scan, 9 B L D N plus B D L for the skip; D counts the channels of all directions.
@@ -83,7 +106,7 @@ def register_gradients(name: str, save: Callable, differentiate: Callable) -> Ca
     but for the saved tensors, because gradient checkpointing gives them once. Returns what to call instead of the
     operator: the transforms of torch.func need an autograd.Function around it.
     """
-    operator, backward_operator = _both(name)
+    forward_operator, backward_operator = _both(name)
 
     def differentiate_once(ctx: Any, *dy: torch.Tensor) -> tuple:
         saved = ctx.saved_tensors
@@ -96,7 +119,7 @@ def register_gradients(name: str, save: Callable, differentiate: Callable) -> Ca
 
         @staticmethod
         def forward(structure: Any, *leaves: Any) -> Any:
-            return operator(*tree_unflatten(leaves, structure))
+            return forward_operator(*tree_unflatten(leaves, structure))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
@@ -108,13 +131,13 @@ def register_gradients(name: str, save: Callable, differentiate: Callable) -> Ca
 
     def run(*arguments: Any) -> Any:
         if not in_transform():
-            return operator(*arguments)
+            return forward_operator(*arguments)
         leaves, structure = tree_flatten(arguments, is_leaf=lambda value: not _has_tensors(value))
         return Function.apply(structure, *leaves)
 
-    torch.library.register_autograd(f"liftbench::{name}", differentiate_once, setup_context=save)
-    for each in (operator, backward_operator):
-        torch.library.register_vmap(each._qualified_op_name, functools.partial(_one_by_one, each))
+    torch.library.register_autograd(f"liftbench::{name}", differentiate_once, setup_context=save, lib=_LIBRARY)
+    for each in (forward_operator, backward_operator):
+        torch.library.register_vmap(each._qualified_op_name, functools.partial(_one_by_one, each), lib=_LIBRARY)
     return run
 
 

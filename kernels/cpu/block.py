@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import register_flop_formula
 
 from liftbench.kernels.cpu.library import addresses, call, checked, structure
-from liftbench.kernels.operators import register_gradients
+from liftbench.kernels.operators import in_transform, operator, register_gradients, traced
 
 _ConvSilu = structure(
     "ConvSilu", ("batch frames joints channels x_cell", ctypes.c_int64), ("x weight bias y", ctypes.c_void_p)
@@ -25,11 +25,14 @@ _NormGateGradients = structure("NormGateGradients", ("norm", _NormGate), ("x gat
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """Run `torch.nn.functional.linear`, x: (..., C) -> (..., C'), with the fastest products in both directions.
+    """Run `torch.nn.functional.linear`, x: (..., C) -> (..., C'), with the fastest products in both directions, but
+    PyTorch's own in a transform of torch.func.
 
     PyTorch's linear calls MKL, which is slower, above all on processors that Intel did not make. oneDNN is faster as a
     1 x 1 convolution, but three times slower than MKL in the gradient of its weight.
     """
+    if in_transform():
+        return torch.nn.functional.linear(x, weight, bias)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weight)):
         return _Linear.apply(x, weight, bias)
     return _product(x, weight, bias)
@@ -42,17 +45,11 @@ def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = 
 
 
 class _Linear(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        return _product(x, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
-        x, weight, bias = inputs
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
         ctx.has_bias = bias is not None
+        return _product(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple:
@@ -62,7 +59,7 @@ class _Linear(torch.autograd.Function):
         return dx, dy.t() @ x, dy.sum(0) if ctx.has_bias else None
 
 
-@torch.library.custom_op("liftbench::conv_silu_cpu", mutates_args=())
+@operator("conv_silu_cpu")
 def _conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Apply a depthwise 3 x 3 convolution over (T, J), padded with zeros, then SiLU.
 
@@ -75,13 +72,13 @@ def _conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tor
     return y
 
 
-@_conv_silu.register_fake
+@traced("conv_silu_cpu")
 def _conv_silu_fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     _checked_conv(x, weight, bias)
     return _empty_like(x)
 
 
-@torch.library.custom_op("liftbench::conv_silu_cpu_backward", mutates_args=())
+@operator("conv_silu_cpu_backward")
 def _conv_silu_backward(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> list[torch.Tensor]:
@@ -93,7 +90,7 @@ def _conv_silu_backward(
     return gradients
 
 
-@_conv_silu_backward.register_fake
+@traced("conv_silu_cpu_backward")
 def _conv_silu_backward_fake(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> list[torch.Tensor]:
@@ -113,7 +110,7 @@ def _checked_conv(
     return checked({"x": (x, x.shape)}, layout=_cells), checked(parameters)
 
 
-@torch.library.custom_op("liftbench::norm_gate_cpu", mutates_args=())
+@operator("norm_gate_cpu")
 def _norm_gate(
     x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> torch.Tensor:
@@ -127,7 +124,7 @@ def _norm_gate(
     return y
 
 
-@_norm_gate.register_fake
+@traced("norm_gate_cpu")
 def _norm_gate_fake(
     x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> torch.Tensor:
@@ -135,7 +132,7 @@ def _norm_gate_fake(
     return _empty_like(x)
 
 
-@torch.library.custom_op("liftbench::norm_gate_cpu_backward", mutates_args=())
+@operator("norm_gate_cpu_backward")
 def _norm_gate_backward(
     dy: torch.Tensor, x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> list[torch.Tensor]:
@@ -147,7 +144,7 @@ def _norm_gate_backward(
     return gradients
 
 
-@_norm_gate_backward.register_fake
+@traced("norm_gate_cpu_backward")
 def _norm_gate_backward_fake(
     dy: torch.Tensor, x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> list[torch.Tensor]:

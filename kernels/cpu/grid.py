@@ -1,6 +1,7 @@
 """PoseMamba's scan over the (T, J) grid as a torch operator, projections included; see src/grid.h."""
 
 import ctypes
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from liftbench.kernels.cpu.block import linear
 from liftbench.kernels.cpu.library import addresses, call, checked, single, structure
 from liftbench.kernels.cpu.stream import CHECKPOINT_STEPS
-from liftbench.kernels.operators import register_grid_scan
+from liftbench.kernels.operators import operator, register_grid_scan, traced
 from liftbench.kernels.orders import LIMB_ORDER
 
 # The structures of src/scan.h, field by field.
@@ -88,9 +89,14 @@ def _tables(orders: Tensor, limb: Sequence[bool], frames: int, joints: int) -> t
     narrow = orders.to(torch.int32)
     if not torch.equal(narrow, orders):
         raise _wrong_orders()
+    return narrow, *_limb_tables(tuple(limb), frames, joints)
+
+
+@functools.lru_cache(maxsize=64)
+def _limb_tables(limb: tuple[bool, ...], frames: int, joints: int) -> tuple[Tensor, Tensor]:
     neighbours = torch.tensor(LIMB_ORDER) if any(limb) else torch.arange(joints)
     neighbours = torch.arange(frames)[:, None] * joints + neighbours
-    return narrow, neighbours.flatten().to(torch.int32), torch.tensor(limb, dtype=torch.uint8)
+    return neighbours.flatten().to(torch.int32), torch.tensor(limb, dtype=torch.uint8)
 
 
 def _wrong_orders() -> ValueError:
@@ -123,7 +129,7 @@ def _grid(tensors: Sequence[Tensor], checkpoints: Tensor) -> _Grid:
     return _Grid(batch, directions, channels, A.shape[-1], rank, frames * joints, *addresses(*tensors), kept)
 
 
-@torch.library.custom_op("liftbench::grid_scan_cpu", mutates_args=())
+@operator("grid_scan_cpu")
 def _grid_scan_cpu(
     x: torch.Tensor,
     x_proj_weight: torch.Tensor,
@@ -147,7 +153,7 @@ def _grid_scan_cpu(
     return y, rows.view_as(projected) if keep else projected, checkpoints
 
 
-@_grid_scan_cpu.register_fake
+@traced("grid_scan_cpu")
 def _grid_scan_cpu_fake(
     x: Tensor,
     x_proj_weight: Tensor,
@@ -164,7 +170,7 @@ def _grid_scan_cpu_fake(
     return _outputs(x, x_proj_weight, dt_weight, A, keep)
 
 
-@torch.library.custom_op("liftbench::grid_scan_cpu_backward", mutates_args=())
+@operator("grid_scan_cpu_backward")
 def _grid_scan_cpu_backward(
     dy: torch.Tensor,
     x: torch.Tensor,
@@ -205,7 +211,7 @@ def _grid_scan_cpu_backward(
     return gradients
 
 
-@_grid_scan_cpu_backward.register_fake
+@traced("grid_scan_cpu_backward")
 def _grid_scan_cpu_backward_fake(
     dy: Tensor,
     x: Tensor,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from liftbench.kernels.cpu.library import addresses, call, checked, single, structure
-from liftbench.kernels.operators import register_scan
+from liftbench.kernels.operators import operator, register_scan, traced
 
 CHECKPOINT_STEPS = 32  # as in src/scan.h
 NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
@@ -120,7 +120,7 @@ def _checkpoints_shape(tensors: Sequence[Tensor]) -> tuple[int, int]:
     return len(tensors) // 7, batch * -(-length // CHECKPOINT_STEPS) * groups * blocks * 16 * states
 
 
-@torch.library.custom_op("liftbench::scan_cpu", mutates_args=())
+@operator("scan_cpu")
 def _scan_cpu(tensors: list[torch.Tensor], keep: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (y, checkpoints) of one stream or of the sum of two; `keep` makes checkpoints for a backward pass."""
     streams = _checked_streams(tensors)
@@ -129,7 +129,7 @@ def _scan_cpu(tensors: list[torch.Tensor], keep: bool) -> tuple[torch.Tensor, to
     return y, checkpoints
 
 
-@_scan_cpu.register_fake
+@traced("scan_cpu")
 def _scan_cpu_fake(tensors: Sequence[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
     _checked_streams(tensors)
     return _outputs(tensors, keep)
@@ -140,7 +140,7 @@ def _outputs(tensors: Sequence[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
     return _readable(torch.empty_like(u)), u.new_empty(_checkpoints_shape(tensors) if keep else 0)
 
 
-@torch.library.custom_op("liftbench::scan_cpu_backward", mutates_args=())
+@operator("scan_cpu_backward")
 def _scan_cpu_backward(dy: torch.Tensor, tensors: list[torch.Tensor], checkpoints: torch.Tensor) -> list[torch.Tensor]:
     streams = _checked_streams(tensors)
     (dy,) = checked({"the gradient of y": (dy, tensors[0].shape)}, layout=_readable)
@@ -153,7 +153,7 @@ def _scan_cpu_backward(dy: torch.Tensor, tensors: list[torch.Tensor], checkpoint
     return flat
 
 
-@_scan_cpu_backward.register_fake
+@traced("scan_cpu_backward")
 def _scan_cpu_backward_fake(dy: Tensor, tensors: Sequence[Tensor], checkpoints: Tensor) -> list[Tensor]:
     return [_readable(torch.empty_like(tensor)) for tensor in tensors]
 

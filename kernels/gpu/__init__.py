@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from liftbench.kernels.grid import without_autocast
-from liftbench.kernels.operators import constant_when_traced, register_grid_scan, register_scan
+from liftbench.kernels.operators import constant_when_traced, operator, register_grid_scan, register_scan, traced
 from liftbench.kernels.orders import LIMB_ORDER, check_orders
 
 KEPT_STEPS = 16  # most steps between two states kept for the backward pass
@@ -333,7 +333,7 @@ def _sequences(tensors: Sequence[Tensor]) -> list["_Sequences"]:
     return streams
 
 
-@torch.library.custom_op("liftbench::scan_gpu", mutates_args=())
+@operator("scan_gpu")
 def _scan_gpu(tensors: list[torch.Tensor], keep: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (y, kept states) of one stream or of the sum of two; `keep` keeps states for a backward pass."""
     streams = _sequences(tensors)
@@ -346,14 +346,14 @@ def _scan_gpu(tensors: list[torch.Tensor], keep: bool) -> tuple[torch.Tensor, to
     return y.to(tensors[0].dtype).mT, kept
 
 
-@_scan_gpu.register_fake
+@traced("scan_gpu")
 def _scan_gpu_fake(tensors: Sequence[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
     streams = _sequences(tensors)
     y = tensors[0].new_empty(tensors[0].mT.shape).mT
     return y, streams[0].kept(len(streams)) if keep else y.new_empty(0)
 
 
-@torch.library.custom_op("liftbench::scan_gpu_backward", mutates_args=())
+@operator("scan_gpu_backward")
 def _scan_gpu_backward(dy: torch.Tensor, tensors: list[torch.Tensor], kept: torch.Tensor) -> list[torch.Tensor]:
     gradients = []
     for i, stream in enumerate(_sequences(tensors)):
@@ -363,7 +363,7 @@ def _scan_gpu_backward(dy: torch.Tensor, tensors: list[torch.Tensor], kept: torc
     return [gradient.to(tensor.dtype) for gradient, tensor in zip(gradients, tensors)]
 
 
-@_scan_gpu_backward.register_fake
+@traced("scan_gpu_backward")
 def _scan_gpu_backward_fake(dy: Tensor, tensors: Sequence[Tensor], kept: Tensor) -> list[Tensor]:
     """Channels last, as above: memory holds (B, channels, L) as (B, L, channels), (B, G, N, L) as (B, L, G, N)."""
     return [
@@ -406,7 +406,7 @@ def _grid_sequences(
     return _Sequences(u, low, A, B, C, D, dt_bias, dt_weight, limb, tables, "table")
 
 
-@torch.library.custom_op("liftbench::grid_scan_gpu", mutates_args=())
+@operator("grid_scan_gpu")
 def _grid_scan_gpu(
     x: torch.Tensor,
     rows: torch.Tensor,
@@ -427,7 +427,7 @@ def _grid_scan_gpu(
     return y.sum(3).to(x.dtype), kept
 
 
-@_grid_scan_gpu.register_fake
+@traced("grid_scan_gpu")
 def _grid_scan_gpu_fake(
     x: Tensor,
     rows: Tensor,
@@ -444,7 +444,7 @@ def _grid_scan_gpu_fake(
     return x.new_empty(x.shape), sequences.kept() if keep else rows.new_empty(0)
 
 
-@torch.library.custom_op("liftbench::grid_scan_gpu_backward", mutates_args=())
+@operator("grid_scan_gpu_backward")
 def _grid_scan_gpu_backward(
     dy: torch.Tensor,
     x: torch.Tensor,
@@ -474,7 +474,7 @@ def _grid_scan_gpu_backward(
     return [dx.to(x.dtype), drows, ddt_weight, dbias.view_as(dt_bias), dA, dD]
 
 
-@_grid_scan_gpu_backward.register_fake
+@traced("grid_scan_gpu_backward")
 def _grid_scan_gpu_backward_fake(
     dy: Tensor,
     x: Tensor,

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from liftbench.kernels.operators import operator, traced
 from liftbench.kernels.orders import LIMB_ORDER
 
 
@@ -87,7 +88,7 @@ def _groups_first(
     return u, delta, A, *(tensor.permute(1, 3, 0, 2) for tensor in (B, C)), bias
 
 
-@torch.library.custom_op("liftbench::steps", mutates_args=())
+@operator("steps")
 def _steps(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, bias: Tensor) -> Tensor:
     """Scan without the skip; u, delta, y: (G, L, B, D); A: (G, N, D); B, C: (G, L, B, N); bias: (G, D)."""
     delta = F.softplus(delta + bias[:, None, None])
@@ -98,6 +99,6 @@ def _steps(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, bias: Tens
     return torch.stack(ys, dim=1)
 
 
-@_steps.register_fake
+@traced("steps")
 def _steps_fake(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, bias: Tensor) -> Tensor:
     return torch.empty_like(u, memory_format=torch.contiguous_format)
