@@ -25,6 +25,7 @@ from liftbench.bench.report.tables.cost import cost, cost_by_module, cost_by_ope
 from liftbench.bench.report.tables.errors.accuracy import accuracy
 from liftbench.bench.report.tables.errors.lift import lift, lift_gait
 from liftbench.bench.report.tables.errors.online import online as online_table
+from liftbench.bench.report.tables.export import export
 from liftbench.bench.report.tables.papers import papers
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
 from liftbench.bench.report.tables.scan import scan as scan_table
@@ -32,7 +33,7 @@ from liftbench.bench.report.tables.speed import compare, speed
 from liftbench.bench.report.tables.table import Table
 
 TABLES = (
-    overview, at_a_glance, ledger, accuracy, cost, cost_by_operator, cost_by_module, lengths, speed, compare,
+    overview, at_a_glance, ledger, accuracy, cost, cost_by_operator, cost_by_module, export, lengths, speed, compare,
     scaling_table, scan_table, lift, lift_gait, online_table,
 )  # fmt: skip
 _Draw = Callable[[], Figure | None]

@@ -68,6 +68,7 @@ class Results:
     speed holds forward passes in float32, eager, lifting only; speed_in_other_settings: machine -> setting -> Key ->
     SpeedRecord the others. compare: (machine, CompareRecord)s, the newest of each pair; scaling: machine ->
     ScalingRecord, a quick one only where there is no whole one.
+    export: (machine, Key, ExportRecord)s, the newest of each model and format.
     scan: machine -> ScanRecord, a quick run only where there is no whole one.
     Labels of machines and data end with "(reference)" where the records are reference ones, so that these never take
     the place of the user's own; a cost, which is the same everywhere, is the user's own where there is one.
@@ -95,6 +96,12 @@ class Results:
         self.scaling = dict(sorted({self._machine(record): record for record in scalings}.items()))
         pairs = {(self._machine(one), _pair(one)): one for one in newest if one.kind == "compare"}
         self.compare = [(machine, pairs[machine, pair]) for machine, pair in sorted(pairs)]
+        exports = {(self._machine(one), one.format, _key(one)): one for one in newest if one.kind == "export"}
+        self.export = [
+            (machine, key, exports[machine, form, key])
+            for key in in_order({key for _, _, key in exports})
+            for machine, form in sorted({(machine, form) for machine, form, other in exports if other == key})
+        ]
         newest = [one for one in newest if one.kind in ("cost", "speed", *_WITH_DATA)]  # of models
         whole_last = sorted(scans, key=lambda record: not record.quick)
         self.scan = dict(sorted({self._machine(record): record for record in whole_last}.items()))

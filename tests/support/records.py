@@ -119,6 +119,16 @@ def online(model="mlp", mpjpe=60.0, repeated=(2, 1, 0), **fields):
     )  # fmt: skip
 
 
+def exported(model="mlp", form="onnx", **fields):
+    packages = {"opset": 18, "versions": {"onnxruntime": "1.2"}} if form == "onnx" else {}
+    fields = {
+        "checkpoint": None, "file_bytes": 12_000_000, "nodes": 60, "blocks": 2, "export_s": 20.0, "difference": 1e-6,
+        "own_samples_ms": [[1.0]], "file_samples_ms": [[2.0]], "own_ms": 1.0, "file_ms": 2.0, "ratio": 2.0,
+        "ratio_low": 1.9, "ratio_high": 2.1, "other_processes_share": 0.0,
+    } | packages | fields  # fmt: skip
+    return records.ExportRecord(**of(model, **fields), format=form)
+
+
 def accuracy(model, mpjpe=60.0, on=None, **fields):
     by_action = {action: mpjpe * (0.8 + 0.03 * i + len(model) % 7 * (i % 3) / 50) for i, action in enumerate(ACTIONS)}
     row = {"mpjpe_mm": mpjpe, "p_mpjpe_mm": 0.8 * mpjpe, "n_mpjpe_mm": 0.95 * mpjpe, "mpjve_mm_per_frame": 2.5}
@@ -220,4 +230,5 @@ def everything(folder):
         )
     training_step = speed("mlp", 0.5, 1, frames=27).model_copy(update={"call": "training step"})
     return write(folder, scans(), compared(), scaled(), training_step, cost("mlp", frames=81, output_frames=1), lift(),
-                 online("posemamba_toy", repeated=(0, 0, 0), frames=27), online("mlp", frames=27))  # fmt: skip
+                 online("posemamba_toy", repeated=(0, 0, 0), frames=27), online("mlp", frames=27),
+                 exported())  # fmt: skip

@@ -22,6 +22,7 @@ from liftbench.bench.cli.common import (
     open_data,
     out,
     progress,
+    say_also_fits,
     table,
 )
 from liftbench.bench.cli.measure.recording import append_measured, saying_what_is_kept
@@ -72,6 +73,8 @@ def online(
     device = choose_device(device)
     choose_scan(scan, device)
     opened = [open_weights(shipped(name), model, frames, input_2d, best) for name in names]
+    for weights in opened:
+        say_also_fits(weights)
     datasets = {kind: open_data(data, kind) for kind in dict.fromkeys(one.input for one in opened)}
     path, recorded = records_folder / "online.jsonl", {}
     with saying_what_is_kept(path, recorded), progress() as bar:

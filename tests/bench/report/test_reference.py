@@ -12,7 +12,7 @@ from liftbench.bench.report.tables.cost import cost as cost_table
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
 from liftbench.bench.report.tables.speed import compare as compare_table
 from support import ROOT
-from support.records import MACHINE, MODELS, accuracy, cost, lift, online, scans, speed, training, write
+from support.records import MACHINE, MODELS, accuracy, cost, exported, lift, online, scans, speed, training, write
 
 OTHER = MACHINE | {"cpu": "Other CPU"}
 
@@ -32,7 +32,7 @@ def test_reference_records_never_take_the_place_of_ones_own():
 
 def test_every_table_says_where_its_numbers_come_from():
     one = MODELS[0][0]
-    own = [cost(one), speed(one), accuracy(one), training(one), scans(), lift(one), online(one)]
+    own = [cost(one), speed(one), accuracy(one), training(one), scans(), lift(one), online(one), exported(one)]
     reference = [record.model_copy(update={"environment": scans().environment.model_copy(update={"cpu": "Other CPU"})})
                  for record in own]  # fmt: skip
     for make in TABLES:

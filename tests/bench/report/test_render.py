@@ -19,6 +19,7 @@ from liftbench.bench.report.render import figures, render
 from liftbench.bench.report.results import Missing, Results, load_reference
 from liftbench.bench.report.tables.at_a_glance import lengths
 from liftbench.bench.report.tables.errors.accuracy import accuracy as accuracy_table
+from liftbench.bench.report.tables.export import export as export_table
 from liftbench.bench.report.tables.latex import PACKAGES
 from liftbench.bench.report.tables.papers import PAPERS
 from liftbench.bench.report.tables.scaling import scaling as scaling_table
@@ -32,6 +33,7 @@ from support.records import (
     accuracy,
     compared,
     cost,
+    exported,
     online,
     scaled,
     scans,
@@ -73,6 +75,7 @@ def test_a_whole_run_gives_every_table_and_plot(run):
             "cost",
             "cost/by_operator",
             "cost/by_module",
+            "cost/export",
             "lengths",
             "speed",
             "compare",
@@ -251,7 +254,7 @@ def test_all_latex_compiles_and_fits_the_page(run, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
     assert not re.search("Overfull|too large|Undefined", done.stdout)
-    assert len(files) == 15 + len(PAPERS)
+    assert len(files) == 16 + len(PAPERS)
 
 
 def test_wide_and_long_latex_is_split_and_every_part_names_its_rows():
@@ -538,3 +541,15 @@ def test_a_scan_s_share_of_the_ceiling_is_that_of_the_table():
              if (row["case"], row["call"]) == ("PoseMamba-B", "forward")}  # fmt: skip
     shares = [line.get_xdata()[0] for line in ax.lines]
     assert shares == pytest.approx([table["cpu"], table["mambapy"]])
+
+
+def test_the_table_of_exports_has_the_newest_of_each_model_and_format():
+    busy = {"missing": "too busy: a test", "own_ms": None, "file_ms": None, "ratio": None}
+    files = [
+        exported("mlp", minutes=1), exported("mlp", file_bytes=1_000_000), exported("posemamba_s", "torch", **busy),
+    ]  # fmt: skip
+    mamba, mlp = export_table(Results(files)).rows
+    assert mlp["file, MB"] == 12 and mlp["ratio"] == 2 and mlp["low"] < 2 < mlp["high"] and mlp["opset"] == 18
+    assert mlp["weights"] == "random" and mlp["of a block"] == 30 and "onnxruntime 1.2" in mlp["versions"]
+    assert mamba["format"] == "torch" and isinstance(mamba["opset"], Missing)
+    assert mamba["ratio"] == Missing("too busy: a test")
