@@ -161,6 +161,12 @@ def _one_by_one(operator: Any, info: Any, in_dims: tuple, *arguments: Any) -> tu
     return y, tree_map(lambda _: 0, y)
 
 
+def _without_gradients(ctx: Any, *kept: torch.Tensor) -> None:
+    """Keep autograd from making gradients of zeros for what is only kept for the backward pass."""
+    ctx.mark_non_differentiable(*kept)
+    ctx.set_materialize_grads(False)
+
+
 def register_scan(name: str) -> Callable:
     """Register gradients and counts of liftbench::NAME(tensors, keep) -> (y, kept); return what to call.
 
@@ -171,6 +177,7 @@ def register_scan(name: str) -> Callable:
 
     def save(ctx: Any, inputs: tuple, output: tuple):
         ctx.save_for_backward(*inputs[0], output[1])
+        _without_gradients(ctx, output[1])
 
     def differentiate(ctx: Any, saved: tuple, dy: torch.Tensor, _: Any) -> tuple:
         *tensors, kept = saved
@@ -202,6 +209,7 @@ def register_grid_scan(name: str, projects: bool) -> Callable:
         tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
         ctx.tensors, ctx.settings = len(tensors), inputs[len(tensors) :]
         ctx.save_for_backward(*tensors, *output[1:])
+        _without_gradients(ctx, *output[1:])
 
     def differentiate(ctx: Any, saved: tuple, dy: torch.Tensor, *_) -> tuple:
         tensors, kept = saved[: ctx.tensors], saved[ctx.tensors :]
