@@ -67,11 +67,9 @@ struct Exp : ExpParameters {
 
   // exp of U vectors in place. Needs lowest <= z <= highest. With clamp, z is arbitrary: exp then ends at 2^-124,
   // overflows to infinity where float32 does, and keeps NaN.
-  // A chain of ten instructions takes fifty cycles, and a core looks at some dozens of instructions at once. So the
-  // chains run side by side, a stage of all of them after the other; `keep_order` stops the compiler from undoing that.
   template <bool clamp, int U>
   ALWAYS_INLINE void apply(Vec* z) const {
-    Vec k[U], power[U], p[U], factor[U];
+    Vec k[U], factor[U];
 #define EACH _Pragma("GCC unroll 16") for (int i = 0; i < U; i++)
     if (clamp) EACH {  // compute z above `highest` two octaves lower, then multiply by 4
       constexpr float octave = 1.0f / octaves_per_unit;
@@ -81,17 +79,41 @@ struct Exp : ExpParameters {
     }
     EACH k[i] = keep_order<U>(z[i] + round);
     EACH z[i] = keep_order<U>(z[i] - (k[i] - round));
-    EACH power[i] = keep_order<U>((Vec)((IVec)lookup(k[i]) + ((IVec)k[i] << (23 - bits))));
-    EACH p[i] = keep_order<U>(z[i] + coefficient[degree - 1]);
-#pragma GCC unroll 8
-    for (int d = degree - 2; d >= 0; d--) EACH p[i] = keep_order<U>(fma(p[i], z[i], coefficient[d]));
-    EACH z[i] = clamp ? power[i] * p[i] * factor[i] : power[i] * p[i];
-#undef EACH
+    powers<U>(k, z);
+    if (clamp) EACH z[i] *= factor[i];
   }
   template <bool clamp>
   ALWAYS_INLINE Vec of(Vec z) const {
     apply<clamp, 1>(&z);
     return z;
+  }
+  // z[i] = exp(delta A[i]), without rounding the product if its range allows.
+  template <bool clamp, int U>
+  ALWAYS_INLINE void decays(Vec delta, const Vec* A, Vec* z) const {
+    if (clamp) {
+      EACH z[i] = delta * A[i];
+      return apply<clamp, U>(z);
+    }
+    Vec k[U];
+    EACH k[i] = keep_order<U>(fma(delta, A[i], round));
+    EACH z[i] = keep_order<U>(k[i] - round);
+    EACH z[i] = keep_order<U>(fms(delta, A[i], z[i]));
+    powers<U>(k, z);
+  }
+
+ private:
+  // z[i] = 2^(k[i], in steps of 2^-bits octaves) * p(z[i]).
+  // A chain of ten instructions takes fifty cycles, and a core looks at some dozens of instructions at once. So the
+  // chains run side by side, a stage of all of them after the other; `keep_order` stops the compiler from undoing that.
+  template <int U>
+  ALWAYS_INLINE void powers(Vec* k, Vec* z) const {
+    Vec p[U];
+    EACH k[i] = keep_order<U>((Vec)((IVec)lookup(k[i]) + ((IVec)k[i] << (23 - bits))));
+    EACH p[i] = keep_order<U>(z[i] + coefficient[degree - 1]);
+#pragma GCC unroll 8
+    for (int d = degree - 2; d >= 0; d--) EACH p[i] = keep_order<U>(fma(p[i], z[i], coefficient[d]));
+    EACH z[i] = k[i] * p[i];
+#undef EACH
   }
 };
 
@@ -107,9 +129,17 @@ struct Softplus {
   ALWAYS_INLINE Softplus() {
     for (int i = 0; i < 9; i++) coefficient[i] = in_register(coefficients[i]);
   }
+  // w of U vectors, side by side.
+  template <int U>
+  ALWAYS_INLINE void w(const Vec* x, Vec* out) const {
+#pragma GCC unroll 4
+    for (int i = 0; i < U; i++) out[i] = max(lowest, (Vec)((IVec)x[i] & 0x7fffffff) * minus_scale);
+    exp.apply<false, U>(out);
+  }
   ALWAYS_INLINE Vec w(Vec x) const {
-    Vec magnitude = (Vec)((IVec)x & 0x7fffffff);
-    return exp.of<false>(max(lowest, magnitude * minus_scale));
+    Vec out;
+    w<1>(&x, &out);
+    return out;
   }
   ALWAYS_INLINE Vec of(Vec x, Vec w) const {
     const Vec* c = coefficient;

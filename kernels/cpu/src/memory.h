@@ -32,8 +32,10 @@ struct Memory {
 struct Lines {
   const float* first;
   int64_t row, column;  // in floats
-  const int32_t* rows = nullptr;
-  ALWAYS_INLINE const float* at(int t) const { return first + (rows ? rows[t] * row : t % W * row + t / W * column); }
+  const int32_t* rows;
+  ALWAYS_INLINE void prefetch(int t) const {
+    if (first) __builtin_prefetch(first + (rows ? rows[t] * row : t % W * row + t / W * column));
+  }
 };
 
 // What to prefetch during one block, handed out piece by piece.
@@ -41,7 +43,7 @@ struct Upcoming {
   Lines lines[16];  // as many as there are calls of retreat() with 16 states, times 2
   int count = 0, taken = 0;
   void add(Lines l) { lines[count++] = l; }
-  Lines take() { return taken < count ? lines[taken++] : Lines{(const float*)this, 0, 0}; }
+  Lines take() { return taken < count ? lines[taken++] : Lines{nullptr, 0, 0}; }
 };
 
 inline int64_t vectors(int64_t floats) { return (floats + W - 1) / W; }

@@ -26,14 +26,12 @@ __attribute__((noinline)) void advance(int steps, int states, const Vec* delta, 
   for (int n = 0; n < S; n++) h[n] = state[n];
   const float *B = bc, *C = bc + states;
   for (int t = 0; t < steps; t++, B += stride, C += stride) {
-    for (const Lines& l : lines) __builtin_prefetch(l.at(t));
+    for (const Lines& l : lines) l.prefetch(t);
     Vec even = y[t], odd = splat(0);
 #pragma GCC unroll 16
     for (int first = 0; first < S; first += U) {
       Vec decay[U];
-#pragma GCC unroll 4
-      for (int i = 0; i < U; i++) decay[i] = delta[t] * A[first + i];
-      exp.apply<clamp, U>(decay);
+      exp.decays<clamp, U>(delta[t], A + first, decay);
 #pragma GCC unroll 4
       for (int i = 0; i < U; i++) {
         const int n = first + i;
@@ -49,22 +47,32 @@ __attribute__((noinline)) void advance(int steps, int states, const Vec* delta, 
 }
 
 // delta becomes softplus(delta + bias), x = delta u, and y, which holds u, becomes D u. Returns the largest delta.
+template <int U>
+ALWAYS_INLINE void discretise_some(const Softplus& softplus, Vec bias, Vec D, Vec* delta, Vec* x, Vec* y, Vec& largest) {
+  Vec raw[U], w[U];
+#pragma GCC unroll 4
+  for (int i = 0; i < U; i++) raw[i] = delta[i] + bias;
+  softplus.w<U>(raw, w);
+#pragma GCC unroll 4
+  for (int i = 0; i < U; i++) {
+    delta[i] = softplus.of(raw[i], w[i]);
+    x[i] = delta[i] * y[i];
+    y[i] = D * y[i];
+    largest = max(delta[i], largest);  // which ignores NaN
+  }
+}
 __attribute__((noinline)) Vec discretise(int steps, Vec bias, Vec D, Vec* delta, Vec* x, Vec* y) {
   const Softplus softplus;
   Vec largest = splat(0);
-  for (int t = 0; t < steps; t++) {
-    const Vec raw = delta[t] + bias;
-    delta[t] = softplus.of(raw, softplus.w(raw));
-    x[t] = delta[t] * y[t];
-    y[t] = D * y[t];
-    largest = max(delta[t], largest);  // which ignores NaN
-  }
+  int t = 0;
+  for (; t + 4 <= steps; t += 4) discretise_some<4>(softplus, bias, D, delta + t, x + t, y + t, largest);
+  for (; t < steps; t++) discretise_some<1>(softplus, bias, D, delta + t, x + t, y + t, largest);
   return largest;
 }
 
 template <bool clamp>
 void advance_all(int steps, int states, const Vec* delta, const Vec* x, const float* bc, int64_t stride, const Vec* A,
-                 Vec* state, Vec* y, Upcoming ahead) {
+                 Vec* state, Vec* y, Upcoming& ahead) {
   int n = 0;
   for (; n + states_at_once <= states; n += states_at_once)
     advance<states_at_once, clamp>(steps, states, delta, x, bc + n, stride, A + n, state + n, y, ahead);
@@ -135,15 +143,26 @@ __attribute__((noinline)) void retreat(int steps, int states, BlockGradient* blo
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++) h[m] = checkpoint[m / S * states + m % S];
     for (int t = 0; t < steps; t++) {
-      __builtin_prefetch(first.at(t), 0, 2);
-#pragma GCC unroll 16
-      for (int m = 0; m < M; m++) {
-        const BlockGradient& block = blocks[m / S];
-        Vec a = exp.of<clamp>(block.delta[t] * A[m / S * states + m % S]);
-        before[t][m] = h[m];
-        decay[t][m] = a;
-        h[m] = fma(a, h[m], block.x[t] * splat(bc[t * stride + m % S]));
+      first.prefetch(t);
+      Vec c_sum[S];
+#pragma GCC unroll 4
+      for (int s = 0; s < S; s++) c_sum[s] = d_bc[t * stride + states + s];
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; q++) {
+        const Vec x = blocks[q].x[t], dy = blocks[q].dy[t];
+        Vec a[S];
+        exp.decays<clamp, S>(blocks[q].delta[t], A + q * states, a);
+#pragma GCC unroll 4
+        for (int s = 0; s < S; s++) {
+          const int m = q * S + s;
+          before[t][m] = h[m];
+          decay[t][m] = a[s];
+          h[m] = fma(a[s], h[m], x * splat(bc[t * stride + s]));
+          c_sum[s] = fma(dy, h[m], c_sum[s]);
+        }
       }
+#pragma GCC unroll 4
+      for (int s = 0; s < S; s++) d_bc[t * stride + states + s] = c_sum[s];
     }
   }
   Vec c[M], a_sum[M], scaled_A[M];
@@ -154,7 +173,7 @@ __attribute__((noinline)) void retreat(int steps, int states, BlockGradient* blo
     scaled_A[m] = A[m / S * states + m % S];
   }
   for (int t = steps - 1; t >= 0; t--) {
-    __builtin_prefetch(second.at(t), 0, 2);
+    second.prefetch(t);
     Vec g_B[Q], g_A[Q], dy[Q], x[Q], delta[Q];
 #pragma GCC unroll 4
     for (int q = 0; q < Q; q++) {
@@ -163,23 +182,20 @@ __attribute__((noinline)) void retreat(int steps, int states, BlockGradient* blo
     }
 #pragma GCC unroll 4
     for (int s = 0; s < S; s++) {
-      Vec b_sum = d_bc[t * stride + s], c_sum = d_bc[t * stride + states + s];
+      Vec b_sum = d_bc[t * stride + s];
       Vec B = splat(bc[t * stride + s]), C = splat(bc[t * stride + states + s]);
 #pragma GCC unroll 4
       for (int q = 0; q < Q; q++) {
         int m = q * S + s;
         Vec g = fma(C, dy[q], c[m]);
-        c_sum = fma(dy[q], h[m], c_sum);
         b_sum = fma(g, x[q], b_sum);
         g_B[q] = fma(g, B, g_B[q]);
         c[m] = g * decay[t][m];
-        h[m] = before[t][m];
-        Vec gh = c[m] * h[m];
+        const Vec gh = c[m] * before[t][m];
         g_A[q] = fma(gh, scaled_A[m], g_A[q]);
         a_sum[m] = fma(gh, delta[q], a_sum[m]);
       }
       d_bc[t * stride + s] = b_sum;
-      d_bc[t * stride + states + s] = c_sum;
     }
 #pragma GCC unroll 4
     for (int q = 0; q < Q; q++) blocks[q].g_B[t] = g_B[q], blocks[q].g_A[t] = g_A[q];
@@ -194,7 +210,7 @@ __attribute__((noinline)) void retreat(int steps, int states, BlockGradient* blo
 template <int Q, bool clamp>
 void retreat_all(int steps, int states, BlockGradient* blocks, const float* bc, int64_t stride, const Vec* A,
                  const Vec* checkpoint, Vec* carry, Vec* dA, Vec* d_bc,
-                 Upcoming ahead) {
+                 Upcoming& ahead) {
   constexpr int S = 2;
   int n = 0;
   for (; n + S <= states; n += S)

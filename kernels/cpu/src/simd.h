@@ -40,6 +40,7 @@ ALWAYS_INLINE Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 ALWAYS_INLINE Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 ALWAYS_INLINE Vec splat(float x) { return _mm512_set1_ps(x); }
 ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+ALWAYS_INLINE Vec fms(Vec a, Vec b, Vec c) { return _mm512_fmsub_ps(a, b, c); }
 ALWAYS_INLINE Vec load(const float* p, int n) { return _mm512_maskz_loadu_ps((1u << n) - 1, p); }
 ALWAYS_INLINE void store(float* p, Vec v, int n) { _mm512_mask_storeu_ps(p, (1u << n) - 1, v); }
 ALWAYS_INLINE void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
@@ -50,6 +51,7 @@ ALWAYS_INLINE Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 ALWAYS_INLINE Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 ALWAYS_INLINE Vec splat(float x) { return _mm256_set1_ps(x); }
 ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+ALWAYS_INLINE Vec fms(Vec a, Vec b, Vec c) { return _mm256_fmsub_ps(a, b, c); }
 ALWAYS_INLINE __m256i first(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
@@ -67,6 +69,7 @@ ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return (Vec)vfmaq_f32((float32x4_t)
 #else
 ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 #endif
+ALWAYS_INLINE Vec fms(Vec a, Vec b, Vec c) { return fma(a, b, -c); }
 ALWAYS_INLINE Vec load(const float* p, int n) {
   Vec v = {};
   for (int i = 0; i < n; i++) v[i] = p[i];
