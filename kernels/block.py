@@ -1,4 +1,5 @@
-"""The modules around the scan of a PoseMamba block. They replace PyTorch's own, with the same weights and results.
+"""What stands around the scans of PoseMamba's and MDTF's blocks. It replaces PyTorch's own, with the same weights and
+results.
 
 If the scan is `cpu`, they run in its library and in oneDNN, equal up to rounding. In every other case they run
 PyTorch's code: with another scan, in forward-mode differentiation, and for settings that the library lacks (another
@@ -11,6 +12,7 @@ from torch import nn
 
 from liftbench.kernels.choice import choose
 from liftbench.kernels.cpu import block as cpu_block
+from liftbench.kernels.cpu import steps as cpu_steps
 from liftbench.kernels.operators import has_tangents
 
 
@@ -27,7 +29,7 @@ class ConvSilu(nn.Conv2d):
     """x: (B, T, J, C) -> (B, T', J', C'), an `nn.Conv2d` over (T, J), then SiLU."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if _on_cpu(x) and self._is_in_library(x) and _is_plain(self, x):
+        if _on_cpu(x) and self._is_in_library(x) and _is_plain(x, *self.parameters()):
             return cpu_block.conv_silu(x.float(), self.weight.float(), self.bias.float()).to(x.dtype)
         return F.silu(super().forward(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
@@ -47,7 +49,7 @@ class GatedNorm(nn.LayerNorm):
     """x, gate: (B, T, J, C) -> (B, T, J, C), an `nn.LayerNorm` of x times silu(gate)."""
 
     def forward(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-        if _on_cpu(x) and self._is_in_library(x, gate) and _is_plain(self, x, gate):
+        if _on_cpu(x) and self._is_in_library(x, gate) and _is_plain(x, gate, *self.parameters()):
             y = cpu_block.norm_gate(x.float(), gate.float(), self.weight.float(), self.bias.float(), self.eps)
             return y.to(x.dtype)
         return super().forward(x) * F.silu(gate)
@@ -58,15 +60,29 @@ class GatedNorm(nn.LayerNorm):
         return affine and self.normalized_shape == (x.shape[-1],) and gate.shape == x.shape and _is_grid(x)
 
 
+def steps_conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, reverse: bool = False) -> torch.Tensor:
+    """Apply a causal depthwise convolution over L, then SiLU; x: (S, L, C) -> (S, L, C), weight: (C, 1, K), bias: (C,).
+
+    reverse: do it to the reversed sequences and reverse the result; the kernel then reads the steps that follow.
+    """
+    reach = weight.shape[-1] - 1
+    if reverse:
+        weight = weight.flip(-1)
+    if _on_cpu(x) and reach + 1 == cpu_steps.WIDTH and x.numel() > 0 and _is_plain(x, weight, bias):
+        y = cpu_steps.conv_silu(x.float(), weight.float(), bias.float(), 0 if reverse else reach)
+        return y.to(x.dtype)
+    padded = F.pad(x.transpose(1, 2), (0, reach) if reverse else (reach, 0))
+    return F.silu(F.conv1d(padded, weight, bias, groups=x.shape[-1])).transpose(1, 2)
+
+
 def _on_cpu(x: torch.Tensor) -> bool:
     return choose(x.device.type, x.dtype) == "cpu"
 
 
-def _is_plain(module: torch.nn.Module, *inputs) -> bool:
+def _is_plain(x: torch.Tensor, *others: torch.Tensor) -> bool:
     """Return whether all dtypes agree, or autocast makes them agree, and nothing is differentiated in forward mode."""
-    tensors = *inputs, *module.parameters()
-    one_dtype = torch.is_autocast_enabled("cpu") or all(tensor.dtype == inputs[0].dtype for tensor in tensors)
-    return one_dtype and not has_tangents(tensors)
+    one_dtype = torch.is_autocast_enabled("cpu") or all(tensor.dtype == x.dtype for tensor in others)
+    return one_dtype and not has_tangents((x, *others))
 
 
 def _is_grid(x: torch.Tensor) -> bool:

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from liftbench.kernels import bidirectional_scan, refuse_script
+from liftbench.kernels.block import steps_conv_silu
 from liftbench.posemamba.model import JOINTS, DropPath, Mlp
 
 STATES = 16
@@ -72,10 +73,10 @@ class Mixer(nn.Module):
         x, z = F.linear(x, self.in_proj.weight).chunk(2, dim=-1)
         x, x_b = self.inputs(x)
         y = bidirectional_scan(
-            _stream(x, (CONV_WIDTH - 1, 0), self.conv1d.weight, self.conv1d.bias, self.x_proj, self.dt_proj,
-                    self.A_log, self.D),
-            _stream(x_b, (0, CONV_WIDTH - 1), self.conv1d_b.weight.flip(-1), self.conv1d_b.bias, self.x_proj_b,
-                    self.dt_proj_b, self.A_b_log, self.D_b),
+            _stream(steps_conv_silu(x, self.conv1d.weight, self.conv1d.bias),
+                    self.x_proj, self.dt_proj, self.A_log, self.D),
+            _stream(steps_conv_silu(x_b, self.conv1d_b.weight, self.conv1d_b.bias, reverse=True),
+                    self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b),
         )  # fmt: skip
         return F.linear(y.transpose(1, 2) * F.silu(z) / 2, self.out_proj.weight)
 
@@ -85,25 +86,13 @@ class Mixer(nn.Module):
 
 
 def _stream(
-    x: torch.Tensor,
-    padding: tuple[int, int],
-    conv_weight: torch.Tensor,
-    conv_bias: torch.Tensor,
-    x_proj: nn.Linear,
-    dt_proj: nn.Linear,
-    A_log: torch.Tensor,
-    D: torch.Tensor,
+    u: torch.Tensor, x_proj: nn.Linear, dt_proj: nn.Linear, A_log: torch.Tensor, D: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    """Return the arguments of one scan, in the order of the sequence; x: (S, L, C).
-
-    Padding on the left makes the convolution causal. The reversed stream pads on the right and flips the kernel, which
-    equals the causal convolution of the reversed sequence.
-    """
-    u = F.silu(F.conv1d(F.pad(x.transpose(1, 2), padding), conv_weight, conv_bias, groups=x.shape[-1]))
-    projected = F.linear(u.transpose(1, 2), x_proj.weight)
-    low_rank, B, C = projected.split([dt_proj.in_features, STATES, STATES], dim=-1)
-    delta = F.linear(low_rank, dt_proj.weight).transpose(1, 2)
-    return u, delta, -torch.exp(A_log), B.transpose(1, 2)[:, None], C.transpose(1, 2)[:, None], D, dt_proj.bias
+    """Return the arguments of one scan, in the order of the sequence; u: (S, L, C)."""
+    low_rank, B, C = F.linear(u, x_proj.weight).split([dt_proj.in_features, STATES, STATES], dim=-1)
+    delta = F.linear(low_rank, dt_proj.weight)
+    u, delta, B, C = (tensor.transpose(1, 2) for tensor in (u, delta, B, C))
+    return u, delta, -torch.exp(A_log), B[:, None], C[:, None], D, dt_proj.bias
 
 
 class GraphConvolution(nn.Module):

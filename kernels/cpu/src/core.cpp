@@ -2,6 +2,7 @@
 // KERNELS as the name of the result. Everything else has internal linkage, so no set can link to another set's code.
 #include "block.h"
 #include "grid.h"
+#include "steps.h"
 #include "stream.h"
 
 namespace {
@@ -20,5 +21,6 @@ void elementary(const float* x, float* exp, float* softplus, float* sigmoid, int
 }  // namespace
 
 extern const Kernels KERNELS;
-const Kernels KERNELS = {W,         scan_forward,       scan_backward, grid_forward,       grid_backward,
-                         conv_silu, conv_silu_backward, norm_gate,     norm_gate_backward, elementary};
+const Kernels KERNELS = {
+    W, scan_forward, scan_backward, grid_forward, grid_backward, conv_silu, conv_silu_backward, steps_conv_silu,
+    steps_conv_silu_backward, norm_gate, norm_gate_backward, elementary};

@@ -93,6 +93,10 @@ void liftbench_conv_silu(const ConvSilu* conv, int threads) { kernels->conv_silu
 void liftbench_conv_silu_backward(const ConvSiluGradients* gradients, int threads) {
   kernels->conv_silu_backward(*gradients, threads);
 }
+void liftbench_steps_conv_silu(const StepsConvSilu* conv, int threads) { kernels->steps_conv_silu(*conv, threads); }
+void liftbench_steps_conv_silu_backward(const StepsConvSiluGradients* gradients, int threads) {
+  kernels->steps_conv_silu_backward(*gradients, threads);
+}
 void liftbench_norm_gate(const NormGate* norm, int threads) { kernels->norm_gate(*norm, threads); }
 void liftbench_norm_gate_backward(const NormGateGradients* gradients, int threads) {
   kernels->norm_gate_backward(*gradients, threads);

@@ -65,6 +65,21 @@ struct ConvSiluGradients {
   ConvSilu conv;           // with y the gradient of the output
   float *x, *weight, *bias;
 };
+
+constexpr int conv_steps = 4;
+
+struct StepsConvSilu {  // y = silu(depthwise convolution of x over conv_steps steps of a sequence, padded with zeros)
+  int64_t sequences, steps, channels;
+  int64_t back;    // how many steps before its own step the kernel begins
+  int64_t x_step;  // from one step of x to the next
+  const float* x;  // (sequences, steps, channels)
+  const float *weight, *bias;  // (channels, conv_steps), (channels)
+  float* y;        // (sequences, steps, channels)
+};
+struct StepsConvSiluGradients {
+  StepsConvSilu conv;  // with y the gradient of the output
+  float *x, *weight, *bias;
+};
 struct NormGate {  // y = layer_norm(x) * silu(gate)
   int64_t cells, channels;
   int64_t gate_cell;  // from one cell of the gate to the next
@@ -93,6 +108,8 @@ struct Kernels {  // one instruction set's
   void (*grid_backward)(const GridGradients&, int threads);
   void (*conv_silu)(const ConvSilu&, int threads);
   void (*conv_silu_backward)(const ConvSiluGradients&, int threads);
+  void (*steps_conv_silu)(const StepsConvSilu&, int threads);
+  void (*steps_conv_silu_backward)(const StepsConvSiluGradients&, int threads);
   void (*norm_gate)(const NormGate&, int threads);
   void (*norm_gate_backward)(const NormGateGradients&, int threads);
   void (*elementary)(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n);
