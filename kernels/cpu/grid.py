@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from liftbench.kernels.cpu.block import linear
-from liftbench.kernels.cpu.library import addresses, call, checked, single, structure
+from liftbench.kernels.cpu.library import addresses, call, checked, single, stored_dtype, structure
 from liftbench.kernels.cpu.stream import CHECKPOINT_STEPS
 from liftbench.kernels.operators import operator, register_grid_scan, traced
 from liftbench.kernels.orders import LIMB_ORDER
@@ -16,7 +16,7 @@ from liftbench.kernels.orders import LIMB_ORDER
 # The structures of src/scan.h, field by field.
 _Grid = structure(
     "Grid",
-    ("batch directions channels states rank cells", ctypes.c_int64),
+    ("batch directions channels states rank cells bfloat16", ctypes.c_int64),
     ("x projected dt_weight dt_bias A D orders neighbours limb y checkpoints", ctypes.c_void_p),
 )
 _GridGradients = structure(
@@ -40,9 +40,12 @@ def grid_scan(
 ) -> Tensor:
     """Do what `kernels.grid_scan` does, in float32: one product for all projections, one kernel for the rest.
 
+    If x is bfloat16, the kernel reads it and writes y as they are, and rounds y only.
+
     Raises ValueError for tensors off the CPU, for float64, for shapes that do not fit, and for wrong order tables.
     """
-    tensors = [single(tensor) for tensor in (x, x_proj_weight, dt_weight, dt_bias, A, D)]
+    parameters = [single(tensor) for tensor in (x_proj_weight, dt_weight, dt_bias, A, D)]
+    tensors = [x if x.dtype == torch.bfloat16 else single(x), *parameters]
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     published = limb_gradient == "published"
     y, *_ = _run(*tensors, orders, list(map(bool, limb)), published, keep)
@@ -64,8 +67,7 @@ def _checked(
         raise ValueError("x must be (B, T, J, channels), dt_weight (K, channels, R) and A (K * channels, N)")
     _, frames, joints, channels = x.shape
     (directions, _, rank), states, total = dt_weight.shape, A.shape[1], dt_weight.shape[0] * channels
-    expected = {
-        "x": (x, x.shape),
+    parameters = {
         "x_proj_weight": (x_proj_weight, (directions, rank + 2 * states, channels)),
         "dt_weight": (dt_weight, (directions, channels, rank)),
         "dt_bias": (dt_bias, (directions, channels)),
@@ -73,7 +75,8 @@ def _checked(
         "D": (D, (total,)),
     }
     wide = torch.int32 if orders.dtype == torch.int32 else torch.int64
-    tensors = [*checked(expected), *checked({"orders": (orders, (directions, frames * joints))}, wide)]
+    tensors = [*checked({"x": (x, x.shape)}, stored_dtype(x)), *checked(parameters)]
+    tensors += checked({"orders": (orders, (directions, frames * joints))}, wide)
     if len(limb) != directions:
         raise ValueError(f"limb must have {directions} flags, one per direction, got {len(limb)}")
     if any(limb) and joints != len(LIMB_ORDER):
@@ -109,7 +112,7 @@ def _outputs(
     """Allocate y, and with `keep` what a backward pass needs: projected and checkpoints."""
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     projected, checkpoints = _kept_shapes(x, x_proj_weight, dt_weight, A) if keep else (0, 0)
-    return y, x.new_empty(projected), x.new_empty(checkpoints)
+    return y, A.new_empty(projected), A.new_empty(checkpoints)
 
 
 def _kept_shapes(x: Tensor, x_proj_weight: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[tuple[int, int], tuple[int]]:
@@ -126,7 +129,8 @@ def _grid(tensors: Sequence[Tensor], checkpoints: Tensor) -> _Grid:
     batch, frames, joints, channels = x.shape
     directions, _, rank = dt_weight.shape
     kept = checkpoints.data_ptr() if checkpoints.numel() else None
-    return _Grid(batch, directions, channels, A.shape[-1], rank, frames * joints, *addresses(*tensors), kept)
+    sizes = batch, directions, channels, A.shape[-1], rank, frames * joints
+    return _Grid(*sizes, x.dtype == torch.bfloat16, *addresses(*tensors), kept)
 
 
 @operator("grid_scan_cpu")
@@ -146,7 +150,7 @@ def _grid_scan_cpu(
     x, x_proj_weight, *rest, orders = _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     y, projected, checkpoints = _outputs(x, x_proj_weight, dt_weight, A, keep)
     with torch.autocast("cpu", enabled=False):  # autocast stays on inside an operator, but the kernel reads float32
-        rows = linear(x, x_proj_weight.flatten(0, 1)).contiguous()
+        rows = linear(x.float(), x_proj_weight.flatten(0, 1)).contiguous()
     tensors = [x, rows, *rest, *_tables(orders, limb, *x.shape[1:3]), y]
     if not call("grid_forward", _grid(tensors, checkpoints)):
         raise _wrong_orders()
@@ -188,13 +192,11 @@ def _grid_scan_cpu_backward(
     """Return gradients of x, x_proj_weight, dt_weight, dt_bias, A and D."""
     x, x_proj_weight, *rest, orders = _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     kept_shapes = _kept_shapes(x, x_proj_weight, dt_weight, A)
-    dy, projected, checkpoints = checked(
-        {
-            "the gradient of y": (dy, x.shape),
-            "projected": (projected, kept_shapes[0]),
-            "checkpoints": (checkpoints, kept_shapes[1]),
-        }
+    (dy,) = checked({"the gradient of y": (dy, x.shape)}, stored_dtype(x))
+    projected, checkpoints = checked(
+        {"projected": (projected, kept_shapes[0]), "checkpoints": (checkpoints, kept_shapes[1])}
     )
+    dtype, x, dy = x.dtype, x.float(), dy.float()
     tensors = [x, projected, *rest, *_tables(orders, limb, *x.shape[1:3]), dy]
     gradients = [torch.empty_like(tensor) for tensor in (x, x_proj_weight, *rest)]
     dx, _, ddt_weight, ddt_bias, dA, dD = gradients
@@ -208,6 +210,7 @@ def _grid_scan_cpu_backward(
     with torch.autocast("cpu", enabled=False):
         flat_dx.addmm_(d_projected, weight)
         gradients[1] = torch.mm(for_weight.T, flat_x).view_as(x_proj_weight)
+    gradients[0] = dx.to(dtype)
     return gradients
 
 

@@ -110,3 +110,8 @@ def addresses(*tensors: torch.Tensor) -> list[int]:
 def single(tensor: torch.Tensor) -> torch.Tensor:
     """Convert to float32; leave float64 as it is, which `checked` refuses."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def stored_dtype(*tensors: torch.Tensor) -> torch.dtype:
+    """Return how the kernels read these tensors: in bfloat16 if all are in it, or else in float32."""
+    return torch.bfloat16 if all(tensor.dtype == torch.bfloat16 for tensor in tensors) else torch.float32

@@ -1,16 +1,17 @@
 """The scan of (B, channels, L) tensors as a torch operator, for one stream or the sum of two; see src/stream.h."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from liftbench.kernels.cpu.library import addresses, call, checked, single, structure
+from liftbench.kernels.cpu.library import addresses, call, checked, single, stored_dtype, structure
 from liftbench.kernels.operators import operator, register_scan, traced
 
 CHECKPOINT_STEPS = 32  # as in src/scan.h
 NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
+SEQUENCES = ("u", "delta", "B", "C")  # all in float32 or all in bfloat16; the others always in float32
 
 # The structures of src/scan.h, field by field.
 _Rows = structure("Rows", ("data", ctypes.c_void_p), ("batch channel time", ctypes.c_int64))
@@ -24,7 +25,7 @@ _Stream = structure(
 )
 _Scan = structure(
     "Scan",
-    ("batch groups channels states length streams", ctypes.c_int64),
+    ("batch groups channels states length streams bfloat16", ctypes.c_int64),
     ("stream", _Stream * 2),
     ("y", _Rows),
 )
@@ -38,6 +39,8 @@ def selective_scan(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, delta_bias: Tensor | None = None
 ) -> Tensor:
     """Do what `kernels.reference.selective_scan` does, in float32, without copying channels-last inputs.
+
+    If u, delta, B and C are all bfloat16, the kernel reads them and writes y as they are, and rounds y only.
 
     Raises ValueError for tensors off the CPU, for float64, and for shapes that do not fit.
     """
@@ -53,22 +56,25 @@ def bidirectional_scan(forward_stream: Sequence[Tensor | None], reversed_stream:
 
 
 def _scan_streams(streams: Sequence[Sequence[Tensor | None]]) -> Tensor:
-    tensors = [tensor for stream in streams for tensor in _in_single(*stream)]
+    sequences = [stream[NAMES.index(name)] for stream in streams for name in SEQUENCES]
+    convert = torch.Tensor.bfloat16 if stored_dtype(*sequences) == torch.bfloat16 else single
+    tensors = [tensor for stream in streams for tensor in _complete(convert, *stream)]
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     return _run(tensors, keep)[0].to(streams[0][0].dtype)
 
 
-def _in_single(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None, delta_bias: Tensor | None = None
-) -> list[Tensor]:
-    """Return the seven tensors in float32, with zeros for absent ones."""
+def _complete(
+    convert: Callable[[Tensor], Tensor], u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
+    D: Tensor | None = None, delta_bias: Tensor | None = None,
+) -> list[Tensor]:  # fmt: skip
+    """Return the seven tensors, sequences converted, the others in float32, with zeros for absent ones."""
     zeros = torch.zeros(A.shape[:1])
-    tensors = u, delta, A, B, C, zeros if D is None else D, zeros if delta_bias is None else delta_bias
-    return [single(tensor) for tensor in tensors]
+    A, D, delta_bias = map(single, (A, zeros if D is None else D, zeros if delta_bias is None else delta_bias))
+    return [convert(u), convert(delta), A, convert(B), convert(C), D, delta_bias]
 
 
 def _checked_streams(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Split the flat list of an operator's tensors into streams of seven, checked and readable."""
+    """Split the flat list of an operator's tensors into streams of seven, checked and readable; u decides the dtype."""
     u, _, A, B = tensors[:4]
     if u.dim() != 3 or A.dim() != 2 or B.dim() != 4 or 0 in B.shape or u.shape[1] % B.shape[1]:
         raise ValueError(
@@ -77,8 +83,12 @@ def _checked_streams(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     (batch, channels, length), states, groups = u.shape, A.shape[1], B.shape[1]
     rows, columns, per_channel = (batch, channels, length), (batch, groups, states, length), (channels,)
     shapes = rows, rows, (channels, states), columns, columns, per_channel, per_channel
+    dtypes = {name: stored_dtype(u) if name in SEQUENCES else torch.float32 for name in NAMES}
     return [
-        checked({name: pair for name, *pair in zip(NAMES, tensors[i : i + 7], shapes, strict=True)}, layout=_readable)
+        [
+            checked({name: (tensor, shape)}, dtypes[name], _readable)[0]
+            for name, tensor, shape in zip(NAMES, tensors[i : i + 7], shapes, strict=True)
+        ]
         for i in range(0, len(tensors), 7)
     ]
 
@@ -99,7 +109,8 @@ def _scan(streams: Sequence[Sequence[Tensor]], checkpoints: Tensor, y: Tensor) -
     for i, tensors in enumerate(streams):
         kept = checkpoints[i].data_ptr() if checkpoints.numel() else None
         stream[i] = _Stream(*_views(*tensors), kept, i)
-    return _Scan(batch, groups, channels // groups, states, length, len(streams), stream, _view(_Rows, y))
+    sizes = batch, groups, channels // groups, states, length, len(streams)
+    return _Scan(*sizes, u.dtype == torch.bfloat16, stream, _view(_Rows, y))
 
 
 def _views(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> tuple:
@@ -136,21 +147,23 @@ def _scan_cpu_fake(tensors: Sequence[Tensor], keep: bool) -> tuple[Tensor, Tenso
 
 
 def _outputs(tensors: Sequence[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
-    u = tensors[0]
-    return _readable(torch.empty_like(u)), u.new_empty(_checkpoints_shape(tensors) if keep else 0)
+    u, A = tensors[0], tensors[2]
+    return _readable(torch.empty_like(u)), A.new_empty(_checkpoints_shape(tensors) if keep else 0)
 
 
 @operator("scan_cpu_backward")
 def _scan_cpu_backward(dy: torch.Tensor, tensors: list[torch.Tensor], checkpoints: torch.Tensor) -> list[torch.Tensor]:
-    streams = _checked_streams(tensors)
-    (dy,) = checked({"the gradient of y": (dy, tensors[0].shape)}, layout=_readable)
+    """Return the gradients of all tensors, in their dtypes; the kernel reads and writes float32."""
+    streams = [[tensor.float() for tensor in stream] for stream in _checked_streams(tensors)]
+    (dy,) = checked({"the gradient of y": (dy, tensors[0].shape)}, stored_dtype(tensors[0]), _readable)
     (checkpoints,) = checked({"checkpoints": (checkpoints, _checkpoints_shape(tensors))})
-    flat = _scan_cpu_backward_fake(dy, tensors, checkpoints)
+    wide_dy = dy.float()
+    flat = [_readable(torch.empty_like(tensor, dtype=torch.float32)) for tensor in tensors]
     gradients = (_StreamGradients * 2)()
     for i in range(len(streams)):
         gradients[i] = _StreamGradients(*_views(*flat[7 * i : 7 * i + 7]))
-    call("scan_backward", _ScanGradients(_scan(streams, checkpoints, dy), gradients))
-    return flat
+    call("scan_backward", _ScanGradients(_scan(streams, checkpoints, wide_dy), gradients))
+    return [gradient.to(tensor.dtype) for gradient, tensor in zip(flat, tensors, strict=True)]
 
 
 @traced("scan_cpu_backward")

@@ -20,8 +20,9 @@ struct Direction {
   const float* projected(int64_t cell) const {
     return grid.projected + ((batch * grid.cells + cell) * grid.directions + k) * row_floats();
   }
-  float* channels(const float* p, int64_t cell, int64_t block) const {
-    return (float*)p + (batch * grid.cells + cell) * grid.channels + block * W;
+  template <class T>
+  T* channels(const T* p, int64_t cell, int64_t block) const {
+    return (T*)p + (batch * grid.cells + cell) * grid.channels + block * W;
   }
   Vec per_channel(const float* p, int64_t block) const {
     return load(p + k * grid.channels + block * W, lanes_of(grid.channels, block));
@@ -52,17 +53,20 @@ struct Direction {
     }
   }
 
+  template <class T = float>  // how x is stored
   void gather(int64_t t0, int steps, int64_t block, Vec* u) const {
+    const T* x = (const T*)grid.x;
     const int lanes = lanes_of(grid.channels, block);
     for (int t = 0; t < steps; t++) {
       const int32_t cell = cells()[t0 + t];
-      u[t] = load_lanes(channels(grid.x, cell, block), lanes);
-      if (limb()) u[t] += load_lanes(channels(grid.x, grid.neighbours[cell], block), lanes);
+      u[t] = load_lanes(channels(x, cell, block), lanes);
+      if (limb()) u[t] += load_lanes(channels(x, grid.neighbours[cell], block), lanes);
     }
   }
 
   // One block of the cells from step t.
-  Lines lines(const float* p, int64_t t, int64_t block) const {
+  template <class T>
+  Lines lines(const T* p, int64_t t, int64_t block) const {
     return {channels(p, 0, block), grid.channels, 0, cells() + t};
   }
 };
@@ -115,12 +119,16 @@ inline void contract(int steps, int64_t rank, const float* rows, int64_t row_flo
     contract_some<1>(steps, rows + r, row_floats, dt_weight + r, d_delta, d_rows + r, d_weight + r);
 }
 
+// T: how x and y are stored. The directions add up in y, or, if T is too narrow for that, in `sums`.
+template <class T>
 void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int64_t last_block) {
   constexpr int chunk = 64;
   const int64_t states = grid.states, blocks = last_block - first_block, row_floats = grid.rank + 2 * states;
-  Memory memory(blocks * (2 * states + grid.rank) + vectors(chunk * row_floats));
+  constexpr bool wide = std::is_same<T, float>::value;
+  Memory memory(blocks * (2 * states + grid.rank) + vectors(chunk * row_floats) + (wide ? 0 : blocks * grid.cells));
   Vec *A = memory.take(blocks * states), *dt_weight = memory.take(blocks * grid.rank), *h = memory.take(blocks * states);
   float* rows = (float*)memory.take(vectors(chunk * row_floats));
+  Vec* sums = memory.take(0);  // (blocks, cells), unless wide
   Vec delta[chunk], x[chunk], y[chunk];
 
   for (int64_t k = 0; k < grid.directions; k++) {
@@ -132,7 +140,7 @@ void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int
       d.pack(t0, steps, rows);
       for (int64_t b = 0; b < blocks; b++) {
         const int64_t block = first_block + b;
-        d.gather(t0, steps, block, y);
+        d.gather<T>(t0, steps, block, y);
         expand(steps, grid.rank, rows, row_floats, dt_weight + b * grid.rank, delta);
         const Vec largest =
             discretise(steps, d.per_channel(grid.dt_bias, block), d.per_channel(grid.D, block), delta, x, y);
@@ -142,15 +150,25 @@ void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int
         const int64_t next_block = b + 1 == blocks ? first_block : block + 1, next = last ? t0 + chunk : t0;
         for (int t = 0; t < steps; t += step) {
           Upcoming ahead;
-          for (const float* p : {grid.x, (const float*)grid.y}) ahead.add(d.lines(p, next + t, next_block));
+          ahead.add(d.lines((const T*)grid.x, next + t, next_block));
+          if (wide)
+            ahead.add(d.lines(grid.y, next + t, next_block));
+          else
+            ahead.add({(float*)(sums + (next_block - first_block) * grid.cells), W, 0, d.cells() + next + t});
           if (grid.checkpoints) stream_out(d.checkpoint(t0 + t, block), h + b * states, states);
           run(at_most(step, steps - t), states, delta + t, x + t, rows + t * row_floats + grid.rank, row_floats,
               A + b * states, h + b * states, y + t, ahead);
         }
         const int lanes = lanes_of(grid.channels, block);
         for (int t = 0; t < steps; t++) {
-          float* out = d.channels(grid.y, d.cells()[t0 + t], block);
-          store_lanes(out, k == 0 ? y[t] : load_lanes(out, lanes) + y[t], lanes);
+          const int32_t cell = d.cells()[t0 + t];
+          T* out = d.channels((T*)grid.y, cell, block);
+          const int64_t at = b * grid.cells + cell;  // in sums
+          const Vec total = k == 0 ? y[t] : (wide ? load_lanes(out, lanes) : sums[at]) + y[t];
+          if (wide || k + 1 == grid.directions)
+            store_lanes(out, total, lanes);
+          else
+            sums[at] = total;
         }
       }
     }
@@ -161,9 +179,10 @@ void grid_forward(const Grid& grid, int threads) {
   const int64_t blocks = blocks_of(grid.channels);
   // Channels share nothing but the rows, so the split may follow the number of threads.
   const int64_t parts = grid.batch % threads == 0 ? 1 : at_most(blocks, threads);
+  const auto run_item = grid.bfloat16 ? grid_forward_item<Bfloat16> : grid_forward_item<float>;
   parallel_for(grid.batch * parts, threads, [&](int64_t item) {
     const int64_t part = item % parts;
-    grid_forward_item(grid, item / parts, blocks * part / parts, blocks * (part + 1) / parts);
+    run_item(grid, item / parts, blocks * part / parts, blocks * (part + 1) / parts);
   });
 }
 

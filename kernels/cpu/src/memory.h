@@ -30,9 +30,13 @@ struct Memory {
 // Cache lines of the next block, one for every step of a recurrence. The recurrence prefetches them, so that its arithmetic
 // hides their latency. Line t lies t % W rows and t / W columns from the first, or, with `rows`, in row rows[t].
 struct Lines {
-  const float* first;
-  int64_t row, column;  // in floats
+  const char* first;
+  int64_t row, column;  // in bytes
   const int32_t* rows;
+  Lines() = default;
+  template <class T>  // distances in elements
+  Lines(const T* first, int64_t row, int64_t column, const int32_t* rows = nullptr)
+      : first((const char*)first), row(row * sizeof(T)), column(column * sizeof(T)), rows(rows) {}
   ALWAYS_INLINE void prefetch(int t) const {
     if (first) __builtin_prefetch(first + (rows ? rows[t] * row : t % W * row + t / W * column));
   }

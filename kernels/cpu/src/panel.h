@@ -4,16 +4,17 @@
 
 namespace {
 
-// One block of rows, or all states of a group, along time: stride 1 over either lanes (rows) or time.
+// One block of rows, or all states of a group, along time: stride 1 over either lanes (rows) or time. T: as stored.
+template <class T>
 struct Panel {
-  float* data;
+  T* data;
   int64_t lane, time;
   int lanes;
 
   // `count` steps from t, as one vector over lanes per step; out has room for a multiple of W.
   void read(int64_t t, int count, Vec* out) const {
     if (lane == 1) {
-      const float* p = data + t * time;
+      const T* p = data + t * time;
       for (int i = 0; i < count; i++, p += time) out[i] = load_lanes(p, lanes);
       return;
     }
@@ -22,7 +23,7 @@ struct Panel {
 
   void write(int64_t t, int count, const Vec* in, bool add = false) const {
     if (lane == 1) {
-      float* p = data + t * time;
+      T* p = data + t * time;
       for (int i = 0; i < count; i++, p += time) store_lanes(p, add ? in[i] + load_lanes(p, lanes) : in[i], lanes);
       return;
     }
@@ -44,7 +45,7 @@ struct Panel {
 
  private:
   // Time runs along memory, forwards or (time == -1) backwards.
-  const float* tile(int64_t t, int count) const { return time < 0 ? data - t - (count - 1) : data + t; }
+  const T* tile(int64_t t, int count) const { return time < 0 ? data - t - (count - 1) : data + t; }
 
   // So few steps move one by one, which is cheaper than transposing a tile.
   static constexpr int few = W / 4;
@@ -58,7 +59,7 @@ struct Panel {
       }
       return;
     }
-    const float* p = tile(t, count);
+    const T* p = tile(t, count);
     Vec r[W];
     if (lanes == W && count == W) {
 #pragma GCC unroll 16
@@ -80,12 +81,12 @@ struct Panel {
     if (count <= few) {
       for (int i = 0; i < count; i++)
         for (int j = 0; j < lanes; j++) {
-          float& to = data[j * lane + (t + i) * time];
+          T& to = data[j * lane + (t + i) * time];
           to = add ? to + in[i][j] : in[i][j];
         }
       return;
     }
-    float* p = (float*)tile(t, count);
+    T* p = (T*)tile(t, count);
     Vec r[W];
     for (int i = 0; i < W; i++) r[i] = time < 0 ? (i < count ? in[count - 1 - i] : splat(0)) : in[i];
     transpose(r);
@@ -103,7 +104,7 @@ inline void load_columns(const float* p, int lanes, int64_t count, float factor,
   Vec tile[W];
   for (int64_t n = 0; n < count; n += W) {
     const int some = at_most(W, count - n);
-    Panel{(float*)p + n, count, 1, lanes}.read(0, some, tile);
+    Panel<float>{(float*)p + n, count, 1, lanes}.read(0, some, tile);
     for (int i = 0; i < some; i++) out[n + i] = tile[i] * splat(factor);
   }
 }

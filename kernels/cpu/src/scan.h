@@ -1,4 +1,4 @@
-// The C interface, and what each instruction set provides. Strides are in floats. The ctypes structures in
+// The C interface, and what each instruction set provides. Strides are in elements. The ctypes structures in
 // ../stream.py, ../grid.py and ../block.py mirror these; ../library.py checks what they point to.
 #pragma once
 #include <stddef.h>
@@ -22,6 +22,7 @@ struct Stream {  // one scan
 struct Scan {
   int64_t batch, groups, channels, states, length;  // channels of one group
   int64_t streams;                                  // y is the sum of 1 or 2 scans
+  int64_t bfloat16;  // 1, forwards only: u, delta, B, C and y are stored in bfloat16, behind the same pointers
   Stream stream[2];
   Rows y;
 };
@@ -36,6 +37,7 @@ struct ScanGradients {
 
 struct Grid {
   int64_t batch, directions, channels, states, rank, cells;
+  int64_t bfloat16;        // 1, forwards only: x and y are stored in bfloat16, behind the same pointers
   const float* x;          // (B, cells, channels)
   const float* projected;  // (B, cells, directions, rank + 2 states): low-rank delta, B, C of x without the limb term
   const float *dt_weight, *dt_bias, *A, *D;  // (K, channels, rank), (K, channels), (K * channels, N), (K * channels)

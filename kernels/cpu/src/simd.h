@@ -82,9 +82,40 @@ ALWAYS_INLINE void stream(float* p, Vec v) { store(p, v); }
 
 #endif
 
+// bfloat16 in memory: the upper half of a float. A load widens it; a store rounds to nearest, ties to even, and keeps NaN.
+typedef uint32_t UVec __attribute__((vector_size(4 * W)));
+typedef uint16_t HalfVec __attribute__((vector_size(2 * W)));
+typedef uint16_t UnalignedHalfVec __attribute__((vector_size(2 * W), aligned(2), may_alias));
+
+ALWAYS_INLINE Vec widen(HalfVec v) { return (Vec)(__builtin_convertvector(v, UVec) << 16); }
+ALWAYS_INLINE HalfVec narrow(Vec v) {
+  const UVec bits = (UVec)v, rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  return __builtin_convertvector(v == v ? rounded : UVec{} + 0x7fc0, HalfVec);
+}
+
+struct Bfloat16 {
+  uint16_t bits;
+  operator float() const { return __builtin_bit_cast(float, (uint32_t)bits << 16); }
+  void operator=(float x) { bits = narrow(splat(x))[0]; }
+};
+
+ALWAYS_INLINE Vec load(const Bfloat16* p) { return widen(*(const UnalignedHalfVec*)p); }
+ALWAYS_INLINE void store(Bfloat16* p, Vec v) { *(UnalignedHalfVec*)p = narrow(v); }
+ALWAYS_INLINE Vec load(const Bfloat16* p, int n) {
+  HalfVec v = {};
+  for (int i = 0; i < n; i++) v[i] = p[i].bits;
+  return widen(v);
+}
+ALWAYS_INLINE void store(Bfloat16* p, Vec v, int n) {
+  const HalfVec half = narrow(v);
+  for (int i = 0; i < n; i++) p[i].bits = half[i];
+}
+
 // All lanes are the usual case, and masks are slow without AVX-512.
-ALWAYS_INLINE Vec load_lanes(const float* p, int n) { return n == W ? load(p) : load(p, n); }
-ALWAYS_INLINE void store_lanes(float* p, Vec v, int n) { n == W ? store(p, v) : store(p, v, n); }
+template <class T>
+ALWAYS_INLINE Vec load_lanes(const T* p, int n) { return n == W ? load(p) : load(p, n); }
+template <class T>
+ALWAYS_INLINE void store_lanes(T* p, Vec v, int n) { n == W ? store(p, v) : store(p, v, n); }
 
 // A constant that the compiler keeps in a register instead of reading it from memory at every use.
 ALWAYS_INLINE Vec in_register(float x) {

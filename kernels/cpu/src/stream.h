@@ -14,15 +14,20 @@ struct Sequence {
   int64_t batch, group;
 
   // A view in the stream's own direction of time.
-  Panel directed(float* data, int64_t lane, int64_t time, int lanes) const {
-    return stream.reverse ? Panel{data + (scan.length - 1) * time, lane, -time, lanes} : Panel{data, lane, time, lanes};
+  template <class T>
+  Panel<T> directed(T* data, int64_t lane, int64_t time, int lanes) const {
+    if (stream.reverse) return {data + (scan.length - 1) * time, lane, -time, lanes};
+    return {data, lane, time, lanes};
   }
-  Panel rows(const Rows& r, int64_t block) const {
-    int64_t channel = group * scan.channels + block * W;
-    return directed(r.data + batch * r.batch + channel * r.channel, r.channel, r.time, lanes_of(scan.channels, block));
+  template <class T = float>
+  Panel<T> rows(const Rows& r, int64_t block) const {
+    const int64_t channel = group * scan.channels + block * W;
+    T* data = (T*)r.data + batch * r.batch + channel * r.channel;
+    return directed(data, r.channel, r.time, lanes_of(scan.channels, block));
   }
-  Panel states(const States& s, int64_t first) const {
-    float* data = s.data + batch * s.batch + group * s.group + first * s.state;
+  template <class T = float>
+  Panel<T> states(const States& s, int64_t first) const {
+    T* data = (T*)s.data + batch * s.batch + group * s.group + first * s.state;
     return directed(data, s.state, s.time, lanes_of(scan.states - first, 0));
   }
   Vec* checkpoint(int64_t t, int64_t block) const {
@@ -32,10 +37,11 @@ struct Sequence {
   }
 
   // B and C of `count` steps from t as rows of 2 N floats.
+  template <class T = float>
   void pack(int64_t t, int count, float* bc) const {
     for (int which = 0; which < 2; which++)
       for (int64_t n = 0; n < scan.states; n += W) {
-        Panel panel = states(which ? stream.C : stream.B, n);
+        const Panel<T> panel = states<T>(which ? stream.C : stream.B, n);
         Vec buffer[W];
         for (int i = 0; i < count; i += W) {
           int some = at_most(W, count - i);
@@ -66,8 +72,11 @@ struct Sequence {
 };
 
 // Sequences first_batch to last_batch of one group, as many blocks of it as given; A is loaded once for all of them.
+// T: how u, delta, B, C and y are stored. add: to the output of the first stream, which is in y, or, if T is too narrow
+// for that, in `sums`: a vector per sequence, block and step, or null if there is one stream.
+template <class T>
 void forward_item(const Scan& scan, const Stream& stream, int64_t group, int64_t first_batch, int64_t last_batch,
-                  int64_t first_block, int64_t last_block, bool add) {
+                  int64_t first_block, int64_t last_block, bool add, Vec* sums) {
   constexpr int chunk = 256;
   const int64_t states = scan.states, blocks = last_block - first_block;
   // The buffers lie a third of a page apart: a load waits for an earlier store at the same offset in a page.
@@ -83,11 +92,11 @@ void forward_item(const Scan& scan, const Stream& stream, int64_t group, int64_t
     for (int64_t i = 0; i < blocks * states; i++) h[i] = splat(0);
     for (int64_t t0 = 0; t0 < scan.length; t0 += chunk) {
       const int steps = at_most(chunk, scan.length - t0);
-      s.pack(t0, steps, bc);
+      s.pack<T>(t0, steps, bc);
       for (int64_t b = 0; b < blocks; b++) {
         const int64_t block = first_block + b;
         const Vec bias = s.per_channel(stream.delta_bias, block), D = s.per_channel(stream.D, block);
-        const Panel u = s.rows(stream.u, block), raw = s.rows(stream.delta, block);
+        const Panel<T> u = s.rows<T>(stream.u, block), raw = s.rows<T>(stream.delta, block);
         Vec largest = splat(0);
         for (int t = 0; t < steps; t += W) {
           const int some = at_most(W, steps - t);
@@ -104,12 +113,22 @@ void forward_item(const Scan& scan, const Stream& stream, int64_t group, int64_t
         for (int t = 0; t < steps; t += step) {
           Upcoming ahead;
           for (const Rows& rows : {stream.u, stream.delta, scan.y})
-            ahead.add(following.rows(rows, next_block).lines(next + t));
+            ahead.add(following.rows<T>(rows, next_block).lines(next + t));
           if (stream.checkpoints) stream_out(s.checkpoint(t0 + t, block), h + b * states, states);
           run(at_most(step, steps - t), states, delta + t, x + t, bc + 2 * states * t, 2 * states, A + b * states,
               h + b * states, y + t, ahead);
         }
-        s.rows(scan.y, block).write(t0, steps, y, add);
+        if (sums) {
+          Vec* all = sums + ((batch - first_batch) * blocks + b) * scan.length;
+          const Panel<float> sum = s.directed((float*)all, 1, W, W);
+          if (!add) {
+            sum.write(t0, steps, y);
+            continue;
+          }
+          sum.read(t0, steps, delta);
+          for (int t = 0; t < steps; t++) y[t] += delta[t];
+        }
+        s.rows<T>(scan.y, block).write(t0, steps, y, add && !sums);
       }
     }
   }
@@ -176,11 +195,16 @@ void scan_forward(const Scan& scan, int threads) {
   // Parts of a group share nothing but B and C, so the split may follow the number of threads.
   const int64_t parts = at_most(blocks, rows >= threads ? 1 : (4 * threads + rows - 1) / rows);
   const int64_t runs = at_most(scan.batch, (8 * threads + scan.groups - 1) / scan.groups);
+  const auto run_item = scan.bfloat16 ? forward_item<Bfloat16> : forward_item<float>;
   parallel_for(runs * scan.groups * parts, threads, [&](int64_t item) {
     const int64_t part = item % parts, group = item / parts % scan.groups, run = item / parts / scan.groups;
+    const int64_t first_batch = scan.batch * run / runs, last_batch = scan.batch * (run + 1) / runs;
+    const int64_t first_block = blocks * part / parts, last_block = blocks * (part + 1) / parts;
+    const bool needs_sums = scan.bfloat16 && scan.streams > 1;
+    Memory sums(needs_sums ? (last_batch - first_batch) * (last_block - first_block) * scan.length : 1);
     for (int64_t i = 0; i < scan.streams; i++)
-      forward_item(scan, scan.stream[i], group, scan.batch * run / runs, scan.batch * (run + 1) / runs,
-                   blocks * part / parts, blocks * (part + 1) / parts, i > 0);
+      run_item(scan, scan.stream[i], group, first_batch, last_batch, first_block, last_block, i > 0,
+               needs_sums ? sums.data : nullptr);
   });
 }
 
