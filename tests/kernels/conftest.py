@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from liftbench.kernels import cpu
+
 
 @pytest.fixture
 def poisoned():
@@ -9,3 +11,14 @@ def poisoned():
     torch.utils.deterministic.fill_uninitialized_memory = True
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=["avx512", "avx2", "portable"])
+def instruction_set(request):
+    """The C++ kernels run with this instruction set."""
+    try:
+        yield cpu.use_instruction_set(request.param)
+    except ValueError as error:
+        pytest.skip(str(error))
+    finally:
+        cpu.use_instruction_set("auto")

@@ -17,16 +17,6 @@ SHAPES = [(1, 1, 1, 16), (2, 3, 17, 32), (1, 20, 17, 20), (3, 5, 4, 7), (1, 33, 
 TOLERANCE = 3e-6  # for values of order 1: nine float32 products and an exp; a LayerNorm
 
 
-@pytest.fixture(params=["avx512", "avx2", "portable"])
-def instruction_set(request):
-    try:
-        yield cpu.use_instruction_set(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    finally:
-        cpu.use_instruction_set("auto")
-
-
 def halves(shape, seed=0):
     """Make two tensors of a shape that share their memory as the halves of in_proj's output do."""
     torch.manual_seed(seed)

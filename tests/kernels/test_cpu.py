@@ -10,25 +10,11 @@ from liftbench import kernels
 from liftbench.kernels import PATTERNS, cpu, grid, reference, scan_orders
 from liftbench.kernels.cpu import library
 from support import scans
+from support.scans import grid_inputs
 
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason=str(cpu.unusable()))
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
-
-
-def _runs_here(name):
-    try:
-        return cpu.use_instruction_set(name) == name
-    except ValueError:
-        return False
-
-
-@pytest.fixture(params=["avx512", "avx2", "portable"])
-def instruction_set(request):
-    if not _runs_here(request.param):
-        pytest.skip(f"this processor has no {request.param}")
-    yield request.param
-    cpu.use_instruction_set("auto")
 
 
 @pytest.fixture(autouse=True)
@@ -65,18 +51,7 @@ def oracle(*shape):
     return tensors, dy, run(reference.selective_scan, tensors, dy, torch.float64)
 
 
-SHAPES = [  # batch, groups, channels of a group, length, states
-    *((2, 2, channels, length, 16) for channels in (5, 24) for length in (1, 2, 16, 17, 63, 64, 65, 243)),
-    *((1, 1, channels, 65, 16) for channels in (1, 16)),
-    *((2, 2, 24, 65, states) for states in (1, 2, 3, 8, 17, 33)),
-    (1, 1, 128, 243, 16),
-    (70, 1, 24, 17, 16),
-    (1, 2, 24, 1000, 16),
-    (1, 1, 16, 4131, 16),
-]
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+@pytest.mark.parametrize("shape", scans.SHAPES, ids=lambda shape: "x".join(map(str, shape)))
 def test_scan_matches_oracle(shape, instruction_set, poisoned):
     tensors, dy, expected = oracle(*shape)
     assert_close(run(cpu.selective_scan, tensors, dy), expected)
@@ -209,22 +184,6 @@ def test_bidirectional_scan_matches_oracle(shape, layout, instruction_set, poiso
     if layout:
         tensors = {name: LAYOUTS[layout](tensor) if tensor.dim() > 2 else tensor for name, tensor in tensors.items()}
     assert_close(run(on_both_streams(cpu.bidirectional_scan), tensors, dy), expected)
-
-
-def grid_inputs(batch, frames, channels, rank, states=16, directions=4):
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator)
-
-    return {
-        "x": normal(batch, frames, 17, channels),
-        "x_proj_weight": normal(directions, rank + 2 * states, channels) * channels**-0.5,
-        "dt_weight": normal(directions, channels, rank) * 0.3,
-        "dt_bias": normal(directions, channels) - 3,
-        "A": -torch.exp(normal(directions * channels, states)),
-        "D": normal(directions * channels),
-    }
 
 
 def run_grid(scan, tensors, pattern="posemamba", limb_gradient="exact", dtype=None):

@@ -13,6 +13,17 @@ TOLERANCES = {
 }
 
 
+SHAPES = [  # of scans: batch, groups, channels of a group, length, states
+    *((2, 2, channels, length, 16) for channels in (5, 24) for length in (1, 2, 16, 17, 63, 64, 65, 243)),
+    *((1, 1, channels, 65, 16) for channels in (1, 16)),
+    *((2, 2, 24, 65, states) for states in (1, 2, 3, 8, 17, 33)),
+    (1, 1, 128, 243, 16),
+    (70, 1, 24, 17, 16),
+    (1, 2, 24, 1000, 16),
+    (1, 1, 16, 4131, 16),
+]
+
+
 def scan_inputs(batch, groups, channels, length, states, dtype=torch.float32, seed=0, delta=-3, device="cpu"):
     """Random arguments of `selective_scan` by name. channels: of each group; delta: the mean, before softplus."""
     generator = torch.Generator().manual_seed(seed)
@@ -31,6 +42,23 @@ def scan_inputs(batch, groups, channels, length, states, dtype=torch.float32, se
         "delta_bias": normal(total),
     }
     return {name: tensor.to(device, dtype) for name, tensor in tensors.items()}
+
+
+def grid_inputs(batch, frames, channels, rank, states=16, directions=4):
+    """Random arguments of `grid_scan` by name, without orders and limb."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    return {
+        "x": normal(batch, frames, 17, channels),
+        "x_proj_weight": normal(directions, rank + 2 * states, channels) * channels**-0.5,
+        "dt_weight": normal(directions, channels, rank) * 0.3,
+        "dt_bias": normal(directions, channels) - 3,
+        "A": -torch.exp(normal(directions * channels, states)),
+        "D": normal(directions * channels),
+    }
 
 
 def assert_close(own, expected, tolerance):
