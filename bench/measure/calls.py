@@ -3,7 +3,8 @@
 forward: eval and inference mode. training step: forward, MPJPE against a random pose, backward, and AdamW at learning
 rate 0, so that every sample does the same work. Inputs are random and already on the device. End to end: clips of a
 data set pass through the loader, the model and the average with the mirrored copy, and become root-relative mm.
-bfloat16: PyTorch's autocast. compile: torch.compile, one graph per shape. cuda-graph: one captured call, replayed.
+bfloat16: PyTorch's autocast; the C++ scan then reads and writes bfloat16 and computes in float32. compile:
+torch.compile, one graph per shape. cuda-graph: one captured call, replayed.
 
 Parity, before anything is timed: the scan is compared with `kernels.reference` on a short clip, and another precision
 or mode with plain float32 on a whole clip. Outputs are compared, and for a training step all gradients too.

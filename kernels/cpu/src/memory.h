@@ -47,7 +47,7 @@ struct Upcoming {
   Lines lines[16];  // as many as there are calls of retreat() with 16 states, times 2
   int count = 0, taken = 0;
   void add(Lines l) { lines[count++] = l; }
-  Lines take() { return taken < count ? lines[taken++] : Lines{nullptr, 0, 0}; }
+  Lines take() { return taken < count ? lines[taken++] : Lines((const char*)nullptr, 0, 0); }
 };
 
 inline int64_t vectors(int64_t floats) { return (floats + W - 1) / W; }
