@@ -13,16 +13,6 @@ pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason="the C++ libr
 SHAPES = [(1, 1, 16), (3, 17, 32), (2, 2, 20), (1, 3, 7), (70, 5, 65)]  # (S, L, C)
 
 
-@pytest.fixture(params=["avx512", "avx2", "portable"])
-def instruction_set(request):
-    try:
-        yield cpu.use_instruction_set(request.param)
-    except ValueError as error:
-        pytest.skip(str(error))
-    finally:
-        cpu.use_instruction_set("auto")
-
-
 def inputs(shape, dtype=torch.float32):
     """Make x, which is half of a larger tensor as in the model, the weights and the bias."""
     draw = torch.Generator().manual_seed(0)
