@@ -97,9 +97,10 @@ def _tables(orders: Tensor, limb: Sequence[bool], frames: int, joints: int) -> t
 
 @functools.lru_cache(maxsize=64)
 def _limb_tables(limb: tuple[bool, ...], frames: int, joints: int) -> tuple[Tensor, Tensor]:
-    neighbours = torch.tensor(LIMB_ORDER) if any(limb) else torch.arange(joints)
-    neighbours = torch.arange(frames)[:, None] * joints + neighbours
-    return neighbours.flatten().to(torch.int32), torch.tensor(limb, dtype=torch.uint8)
+    with torch.device("cpu"):  # kept for later calls, whatever the default device is in this one
+        neighbours = torch.tensor(LIMB_ORDER) if any(limb) else torch.arange(joints)
+        neighbours = torch.arange(frames)[:, None] * joints + neighbours
+        return neighbours.flatten().to(torch.int32), torch.tensor(limb, dtype=torch.uint8)
 
 
 def _wrong_orders() -> ValueError:
