@@ -141,6 +141,23 @@ def register_gradients(name: str, save: Callable, differentiate: Callable) -> Ca
     return run
 
 
+def register_gradients_of_arguments(name: str) -> Callable:
+    """Register the gradients of liftbench::NAME(tensors..., settings...) -> y, and return what to call.
+
+    Its backward operator is liftbench::NAME_backward(dy, tensors..., settings...) and returns the tensors' gradients.
+    """
+    _, backward_operator = _both(name)
+
+    def save(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+        ctx.save_for_backward(*(value for value in inputs if isinstance(value, torch.Tensor)))
+        ctx.settings = [value for value in inputs if not isinstance(value, torch.Tensor)]
+
+    def differentiate(ctx: Any, saved: tuple, dy: torch.Tensor) -> tuple:
+        return *backward_operator(dy, *saved, *ctx.settings), *[None] * len(ctx.settings)
+
+    return register_gradients(name, save, differentiate)
+
+
 def _has_tensors(value: Any) -> bool:
     return any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(value)) and not isinstance(value, torch.Tensor)
 

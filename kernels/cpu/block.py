@@ -2,14 +2,13 @@
 
 import ctypes
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from liftbench.kernels.cpu.library import addresses, call, checked, structure
-from liftbench.kernels.operators import in_transform, operator, register_gradients, traced
+from liftbench.kernels.cpu.library import addresses, call, checked, dense_like, evenly_spaced, row_stride, structure
+from liftbench.kernels.operators import in_transform, operator, register_gradients_of_arguments, traced
 
 _ConvSilu = structure(
     "ConvSilu", ("batch frames joints channels x_cell", ctypes.c_int64), ("x weight bias y", ctypes.c_void_p)
@@ -67,7 +66,7 @@ def _conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tor
     dtypes and devices.
     """
     (x,), (weight, bias) = _checked_conv(x, weight, bias)
-    y = _empty_like(x)
+    y = dense_like(x)
     call("conv_silu", _conv(x, weight, bias, y))
     return y
 
@@ -75,7 +74,7 @@ def _conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tor
 @traced("conv_silu_cpu")
 def _conv_silu_fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     _checked_conv(x, weight, bias)
-    return _empty_like(x)
+    return dense_like(x)
 
 
 @operator("conv_silu_cpu_backward")
@@ -85,7 +84,7 @@ def _conv_silu_backward(
     """Return gradients of x, weight and bias."""
     (x,), (weight, bias) = _checked_conv(x, weight, bias)
     (dy,) = checked({"the gradient of y": (dy, x.shape)})
-    gradients = [_empty_like(tensor) for tensor in (x, weight, bias)]
+    gradients = [dense_like(tensor) for tensor in (x, weight, bias)]
     call("conv_silu_backward", _ConvSiluGradients(_conv(x, weight, bias, dy), *addresses(*gradients)))
     return gradients
 
@@ -95,11 +94,11 @@ def _conv_silu_backward_fake(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> list[torch.Tensor]:
     checked({"the gradient of y": (dy, x.shape)})
-    return [_empty_like(tensor) for tensor in (x, weight, bias)]
+    return [dense_like(tensor) for tensor in (x, weight, bias)]
 
 
 def _conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, y: torch.Tensor) -> ctypes.Structure:
-    return _ConvSilu(*x.shape, _cell_stride(x), x.data_ptr(), *addresses(weight, bias, y))
+    return _ConvSilu(*x.shape, row_stride(x), x.data_ptr(), *addresses(weight, bias, y))
 
 
 def _checked_conv(
@@ -107,7 +106,7 @@ def _checked_conv(
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     channels = _channels(x)
     parameters = {"weight": (weight, (channels, 1, 3, 3)), "bias": (bias, (channels,))}
-    return checked({"x": (x, x.shape)}, layout=_cells), checked(parameters)
+    return checked({"x": (x, x.shape)}, layout=evenly_spaced), checked(parameters)
 
 
 @operator("norm_gate_cpu")
@@ -129,7 +128,7 @@ def _norm_gate_fake(
     x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> torch.Tensor:
     _checked_norm(x, gate, weight, bias)
-    return _empty_like(x)
+    return dense_like(x)
 
 
 @operator("norm_gate_cpu_backward")
@@ -139,7 +138,7 @@ def _norm_gate_backward(
     """Return gradients of x, gate, weight and bias."""
     (x, weight, bias), (gate,) = _checked_norm(x, gate, weight, bias)
     (dy,) = checked({"the gradient of y": (dy, x.shape)})
-    gradients = [_empty_like(tensor) for tensor in (x, gate, weight, bias)]
+    gradients = [dense_like(tensor) for tensor in (x, gate, weight, bias)]
     call("norm_gate_backward", _NormGateGradients(_norm(x, gate, weight, bias, dy, epsilon), *addresses(*gradients)))
     return gradients
 
@@ -149,7 +148,7 @@ def _norm_gate_backward_fake(
     dy: torch.Tensor, x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> list[torch.Tensor]:
     checked({"the gradient of y": (dy, x.shape)})
-    return [_empty_like(tensor) for tensor in (x, gate, weight, bias)]
+    return [dense_like(tensor) for tensor in (x, gate, weight, bias)]
 
 
 def _norm(
@@ -157,7 +156,7 @@ def _norm(
 ) -> ctypes.Structure:
     channels = x.shape[-1]
     pointers = *addresses(x), gate.data_ptr(), *addresses(weight, bias, y)
-    return _NormGate(x.numel() // channels, channels, _cell_stride(gate), *pointers, epsilon)
+    return _NormGate(x.numel() // channels, channels, row_stride(gate), *pointers, epsilon)
 
 
 def _checked_norm(
@@ -165,34 +164,13 @@ def _checked_norm(
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     channels = _channels(x)
     dense = {"x": (x, x.shape), "weight": (weight, (channels,)), "bias": (bias, (channels,))}
-    return checked(dense), checked({"gate": (gate, x.shape)}, layout=_cells)
+    return checked(dense), checked({"gate": (gate, x.shape)}, layout=evenly_spaced)
 
 
 def _channels(x: torch.Tensor) -> int:
     if x.dim() != 4:
         raise ValueError(f"x must be (B, T, J, C), got {tuple(x.shape)}")
     return x.shape[3]
-
-
-def _cells(x: torch.Tensor) -> torch.Tensor:
-    """Return x: (B, T, J, C) if one stride leads from cell to cell, as in a slice of channels, or else a copy."""
-    _, frames, joints, _ = x.shape
-    stride = x.stride(2)
-    return x if x.stride() == (frames * joints * stride, joints * stride, stride, 1) else x.contiguous()
-
-
-def _cell_stride(x: torch.Tensor) -> int:
-    """Return the distance between two cells of `_cells`; strides of axes of length 1 mean nothing."""
-    return x.shape[3] if x.is_contiguous() else x.stride(2)
-
-
-def _empty_like(x: torch.Tensor) -> torch.Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-def _save_inputs(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
-    ctx.save_for_backward(*(value for value in inputs if isinstance(value, torch.Tensor)))
-    ctx.settings = [value for value in inputs if not isinstance(value, torch.Tensor)]
 
 
 def _operations(x: tuple[int, ...], *_, **__) -> int:
@@ -204,12 +182,5 @@ register_flop_formula(torch.ops.liftbench.conv_silu_cpu)(_operations)
 register_flop_formula(torch.ops.liftbench.conv_silu_cpu_backward)(lambda dy, *_, **__: 2 * _operations(dy))
 
 
-def _register(name: str, backward: Any) -> Callable:
-    def differentiate(ctx: Any, saved: tuple, dy: torch.Tensor) -> tuple:
-        return *backward(dy, *saved, *ctx.settings), *[None] * len(ctx.settings)
-
-    return register_gradients(name, _save_inputs, differentiate)
-
-
-conv_silu = _register("conv_silu_cpu", _conv_silu_backward)
-norm_gate = _register("norm_gate_cpu", _norm_gate_backward)
+conv_silu = register_gradients_of_arguments("conv_silu_cpu")
+norm_gate = register_gradients_of_arguments("norm_gate_cpu")

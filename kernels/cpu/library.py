@@ -10,6 +10,7 @@ package checks what the kernels read and write.
 
 import ctypes
 import functools
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,22 @@ def addresses(*tensors: torch.Tensor) -> list[int]:
 def single(tensor: torch.Tensor) -> torch.Tensor:
     """Convert to float32; leave float64 as it is, which `checked` refuses."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def evenly_spaced(x: torch.Tensor) -> torch.Tensor:
+    """Return x: (..., C) if one stride leads from row to row of channels, as in a slice of channels, or else a copy."""
+    strides = [x.stride(-2) * math.prod(x.shape[i:-1]) for i in range(1, x.dim())]
+    return x if x.stride() == (*strides, 1) else x.contiguous()
+
+
+def row_stride(x: torch.Tensor) -> int:
+    """Return the distance between two rows of `evenly_spaced`; strides of axes of length 1 mean nothing."""
+    return x.shape[-1] if x.is_contiguous() else x.stride(-2)
+
+
+def dense_like(x: torch.Tensor) -> torch.Tensor:
+    """Allocate a contiguous tensor of the shape and dtype of x."""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 def stored_dtype(*tensors: torch.Tensor) -> torch.dtype:

@@ -2,14 +2,13 @@
 
 import ctypes
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from liftbench.kernels.cpu.library import addresses, call, checked, structure
-from liftbench.kernels.operators import operator, register_gradients, traced
+from liftbench.kernels.cpu.library import addresses, call, checked, dense_like, evenly_spaced, row_stride, structure
+from liftbench.kernels.operators import operator, register_gradients_of_arguments, traced
 
 WIDTH = 4  # conv_steps of src/scan.h
 
@@ -29,7 +28,7 @@ def _conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, back: int) 
     to 3 -> (S, L, C). Raises ValueError for anything else.
     """
     x, weight, bias = _checked(x, weight, bias, back)
-    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    y = dense_like(x)
     call("steps_conv_silu", _arguments(x, weight, bias, y, back))
     return y
 
@@ -37,7 +36,7 @@ def _conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, back: int) 
 @traced("steps_conv_silu_cpu")
 def _conv_fake(x: Tensor, weight: Tensor, bias: Tensor, back: int) -> Tensor:
     _checked(x, weight, bias, back)
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+    return dense_like(x)
 
 
 @operator("steps_conv_silu_cpu_backward")
@@ -55,7 +54,7 @@ def _conv_backward(
 
 @traced("steps_conv_silu_cpu_backward")
 def _conv_backward_fake(dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor, back: int) -> list[Tensor]:
-    return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (x, weight, bias)]
+    return [dense_like(tensor) for tensor in (x, weight, bias)]
 
 
 def _checked(x: Tensor, weight: Tensor, bias: Tensor, back: int) -> list[Tensor]:
@@ -63,22 +62,11 @@ def _checked(x: Tensor, weight: Tensor, bias: Tensor, back: int) -> list[Tensor]
         raise ValueError(f"x must be (S, L, C) and back 0 to {WIDTH - 1}, got {tuple(x.shape)} and {back}")
     channels = x.shape[2]
     parameters = {"weight": (weight, (channels, 1, WIDTH)), "bias": (bias, (channels,))}
-    return [*checked({"x": (x, x.shape)}, layout=_evenly_spaced), *checked(parameters)]
-
-
-def _evenly_spaced(x: Tensor) -> Tensor:
-    """Return x: (S, L, C) if one stride leads from step to step and on to the next sequence, or else a copy."""
-    return x if x.stride() == (x.shape[1] * x.stride(1), x.stride(1), 1) else x.contiguous()
+    return [*checked({"x": (x, x.shape)}, layout=evenly_spaced), *checked(parameters)]
 
 
 def _arguments(x: Tensor, weight: Tensor, bias: Tensor, y: Tensor, back: int) -> ctypes.Structure:
-    step = x.shape[2] if x.is_contiguous() else x.stride(1)  # strides of axes of length 1 mean nothing
-    return _StepsConvSilu(*x.shape, back, step, x.data_ptr(), *addresses(weight, bias, y))
-
-
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    *tensors, ctx.back = inputs
-    ctx.save_for_backward(*tensors)
+    return _StepsConvSilu(*x.shape, back, row_stride(x), x.data_ptr(), *addresses(weight, bias, y))
 
 
 def _operations(x: tuple[int, ...], *_, **__) -> int:
@@ -88,6 +76,4 @@ def _operations(x: tuple[int, ...], *_, **__) -> int:
 
 register_flop_formula(torch.ops.liftbench.steps_conv_silu_cpu)(_operations)
 register_flop_formula(torch.ops.liftbench.steps_conv_silu_cpu_backward)(lambda dy, *_, **__: 2 * _operations(dy))
-conv_silu = register_gradients(
-    "steps_conv_silu_cpu", _save, lambda ctx, saved, dy: (*_conv_backward(dy, *saved, ctx.back), None)
-)
+conv_silu = register_gradients_of_arguments("steps_conv_silu_cpu")

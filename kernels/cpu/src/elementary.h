@@ -44,6 +44,7 @@ struct ExpTable {
   }
 };
 
+#define EACH _Pragma("GCC unroll 16") for (int i = 0; i < U; i++)  // of U vectors side by side
 struct Exp : ExpParameters {
   static constexpr ExpTable tabulated = {};
   Vec table[entries / W], coefficient[degree], round;
@@ -70,7 +71,6 @@ struct Exp : ExpParameters {
   template <bool clamp, int U>
   ALWAYS_INLINE void apply(Vec* z) const {
     Vec k[U], factor[U];
-#define EACH _Pragma("GCC unroll 16") for (int i = 0; i < U; i++)
     if (clamp) EACH {  // compute z above `highest` two octaves lower, then multiply by 4
       constexpr float octave = 1.0f / octaves_per_unit;
       const Vec bounded = min(splat(highest + 3 * octave), max(splat(lowest), z[i]));
@@ -113,9 +113,9 @@ struct Exp : ExpParameters {
 #pragma GCC unroll 8
     for (int d = degree - 2; d >= 0; d--) EACH p[i] = keep_order<U>(fma(p[i], z[i], coefficient[d]));
     EACH z[i] = k[i] * p[i];
-#undef EACH
   }
 };
+#undef EACH
 
 // softplus(x) = max(x, 0) + log(1 + w) with w = exp(-|x|), and its derivative, the sigmoid 1 or w over 1 + w.
 // log(1 + w) / w is a polynomial on [0, 1]; relative error of softplus below 4e-7 + 1.3e-7 |x|
