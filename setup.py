@@ -36,7 +36,7 @@ setup(
         Extension(
             "liftbench.kernels.cpu._scan",
             sources=[f"{DIRECTORY}/library.cpp"],
-            depends=glob.glob(f"{DIRECTORY}/*.h"),
+            depends=glob.glob(f"{DIRECTORY}/**/*.h", recursive=True),
             extra_compile_args=FLAGS,
             extra_link_args=["-pthread"],
             optional=True,

@@ -1,7 +1,7 @@
 """What stands around the scans of PoseMamba's and MDTF's blocks. It replaces PyTorch's own, with the same weights and
 results.
 
-If the scan is `cpu`, they run in its library and in oneDNN, equal up to rounding. In every other case they run
+If the scan is `cpu`, they run in its library, equal up to rounding. In every other case they run
 PyTorch's code: with another scan, in forward-mode differentiation, and for settings that the library lacks (another
 kernel size, a smaller gate).
 """
@@ -12,6 +12,7 @@ from torch import nn
 
 from liftbench.kernels.choice import choose
 from liftbench.kernels.cpu import block as cpu_block
+from liftbench.kernels.cpu import product
 from liftbench.kernels.cpu import steps as cpu_steps
 from liftbench.kernels.operators import has_tangents
 
@@ -21,7 +22,7 @@ class Linear(nn.Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if _on_cpu(x) and not has_tangents((x, *self.parameters())):
-            return cpu_block.linear(x, self.weight, self.bias)
+            return product.linear(x, self.weight, self.bias)
         return super().forward(x)
 
 

@@ -1,14 +1,13 @@
-"""The parts of PoseMamba's block around the scan, in the C++ library (src/block.h) and in oneDNN."""
+"""The convolution and the norm of PoseMamba's block, in the C++ library (src/layers/block.h)."""
 
 import ctypes
 import math
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
 from liftbench.kernels.cpu.library import addresses, call, checked, dense_like, evenly_spaced, row_stride, structure
-from liftbench.kernels.operators import in_transform, operator, register_gradients_of_arguments, traced
+from liftbench.kernels.operators import operator, register_gradients_of_arguments, traced
 
 _ConvSilu = structure(
     "ConvSilu", ("batch frames joints channels x_cell", ctypes.c_int64), ("x weight bias y", ctypes.c_void_p)
@@ -21,41 +20,6 @@ _NormGate = structure(
     ("epsilon", ctypes.c_float),
 )
 _NormGateGradients = structure("NormGateGradients", ("norm", _NormGate), ("x gate weight bias", ctypes.c_void_p))
-
-
-def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """Run `torch.nn.functional.linear`, x: (..., C) -> (..., C'), with the fastest products in both directions, but
-    PyTorch's own in a transform of torch.func.
-
-    PyTorch's linear calls MKL, which is slower, above all on processors that Intel did not make. oneDNN is faster as a
-    1 x 1 convolution, but three times slower than MKL in the gradient of its weight.
-    """
-    if in_transform():
-        return torch.nn.functional.linear(x, weight, bias)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, weight)):
-        return _Linear.apply(x, weight, bias)
-    return _product(x, weight, bias)
-
-
-def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    cells = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
-    y = torch.nn.functional.conv2d(cells, weight[:, :, None, None], bias)
-    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
-
-
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.has_bias = bias is not None
-        return _product(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple:
-        x, weight = (tensor.to(dy.dtype) for tensor in ctx.saved_tensors)  # autocast may have narrowed dy
-        dx = _product(dy, weight.t().contiguous())
-        dy, x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
-        return dx, dy.t() @ x, dy.sum(0) if ctx.has_bias else None
 
 
 @operator("conv_silu_cpu")

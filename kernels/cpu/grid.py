@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from liftbench.kernels.cpu.block import linear
 from liftbench.kernels.cpu.library import addresses, call, checked, single, stored_dtype, structure
+from liftbench.kernels.cpu.product import add_gradients, linear
 from liftbench.kernels.cpu.stream import CHECKPOINT_STEPS
 from liftbench.kernels.operators import operator, register_grid_scan, traced
 from liftbench.kernels.orders import LIMB_ORDER
@@ -207,10 +207,9 @@ def _grid_scan_cpu_backward(
     pointers = addresses(dx, ddt_weight, ddt_bias, dA, dD, d_projected, for_weight)
     if not call("grid_backward", _GridGradients(_grid(tensors, checkpoints), *pointers, published)):
         raise _wrong_orders()
-    flat_x, flat_dx, weight = x.view(-1, x.shape[-1]), dx.view(-1, x.shape[-1]), x_proj_weight.flatten(0, 1)
-    with torch.autocast("cpu", enabled=False):
-        flat_dx.addmm_(d_projected, weight)
-        gradients[1] = torch.mm(for_weight.T, flat_x).view_as(x_proj_weight)
+    flat_x, flat_dx = x.view(-1, x.shape[-1]), dx.view(-1, x.shape[-1])
+    weights = x_proj_weight.flatten(0, 1), gradients[1].flatten(0, 1)
+    add_gradients(d_projected, flat_x, weights[0], flat_dx, weights[1], for_weight)
     gradients[0] = dx.to(dtype)
     return gradients
 

@@ -1,4 +1,4 @@
-"""The convolution before MDTF's scans, in the C++ library (src/steps.h)."""
+"""The convolution before MDTF's scans, in the C++ library (src/layers/steps.h)."""
 
 import ctypes
 import math

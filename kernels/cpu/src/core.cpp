@@ -1,8 +1,9 @@
 // The kernels of one instruction set. setup.py compiles this file once per set, with the compiler flags of the set and
 // KERNELS as the name of the result. Everything else has internal linkage, so no set can link to another set's code.
-#include "block.h"
 #include "grid.h"
-#include "steps.h"
+#include "layers/block.h"
+#include "layers/product.h"
+#include "layers/steps.h"
 #include "stream.h"
 
 namespace {
@@ -23,4 +24,4 @@ void elementary(const float* x, float* exp, float* softplus, float* sigmoid, int
 extern const Kernels KERNELS;
 const Kernels KERNELS = {
     W, scan_forward, scan_backward, grid_forward, grid_backward, conv_silu, conv_silu_backward, steps_conv_silu,
-    steps_conv_silu_backward, norm_gate, norm_gate_backward, elementary};
+    steps_conv_silu_backward, norm_gate, norm_gate_backward, linear, linear_backward, elementary};

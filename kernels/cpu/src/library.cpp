@@ -101,6 +101,10 @@ void liftbench_norm_gate(const NormGate* norm, int threads) { kernels->norm_gate
 void liftbench_norm_gate_backward(const NormGateGradients* gradients, int threads) {
   kernels->norm_gate_backward(*gradients, threads);
 }
+void liftbench_linear(const Linear* linear, int threads) { kernels->linear(*linear, threads); }
+void liftbench_linear_backward(const LinearGradients* gradients, int threads) {
+  kernels->linear_backward(*gradients, threads);
+}
 void liftbench_elementary(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n) {
   kernels->elementary(x, exp, softplus, sigmoid, n);
 }

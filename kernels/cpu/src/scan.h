@@ -1,5 +1,5 @@
 // The C interface, and what each instruction set provides. Strides are in elements. The ctypes structures in
-// ../stream.py, ../grid.py, ../block.py and ../steps.py mirror these; ../library.py checks what they point to.
+// ../stream.py, ../grid.py, ../block.py, ../steps.py and ../product.py mirror these; ../library.py checks what they point to.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -94,6 +94,17 @@ struct NormGateGradients {
   float *x, *gate, *weight, *bias;
 };
 
+struct Linear {  // y = x weight^T + bias
+  int64_t rows, inputs, outputs;
+  const float *x, *weight, *bias;  // (rows, inputs), (outputs, inputs), (outputs) or null
+  float* y;                        // (rows, outputs)
+};
+struct LinearGradients {
+  Linear linear;           // with y the gradient of the output
+  float *x, *weight, *bias;  // null where there is nothing to compute
+  int64_t add_x;           // 1: add to x
+};
+
 // Calls body(context, item) for every item, on at most `threads` threads, in any order.
 void parallel_for(int64_t items, int threads, void (*body)(const void* context, int64_t item), const void* context);
 
@@ -114,5 +125,7 @@ struct Kernels {  // one instruction set's
   void (*steps_conv_silu_backward)(const StepsConvSiluGradients&, int threads);
   void (*norm_gate)(const NormGate&, int threads);
   void (*norm_gate_backward)(const NormGateGradients&, int threads);
+  void (*linear)(const Linear&, int threads);
+  void (*linear_backward)(const LinearGradients&, int threads);
   void (*elementary)(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n);
 };

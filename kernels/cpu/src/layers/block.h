@@ -2,10 +2,9 @@
 // SiLU gate. Each is one pass over the cells, forwards and backwards. A backward pass keeps nothing: it computes what it
 // needs again from the inputs.
 #pragma once
-#include "elementary.h"
-#include "memory.h"
-#include "panel.h"
-#include "scan.h"
+#include "../elementary.h"
+#include "../panel.h"
+#include "../scan.h"
 
 namespace {
 

@@ -1,0 +1,225 @@
+// Linear layers: y = x W^T + b, and its gradients dx = dy W, dW = dy^T x and db, the sums of dy.
+//
+// A tile of the result stays in registers while the inner axis passes by. Models run their layers on tensors that have left
+// the caches. So every tile prefetches its own result and a share of what the next tiles read, and its arithmetic hides that.
+#pragma once
+#include "../panel.h"
+#include "../scan.h"
+
+namespace {
+
+// As many sums as there are registers, less those for two vectors of the right factor and a number of the left one.
+constexpr int tile_rows = W == 16 ? 12 : 6, tile_vectors = 2, tile_columns = tile_vectors * W;
+
+// The right factor (inner, columns) in panels of W columns, one vector per row, filled up with zeros to whole tiles.
+struct Packed {
+  int64_t inner, columns;
+  Vec* data;
+
+  static int64_t panels(int64_t columns) { return (columns + tile_columns - 1) / tile_columns * tile_vectors; }
+  int64_t panel_vectors() const { return (inner + W - 1) / W * W; }
+  int64_t size() const { return panels(columns) * panel_vectors(); }
+  Vec* panel(int64_t i) const { return data + i * panel_vectors(); }
+  // Element (i, j) comes from p[i * row + j * column]; one of the two distances is 1.
+  void fill(int64_t i, const float* p, int64_t row, int64_t column) const {
+    const int lanes = at_most(W, columns - i * W);
+    if (lanes > 0) {
+      Panel<float>{(float*)p + i * W * column, column, row, lanes}.read(0, inner, panel(i));
+    } else {
+      for (int64_t k = 0; k < inner; k++) panel(i)[k] = splat(0);
+    }
+  }
+};
+
+// result (rows, columns) = start + left right, or what it was + left right.
+struct Tile {
+  const float* left;  // (rows, inner)
+  int64_t left_row, left_inner;
+  const Packed& right;
+  const Vec* start;  // one for each panel, or null for zeros
+  bool add;
+  float* result;
+  int64_t result_row;
+
+  // R rows and the columns of tile `j`.
+  template <int R>
+  __attribute__((noinline)) void run(int64_t i, int64_t j) const {
+    float* to = result + i * result_row + j * tile_columns;
+    Vec sum[R][tile_vectors];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+      __builtin_prefetch(to + r * result_row, 1);
+#pragma GCC unroll 4
+      for (int v = 0; v < tile_vectors; v++) sum[r][v] = start ? start[j * tile_vectors + v] : splat(0);
+    }
+    const float* x = left + i * left_row;
+    const Vec* columns = right.panel(j * tile_vectors);
+    const int64_t panel = right.panel_vectors();
+    for (int64_t k = 0; k < right.inner; k++, x += left_inner, columns++) {
+      Vec column[tile_vectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < tile_vectors; v++) column[v] = columns[v * panel];
+#pragma GCC unroll 16
+      for (int r = 0; r < R; r++) {
+        const Vec factor = splat(x[r * left_row]);
+#pragma GCC unroll 4
+        for (int v = 0; v < tile_vectors; v++) sum[r][v] = fma(factor, column[v], sum[r][v]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < tile_vectors; v++) {
+      const int lanes = at_most(W, right.columns - j * tile_columns - v * W);
+      if (lanes <= 0) return;
+#pragma GCC unroll 16
+      for (int r = 0; r < R; r++) {
+        float* p = to + r * result_row + v * W;
+        store_lanes(p, add ? load_lanes(p, lanes) + sum[r][v] : sum[r][v], lanes);
+      }
+    }
+  }
+  template <int R = tile_rows>
+  void run(int64_t rows, int64_t i, int64_t j) const {
+    if (rows == R) return run<R>(i, j);
+    if constexpr (R > 1) run<R - 1>(rows, i, j);
+  }
+};
+
+// Prefetches [next, end) share by share.
+struct Ahead {
+  const char *next, *end;
+  int64_t share;
+  Ahead(const float* first, int64_t floats, int64_t shares)
+      : next((const char*)first), end((const char*)(first + floats)), share(floats * 4 / shares + 1) {}
+  void prefetch() {
+    const char* stop = next + share;
+    for (; next < stop && next < end; next += 64) __builtin_prefetch(next);
+  }
+};
+
+// result (rows, columns) = start + left right, for a dense left factor. Every row has its own sums, so the split may follow
+// the number of threads.
+void multiply(const Tile& tile, int64_t rows, int threads) {
+  constexpr int64_t rows_at_once = 4 * tile_rows;  // of the left factor, in the first cache
+  const int64_t tiles = Packed::panels(tile.right.columns) / tile_vectors;
+  const int64_t runs = at_most((rows + rows_at_once - 1) / rows_at_once, 8 * threads);
+  parallel_for(runs, threads, [&](int64_t run) {
+    const int64_t end = rows * (run + 1) / runs;
+    for (int64_t first = rows * run / runs; first < end; first += rows_at_once) {
+      const int64_t last = at_most(end, first + rows_at_once);
+      Ahead ahead(tile.left + last * tile.left_row, at_most(rows_at_once, rows - last) * tile.left_row, 4 * tiles);
+      for (int64_t j = 0; j < tiles; j++)
+        for (int64_t i = first; i < last; i += tile_rows) {
+          ahead.prefetch();
+          tile.run(at_most(tile_rows, last - i), i, j);
+        }
+    }
+  });
+}
+
+// right: (inner, columns), element (k, j) at [k * row + j * column].
+void pack(const Packed& right, const float* p, int64_t row, int64_t column, int threads) {
+  parallel_for(Packed::panels(right.columns), threads, [&](int64_t i) { right.fill(i, p, row, column); });
+}
+
+void linear(const Linear& l, int threads) {
+  Packed weight{l.inputs, l.outputs, nullptr};
+  const int64_t panels = Packed::panels(l.outputs);
+  Memory memory(weight.size() + panels);
+  weight.data = memory.take(weight.size());
+  pack(weight, l.weight, 1, l.inputs, threads);
+  Vec* start = memory.take(panels);
+  for (int64_t i = 0; i < panels; i++) {
+    const int lanes = at_most(W, l.outputs - i * W);
+    start[i] = l.bias && lanes > 0 ? load_lanes(l.bias + i * W, lanes) : splat(0);
+  }
+  multiply({l.x, l.inputs, 1, weight, start, false, l.y, l.outputs}, l.rows, threads);
+}
+
+// Gradients of some outputs' weights and bias over some of the rows, from zero.
+struct WeightItem {
+  const LinearGradients& gradients;
+  int64_t first_row, last_row, first_output, last_output;
+  float *weight, *bias;  // of all outputs
+
+  void run() const {
+    const Linear& l = gradients.linear;
+    constexpr int64_t chunk = 64;  // rows of x and dy in the second cache
+    const int64_t tiles = Packed::panels(l.inputs) / tile_vectors, outputs = last_output - first_output;
+    const int64_t all_tiles = (outputs + tile_rows - 1) / tile_rows * tiles;
+    Packed x{chunk, l.inputs, nullptr};
+    Memory memory(x.size());
+    x.data = memory.data;
+    for (int64_t o = first_output; bias && o < last_output; o++) bias[o] = 0;
+    for (int64_t row = first_row; row < last_row; row += chunk) {
+      x.inner = at_most(chunk, last_row - row);
+      for (int64_t i = 0; i < Packed::panels(l.inputs); i++) x.fill(i, l.x + row * l.inputs, l.inputs, 1);
+      const float* dy = l.y + row * l.outputs;
+      if (bias) add_rows(dy + first_output, x.inner, bias + first_output, outputs);
+      const Tile tile{dy, 1, l.outputs, x, nullptr, row > first_row, weight, l.inputs};
+      const int64_t next = row + x.inner, coming = at_most(chunk, l.rows - next);
+      Ahead ahead(l.x + next * l.inputs, coming * l.inputs, all_tiles);
+      Ahead ahead_dy(l.y + next * l.outputs, coming * l.outputs, all_tiles);
+      for (int64_t o = first_output; o < last_output; o += tile_rows)
+        for (int64_t j = 0; j < tiles; j++) {
+          ahead.prefetch();
+          ahead_dy.prefetch();
+          tile.run(at_most(tile_rows, last_output - o), o, j);
+        }
+    }
+  }
+
+ private:
+  void add_rows(const float* rows, int64_t count, float* sums, int64_t columns) const {
+    for (int64_t i = 0; i < columns; i += W) {
+      const int lanes = at_most(W, columns - i);
+      Vec sum = load_lanes(sums + i, lanes);
+      for (int64_t r = 0; r < count; r++) sum += load_lanes(rows + r * gradients.linear.outputs + i, lanes);
+      store_lanes(sums + i, sum, lanes);
+    }
+  }
+};
+
+// As in the scan, the shape alone decides how the sums over rows are split, and partial sums are added in one order.
+void weight_gradients(const LinearGradients& gradients, int threads) {
+  const Linear& l = gradients.linear;
+  const int64_t weights = l.inputs * l.outputs, floats = weights + l.outputs;
+  // Partial sums take no more memory than x and dy.
+  const int64_t parts = at_most(at_most(16, (l.rows + 255) / 256), 1 + l.rows * (l.inputs + l.outputs) / floats);
+  constexpr int64_t outputs_at_once = 8 * tile_rows;
+  const int64_t groups = (l.outputs + outputs_at_once - 1) / outputs_at_once;
+  Memory memory(parts > 1 ? parts * vectors(floats) : 1);
+  parallel_for(parts * groups, threads, [&](int64_t item) {
+    const int64_t part = item / groups, first = item % groups * outputs_at_once;
+    float* sums = (float*)(memory.data + part * vectors(floats));
+    WeightItem{gradients, l.rows * part / parts, l.rows * (part + 1) / parts, first, at_most(l.outputs, first + outputs_at_once),
+               parts > 1 ? sums : gradients.weight, !gradients.bias ? nullptr : parts > 1 ? sums + weights : gradients.bias}
+        .run();
+  });
+  if (parts == 1) return;
+  const auto add_parts = [&](int64_t i, float* to, int64_t count) {
+    const int lanes = at_most(W, count);
+    Vec total = splat(0);
+    for (int64_t part = 0; part < parts; part++) total += load_lanes((float*)(memory.data + part * vectors(floats)) + i, lanes);
+    store_lanes(to, total, lanes);
+  };
+  constexpr int64_t several = 64 * W;
+  parallel_for((weights + several - 1) / several, threads, [&](int64_t item) {
+    for (int64_t i = item * several; i < at_most(weights, (item + 1) * several); i += W)
+      add_parts(i, gradients.weight + i, weights - i);
+  });
+  for (int64_t i = 0; gradients.bias && i < l.outputs; i += W) add_parts(weights + i, gradients.bias + i, l.outputs - i);
+}
+
+void linear_backward(const LinearGradients& gradients, int threads) {
+  const Linear& l = gradients.linear;
+  if (gradients.x) {
+    Packed weight{l.outputs, l.inputs, nullptr};
+    Memory memory(weight.size());
+    weight.data = memory.data;
+    pack(weight, l.weight, l.inputs, 1, threads);
+    multiply({l.y, l.outputs, 1, weight, nullptr, gradients.add_x != 0, gradients.x, l.inputs}, l.rows, threads);
+  }
+  if (gradients.weight) weight_gradients(gradients, threads);
+}
+
+}  // namespace
