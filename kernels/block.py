@@ -17,13 +17,18 @@ from liftbench.kernels.cpu import steps as cpu_steps
 from liftbench.kernels.operators import has_tangents
 
 
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """Run `torch.nn.functional.linear`, x: (..., C) -> (..., C')."""
+    if _on_cpu(x) and not has_tangents(tensor for tensor in (x, weight, bias) if tensor is not None):
+        return product.linear(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
 class Linear(nn.Linear):
     """x: (..., C) -> (..., C'), `nn.Linear`."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if _on_cpu(x) and not has_tangents((x, *self.parameters())):
-            return product.linear(x, self.weight, self.bias)
-        return super().forward(x)
+        return linear(x, self.weight, self.bias)
 
 
 class ConvSilu(nn.Conv2d):

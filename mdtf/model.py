@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from liftbench.kernels import bidirectional_scan, refuse_script
-from liftbench.kernels.block import steps_conv_silu
+from liftbench.kernels.block import Linear, linear, steps_conv_silu
 from liftbench.posemamba.model import JOINTS, DropPath, Mlp
 
 STATES = 16
@@ -70,7 +70,7 @@ class Mixer(nn.Module):
             dt_proj.bias.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x, z = F.linear(x, self.in_proj.weight).chunk(2, dim=-1)
+        x, z = linear(x, self.in_proj.weight).chunk(2, dim=-1)
         x, x_b = self.inputs(x)
         y = bidirectional_scan(
             _stream(steps_conv_silu(x, self.conv1d.weight, self.conv1d.bias),
@@ -78,7 +78,7 @@ class Mixer(nn.Module):
             _stream(steps_conv_silu(x_b, self.conv1d_b.weight, self.conv1d_b.bias, reverse=True),
                     self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b),
         )  # fmt: skip
-        return F.linear(y.transpose(1, 2) * F.silu(z) / 2, self.out_proj.weight)
+        return linear(y.transpose(1, 2) * F.silu(z) / 2, self.out_proj.weight)
 
     def inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the inputs of the two streams, both in the order of the sequence; x: (S, L, C)."""
@@ -89,8 +89,8 @@ def _stream(
     u: torch.Tensor, x_proj: nn.Linear, dt_proj: nn.Linear, A_log: torch.Tensor, D: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
     """Return the arguments of one scan, in the order of the sequence; u: (S, L, C)."""
-    low_rank, B, C = F.linear(u, x_proj.weight).split([dt_proj.in_features, STATES, STATES], dim=-1)
-    delta = F.linear(low_rank, dt_proj.weight)
+    low_rank, B, C = linear(u, x_proj.weight).split([dt_proj.in_features, STATES, STATES], dim=-1)
+    delta = linear(low_rank, dt_proj.weight)
     u, delta, B, C = (tensor.transpose(1, 2) for tensor in (u, delta, B, C))
     return u, delta, -torch.exp(A_log), B[:, None], C[:, None], D, dt_proj.bias
 
@@ -105,9 +105,9 @@ class GraphConvolution(nn.Module):
 
     def __init__(self, channels: int, reversed_joints: bool):
         super().__init__()
-        self.U, self.V = (nn.Linear(channels, channels) for _ in range(2))
-        for linear in (self.U, self.V):
-            nn.init.normal_(linear.weight, std=math.sqrt(2 / channels))
+        self.U, self.V = (Linear(channels, channels) for _ in range(2))
+        for layer in (self.U, self.V):
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / channels))
         self.batch_norm = nn.BatchNorm1d(JOINTS)
         adjacency = torch.zeros(JOINTS, JOINTS)
         for parent, child in BONES:

@@ -48,13 +48,10 @@ def _linear_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 @operator("linear_cpu_backward")
-def _linear_backward(
-    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, wanted: list[bool]
-) -> list[torch.Tensor]:
+def _linear_backward(dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, wanted: list[bool]) -> list[torch.Tensor]:
     """Return the gradients of x, weight and the bias, and an empty tensor for each that is not wanted."""
-    x, weight, _ = _checked(x, weight, None)
-    (dy,) = checked({"the gradient of y": (dy, (*x.shape[:-1], len(weight)))})
-    gradients = _linear_backward_fake(dy, x, weight, wanted)
+    x, weight, dy = _checked_gradient(dy, x, weight)
+    gradients = _gradients(x, weight, wanted)
     pointers = [gradient.data_ptr() or None for gradient in gradients]
     call("linear_backward", _LinearGradients(_arguments(x, weight, None, dy), *pointers, 0))
     return gradients
@@ -62,14 +59,20 @@ def _linear_backward(
 
 @traced("linear_cpu_backward")
 def _linear_backward_fake(dy: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> list[Tensor]:
+    x, weight, _ = _checked_gradient(dy, x, weight)
+    return _gradients(x, weight, wanted)
+
+
+def _gradients(x: Tensor, weight: Tensor, wanted: list[bool]) -> list[Tensor]:
     shapes = x.shape, weight.shape, (len(weight),)
     return [x.new_empty(shape if want else 0) for shape, want in zip(shapes, wanted, strict=True)]
 
 
 def add_gradients(dy: Tensor, x: Tensor, weight: Tensor, dx: Tensor, dweight: Tensor, dy_weight: Tensor) -> None:
     """Add dy weight to dx and write dy_weight^T x to dweight; all contiguous, float32 and (rows, C) or (C', C)."""
-    call("linear_backward", _LinearGradients(_arguments(x, weight, None, dy), *addresses(dx), None, None, 1))
-    call("linear_backward", _LinearGradients(_arguments(x, weight, None, dy_weight), None, *addresses(dweight), None, 0))
+    for_x, for_weight = (_arguments(x, weight, None, gradient) for gradient in (dy, dy_weight))
+    call("linear_backward", _LinearGradients(for_x, *addresses(dx), None, None, 1))
+    call("linear_backward", _LinearGradients(for_weight, None, *addresses(dweight), None, 0))
 
 
 def _checked(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -77,6 +80,11 @@ def _checked(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Te
         raise ValueError(f"x must be (..., C) and weight (C', C), got {tuple(x.shape)} and {tuple(weight.shape)}")
     x, weight = checked({"x": (x, x.shape), "weight": (weight, (len(weight), x.shape[-1]))})
     return x, weight, None if bias is None else checked({"bias": (bias, (len(weight),))})[0]
+
+
+def _checked_gradient(dy: Tensor, x: Tensor, weight: Tensor) -> list[Tensor]:
+    x, weight, _ = _checked(x, weight, None)
+    return [x, weight, *checked({"the gradient of y": (dy, (*x.shape[:-1], len(weight)))})]
 
 
 def _output(x: Tensor, weight: Tensor) -> Tensor:

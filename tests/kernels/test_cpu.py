@@ -235,11 +235,8 @@ def test_grid_scan_of_other_layouts_and_half_precision(instruction_set):
 
 
 @pytest.mark.parametrize("batch", [1, 70])
-def test_grid_kernel_does_not_depend_on_threads(batch, instruction_set):
-    """The projections have weights whose products, which torch computes, are exact."""
+def test_grid_scan_does_not_depend_on_threads(batch, instruction_set):
     tensors = grid_inputs(batch, 2, 72, 3)
-    tensors["x"] = tensors["x"].sign()
-    tensors["x_proj_weight"] = tensors["x_proj_weight"].sign() / 64
     threads, results = torch.get_num_threads(), []
     try:
         for count in (1, 2, 3):
@@ -248,7 +245,7 @@ def test_grid_kernel_does_not_depend_on_threads(batch, instruction_set):
     finally:
         torch.set_num_threads(threads)
     for result in results[1:]:
-        for name in ("y", "dt_weight", "dt_bias", "A", "D"):
+        for name in result:
             assert torch.equal(result[name], results[0][name]), name
 
 

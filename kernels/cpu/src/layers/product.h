@@ -139,7 +139,7 @@ void linear(const Linear& l, int threads) {
 struct WeightItem {
   const LinearGradients& gradients;
   int64_t first_row, last_row, first_output, last_output;
-  float *weight, *bias;  // of all outputs
+  float *weight, *bias;  // of all outputs, or null
 
   void run() const {
     const Linear& l = gradients.linear;
@@ -152,9 +152,10 @@ struct WeightItem {
     for (int64_t o = first_output; bias && o < last_output; o++) bias[o] = 0;
     for (int64_t row = first_row; row < last_row; row += chunk) {
       x.inner = at_most(chunk, last_row - row);
-      for (int64_t i = 0; i < Packed::panels(l.inputs); i++) x.fill(i, l.x + row * l.inputs, l.inputs, 1);
       const float* dy = l.y + row * l.outputs;
       if (bias) add_rows(dy + first_output, x.inner, bias + first_output, outputs);
+      if (!weight) continue;
+      for (int64_t i = 0; i < Packed::panels(l.inputs); i++) x.fill(i, l.x + row * l.inputs, l.inputs, 1);
       const Tile tile{dy, 1, l.outputs, x, nullptr, row > first_row, weight, l.inputs};
       const int64_t next = row + x.inner, coming = at_most(chunk, l.rows - next);
       Ahead ahead(l.x + next * l.inputs, coming * l.inputs, all_tiles);
@@ -188,26 +189,28 @@ void weight_gradients(const LinearGradients& gradients, int threads) {
   constexpr int64_t outputs_at_once = 8 * tile_rows;
   const int64_t groups = (l.outputs + outputs_at_once - 1) / outputs_at_once;
   Memory memory(parts > 1 ? parts * vectors(floats) : 1);
+  const auto sums_of = [&](int64_t part) { return (float*)(memory.data + part * vectors(floats)); };
   parallel_for(parts * groups, threads, [&](int64_t item) {
     const int64_t part = item / groups, first = item % groups * outputs_at_once;
-    float* sums = (float*)(memory.data + part * vectors(floats));
-    WeightItem{gradients, l.rows * part / parts, l.rows * (part + 1) / parts, first, at_most(l.outputs, first + outputs_at_once),
-               parts > 1 ? sums : gradients.weight, !gradients.bias ? nullptr : parts > 1 ? sums + weights : gradients.bias}
-        .run();
+    float* weight = gradients.weight && parts > 1 ? sums_of(part) : gradients.weight;
+    float* bias = gradients.bias && parts > 1 ? sums_of(part) + weights : gradients.bias;
+    const int64_t last = at_most(l.outputs, first + outputs_at_once);
+    WeightItem{gradients, l.rows * part / parts, l.rows * (part + 1) / parts, first, last, weight, bias}.run();
   });
   if (parts == 1) return;
-  const auto add_parts = [&](int64_t i, float* to, int64_t count) {
-    const int lanes = at_most(W, count);
-    Vec total = splat(0);
-    for (int64_t part = 0; part < parts; part++) total += load_lanes((float*)(memory.data + part * vectors(floats)) + i, lanes);
-    store_lanes(to, total, lanes);
+  const auto add_parts = [&](int64_t from, float* to, int64_t count) {
+    constexpr int64_t several = 64 * W;
+    parallel_for(to ? (count + several - 1) / several : 0, threads, [&](int64_t item) {
+      for (int64_t i = item * several; i < at_most(count, (item + 1) * several); i += W) {
+        const int lanes = at_most(W, count - i);
+        Vec total = splat(0);
+        for (int64_t part = 0; part < parts; part++) total += load_lanes(sums_of(part) + from + i, lanes);
+        store_lanes(to + i, total, lanes);
+      }
+    });
   };
-  constexpr int64_t several = 64 * W;
-  parallel_for((weights + several - 1) / several, threads, [&](int64_t item) {
-    for (int64_t i = item * several; i < at_most(weights, (item + 1) * several); i += W)
-      add_parts(i, gradients.weight + i, weights - i);
-  });
-  for (int64_t i = 0; gradients.bias && i < l.outputs; i += W) add_parts(weights + i, gradients.bias + i, l.outputs - i);
+  add_parts(0, gradients.weight, weights);
+  add_parts(weights, gradients.bias, l.outputs);
 }
 
 void linear_backward(const LinearGradients& gradients, int threads) {
@@ -219,7 +222,7 @@ void linear_backward(const LinearGradients& gradients, int threads) {
     pack(weight, l.weight, l.inputs, 1, threads);
     multiply({l.y, l.outputs, 1, weight, nullptr, gradients.add_x != 0, gradients.x, l.inputs}, l.rows, threads);
   }
-  if (gradients.weight) weight_gradients(gradients, threads);
+  if (gradients.weight || gradients.bias) weight_gradients(gradients, threads);
 }
 
 }  // namespace
