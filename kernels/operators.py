@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 from torch.utils.flop_counter import register_flop_formula
 
 _LIBRARY = torch.library.Library("liftbench", "FRAGMENT")
+_FUNCTIONS: dict[str, Callable] = {}  # by name, what the operators run
 
 
 def operator(name: str) -> Callable:
@@ -28,6 +29,7 @@ def operator(name: str) -> Callable:
         schema = torch.library.infer_schema(function, mutates_args=())
         _LIBRARY.define(name + schema, tags=torch.Tag.pt2_compliant_tag)
         _LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+        _FUNCTIONS[name] = function
         return getattr(torch.ops.liftbench, name)
 
     return define
@@ -130,6 +132,8 @@ def register_gradients(name: str, save: Callable, differentiate: Callable) -> Ca
             return None, *tree_leaves(differentiate_once(ctx, *dy), is_leaf=lambda leaf: leaf is None)
 
     def run(*arguments: Any) -> Any:
+        if not torch.is_grad_enabled() and _is_unobserved(arguments):
+            return _FUNCTIONS[name](*arguments)
         if not in_transform():
             return forward_operator(*arguments)
         leaves, structure = tree_flatten(arguments, is_leaf=lambda value: not _has_tensors(value))
@@ -156,6 +160,26 @@ def register_gradients_of_arguments(name: str) -> Callable:
         return *backward_operator(dy, *saved, *ctx.settings), *[None] * len(ctx.settings)
 
     return register_gradients(name, save, differentiate)
+
+
+def _is_unobserved(arguments: Iterable[Any]) -> bool:
+    """Return whether nothing watches or replaces the operators that run: a trace, transform, mode, profiler or subclass.
+
+    The dispatcher would then do nothing, but with a short clip take longer than the operator itself.
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and not torch.autograd._profiler_enabled()
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
+        and all(map(_is_plain, arguments))
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return type(value) in (torch.Tensor, torch.nn.Parameter) or not isinstance(value, torch.Tensor)
 
 
 def _has_tensors(value: Any) -> bool:

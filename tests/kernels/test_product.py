@@ -126,6 +126,32 @@ def test_operations_are_counted_as_pytorch_counts_them():
     assert count(product.linear) == count(F.linear) == 3 * 2 * 6 * 8 * 5
 
 
+@torch.no_grad()
+def test_without_gradients_modes_and_profilers_still_see_the_operator():
+    tensors = layer_of((6, 8), 5)
+    with FlopCounterMode(display=False) as counter:
+        product.linear(*tensors)
+    assert counter.get_total_flops() == 2 * 6 * 8 * 5
+    with torch.profiler.profile() as profile:
+        product.linear(*tensors)
+    assert "liftbench::linear_cpu" in {event.name for event in profile.events()}
+
+
+@torch.no_grad()
+def test_without_gradients_a_subclass_of_tensors_still_sees_the_operator():
+    class Marked(torch.Tensor):
+        seen = []
+
+        @classmethod
+        def __torch_function__(cls, function, types, arguments=(), named=None):
+            cls.seen.append(getattr(function, "__name__", ""))
+            return super().__torch_function__(function, types, arguments, named or {})
+
+    x, weight, bias = layer_of((6, 8), 5)
+    product.linear(x.as_subclass(Marked), weight, bias)
+    assert any("linear_cpu" in name for name in Marked.seen)
+
+
 # {case: (tensor that is wrong, how)}; the sizes are such that a kernel without checks reads far outside.
 WRONG = {
     "bias of one output": ("bias", lambda t: t[:1]),
