@@ -12,14 +12,17 @@ from torch import nn
 
 from liftbench.kernels.choice import choose
 from liftbench.kernels.cpu import block as cpu_block
+from liftbench.kernels.cpu import mlp as cpu_mlp
 from liftbench.kernels.cpu import product
 from liftbench.kernels.cpu import steps as cpu_steps
 from liftbench.kernels.operators import has_tangents
 
+MLP_RATIO = 2
+
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Run `torch.nn.functional.linear`, x: (..., C) -> (..., C')."""
-    if _on_cpu(x) and not has_tangents(tensor for tensor in (x, weight, bias) if tensor is not None):
+    if _on_cpu(x) and product.runs(x, weight, bias):
         return product.linear(x, weight, bias)
     return F.linear(x, weight, bias)
 
@@ -29,6 +32,21 @@ class Linear(nn.Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return linear(x, self.weight, self.bias)
+
+
+class Mlp(nn.Module):
+    """fc1 C -> 2C, GELU, fc2 2C -> C; x: (..., C) -> (..., C)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.fc1 = Linear(channels, MLP_RATIO * channels)
+        self.fc2 = Linear(MLP_RATIO * channels, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parameters = self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
+        if _on_cpu(x) and product.runs(x, *parameters) and not any(map(_is_hooked, (self.fc1, self.fc2))):
+            return cpu_mlp.mlp(x, *parameters)
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class ConvSilu(nn.Conv2d):
@@ -89,6 +107,11 @@ def _is_plain(x: torch.Tensor, *others: torch.Tensor) -> bool:
     """Return whether all dtypes agree, or autocast makes them agree, and nothing is differentiated in forward mode."""
     one_dtype = torch.is_autocast_enabled("cpu") or all(tensor.dtype == x.dtype for tensor in others)
     return one_dtype and not has_tangents((x, *others))
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    """Return whether somebody watches the calls of a module, which must then happen."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def _is_grid(x: torch.Tensor) -> bool:

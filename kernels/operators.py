@@ -163,7 +163,7 @@ def register_gradients_of_arguments(name: str) -> Callable:
 
 
 def _is_unobserved(arguments: Iterable[Any]) -> bool:
-    """Return whether nothing watches or replaces the operators that run: a trace, transform, mode, profiler or subclass.
+    """Return whether nothing watches or replaces the operators that run: trace, transform, mode, profiler or subclass.
 
     The dispatcher would then do nothing, but with a short clip take longer than the operator itself.
     """

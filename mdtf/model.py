@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from liftbench.kernels import bidirectional_scan, refuse_script
-from liftbench.kernels.block import Linear, linear, steps_conv_silu
-from liftbench.posemamba.model import JOINTS, DropPath, Mlp
+from liftbench.kernels.block import Linear, Mlp, linear, steps_conv_silu
+from liftbench.posemamba.model import JOINTS, DropPath
 
 STATES = 16
 CONV_WIDTH = 4

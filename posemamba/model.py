@@ -14,17 +14,15 @@ Departures from the official code, with reasons:
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from liftbench.kernels import check_limb_gradient, grid_scan, refuse_script, scan_orders
-from liftbench.kernels.block import ConvSilu, GatedNorm, Linear
+from liftbench.kernels.block import ConvSilu, GatedNorm, Linear, Mlp
 
 JOINTS = 17
 STATES = 16
 DIRECTIONS = 4
 DROP_PATH = 0.2
-MLP_RATIO = 2
 
 
 class DropPath(nn.Module):
@@ -45,18 +43,6 @@ class DropPath(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p:.3f}"
-
-
-class Mlp(nn.Module):
-    """fc1 C -> 2C, GELU, fc2 2C -> C; x: (..., C) -> (..., C)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.fc1 = Linear(channels, MLP_RATIO * channels)
-        self.fc2 = Linear(MLP_RATIO * channels, channels)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class GridMixer(nn.Module):

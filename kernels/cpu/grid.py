@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from liftbench.kernels.cpu.library import addresses, call, checked, single, stored_dtype, structure
-from liftbench.kernels.cpu.product import add_gradients, linear
+from liftbench.kernels.cpu.product import add_gradients, compute_linear
 from liftbench.kernels.cpu.stream import CHECKPOINT_STEPS
 from liftbench.kernels.operators import operator, register_grid_scan, traced
 from liftbench.kernels.orders import LIMB_ORDER
@@ -150,8 +150,7 @@ def _grid_scan_cpu(
     """Return (y, projected, checkpoints); `keep` makes the last two for a backward pass."""
     x, x_proj_weight, *rest, orders = _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     y, projected, checkpoints = _outputs(x, x_proj_weight, dt_weight, A, keep)
-    with torch.autocast("cpu", enabled=False):  # autocast stays on inside an operator, but the kernel reads float32
-        rows = linear(x.float(), x_proj_weight.flatten(0, 1)).contiguous()
+    rows = compute_linear(x.float(), x_proj_weight.flatten(0, 1), None)
     tensors = [x, rows, *rest, *_tables(orders, limb, *x.shape[1:3]), y]
     if not call("grid_forward", _grid(tensors, checkpoints)):
         raise _wrong_orders()

@@ -1,4 +1,7 @@
-"""Linear layers in the C++ library (src/layers/product.h)."""
+"""Linear layers in the C++ library (src/layers/product.h).
+
+`kernels.block.linear` runs PyTorch's own where `runs` says no.
+"""
 
 import ctypes
 import math
@@ -9,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from liftbench.kernels.cpu.library import addresses, call, checked, structure
-from liftbench.kernels.operators import in_transform, operator, register_gradients, traced
+from liftbench.kernels.operators import has_tangents, in_transform, operator, register_gradients, traced
 
 _Linear = structure("Linear", ("rows inputs outputs", ctypes.c_int64), ("x weight bias y", ctypes.c_void_p))
 _LinearGradients = structure(
@@ -17,20 +20,17 @@ _LinearGradients = structure(
 )
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Run `torch.nn.functional.linear`, x: (..., C) -> (..., C'), by the library's products in both directions.
+def runs(x: Tensor, *parameters: Tensor | None) -> bool:
+    """Return whether the library computes products of these tensors.
 
-    PyTorch's own runs for other dtypes than float32, under autocast, in transforms of torch.func, and for no rows.
+    They must be float32 and have a row, and neither autocast nor a transform of torch.func may be at work.
     """
-    tensors = [x, weight] if bias is None else [x, weight, bias]
+    tensors = [tensor for tensor in (x, *parameters) if tensor is not None]
     plain = all(tensor.dtype == torch.float32 for tensor in tensors) and x.numel() > 0
-    if not plain or in_transform() or torch.is_autocast_enabled("cpu"):
-        return torch.nn.functional.linear(x, weight, bias)
-    return _run(x, weight, bias)
+    return plain and not in_transform() and not torch.is_autocast_enabled("cpu") and not has_tangents(tensors)
 
 
-@operator("linear_cpu")
-def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+def compute_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Return x weight^T + bias; x: (..., C) float32; weight: (C', C); bias: (C',) or None -> (..., C').
 
     Raises ValueError for other shapes, dtypes and devices.
@@ -39,6 +39,9 @@ def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) ->
     y = _output(x, weight)
     call("linear", _arguments(x, weight, bias, y))
     return y
+
+
+operator("linear_cpu")(compute_linear)
 
 
 @traced("linear_cpu")
@@ -118,4 +121,4 @@ register_flop_formula(torch.ops.liftbench.linear_cpu)(_operations)
 register_flop_formula(torch.ops.liftbench.linear_cpu_backward)(
     lambda dy, x, weight, wanted, **__: sum(wanted[:2]) * _operations(x, weight)
 )
-_run = register_gradients("linear_cpu", _save, _differentiate)
+linear = register_gradients("linear_cpu", _save, _differentiate)

@@ -2,7 +2,7 @@
 // KERNELS as the name of the result. Everything else has internal linkage, so no set can link to another set's code.
 #include "grid.h"
 #include "layers/block.h"
-#include "layers/product.h"
+#include "layers/mlp.h"
 #include "layers/steps.h"
 #include "stream.h"
 
@@ -24,4 +24,5 @@ void elementary(const float* x, float* exp, float* softplus, float* sigmoid, int
 extern const Kernels KERNELS;
 const Kernels KERNELS = {
     W, scan_forward, scan_backward, grid_forward, grid_backward, conv_silu, conv_silu_backward, steps_conv_silu,
-    steps_conv_silu_backward, norm_gate, norm_gate_backward, linear, linear_backward, elementary};
+    steps_conv_silu_backward, norm_gate, norm_gate_backward, linear, linear_backward, mlp, mlp_backward,
+    elementary};

@@ -105,6 +105,8 @@ void liftbench_linear(const Linear* linear, int threads) { kernels->linear(*line
 void liftbench_linear_backward(const LinearGradients* gradients, int threads) {
   kernels->linear_backward(*gradients, threads);
 }
+void liftbench_mlp(const Mlp* mlp, int threads) { kernels->mlp(*mlp, threads); }
+void liftbench_mlp_backward(const MlpGradients* gradients, int threads) { kernels->mlp_backward(*gradients, threads); }
 void liftbench_elementary(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n) {
   kernels->elementary(x, exp, softplus, sigmoid, n);
 }

@@ -105,6 +105,18 @@ struct LinearGradients {
   int64_t add_x;           // 1: add to x
 };
 
+struct Mlp {  // y = second gelu(first x + first_bias) + second_bias
+  int64_t rows, inputs, hidden, outputs;
+  const float* x;                    // (rows, inputs)
+  const float *first, *first_bias;   // (hidden, inputs), (hidden)
+  const float *second, *second_bias; // (outputs, hidden), (outputs)
+  float* y;                          // (rows, outputs)
+};
+struct MlpGradients {
+  Mlp mlp;  // with y the gradient of the output
+  float *x, *first, *first_bias, *second, *second_bias;
+};
+
 // Calls body(context, item) for every item, on at most `threads` threads, in any order.
 void parallel_for(int64_t items, int threads, void (*body)(const void* context, int64_t item), const void* context);
 
@@ -127,5 +139,7 @@ struct Kernels {  // one instruction set's
   void (*norm_gate_backward)(const NormGateGradients&, int threads);
   void (*linear)(const Linear&, int threads);
   void (*linear_backward)(const LinearGradients&, int threads);
+  void (*mlp)(const Mlp&, int threads);
+  void (*mlp_backward)(const MlpGradients&, int threads);
   void (*elementary)(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n);
 };

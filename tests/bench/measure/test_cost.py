@@ -19,8 +19,9 @@ from liftbench.bench.records import CostRecord
 from liftbench.bench.report.results import Missing, Results
 from liftbench.bench.report.tables import cost as cost_tables
 from liftbench.bench.report.tables import cost_rules as rules
+from liftbench.kernels.block import Mlp
 from liftbench.mdtf.model import GraphMixer, Mixer
-from liftbench.posemamba.model import GridMixer, Mlp
+from liftbench.posemamba.model import GridMixer
 from support import PUBLISHED, ROOT
 
 JOINTS, STATES, DIRECTIONS, GRAPH_JOINTS = 17, 16, 4, 17

@@ -29,7 +29,19 @@ struct Packed {
       for (int64_t k = 0; k < inner; k++) panel(i)[k] = splat(0);
     }
   }
+  // Dense rows.
+  void fill_all(const float* p, int64_t row) const {
+    for (int64_t i = 0; i < panels(columns); i++) fill(i, p, row, 1);
+  }
 };
+
+// One vector for each panel of `count` columns.
+inline void padded_bias(const float* bias, int64_t count, Vec* to) {
+  for (int64_t i = 0; i < Packed::panels(count); i++) {
+    const int lanes = at_most(W, count - i * W);
+    to[i] = bias && lanes > 0 ? load_lanes(bias + i * W, lanes) : splat(0);
+  }
+}
 
 // result (rows, columns) = start + left right, or what it was + left right.
 struct Tile {
@@ -128,12 +140,45 @@ void linear(const Linear& l, int threads) {
   weight.data = memory.take(weight.size());
   pack(weight, l.weight, 1, l.inputs, threads);
   Vec* start = memory.take(panels);
-  for (int64_t i = 0; i < panels; i++) {
-    const int lanes = at_most(W, l.outputs - i * W);
-    start[i] = l.bias && lanes > 0 ? load_lanes(l.bias + i * W, lanes) : splat(0);
-  }
+  padded_bias(l.bias, l.outputs, start);
   multiply({l.x, l.inputs, 1, weight, start, false, l.y, l.outputs}, l.rows, threads);
 }
+
+// sums (columns) += rows, `row` apart.
+void add_rows(const float* rows, int64_t count, int64_t row, float* sums, int64_t columns) {
+  for (int64_t i = 0; i < columns; i += W) {
+    const int lanes = at_most(W, columns - i);
+    Vec sum = load_lanes(sums + i, lanes);
+    for (int64_t r = 0; r < count; r++) sum += load_lanes(rows + r * row + i, lanes);
+    store_lanes(sums + i, sum, lanes);
+  }
+}
+
+// Sums over rows in parts. As in the scan, the shape alone decides how many; they are added up in one order, and take no
+// more memory than the rows, of `row` floats, that they sum.
+struct Parts {
+  int64_t count, size;  // in vectors
+  Memory memory;
+
+  Parts(int64_t rows, int64_t row, int64_t size)
+      : count(at_most(at_most(16, (rows + 255) / 256), 1 + rows * row / (size * W))), size(size), memory(count * size) {}
+  float* of(int64_t part) const { return (float*)(memory.data + part * size); }
+  float* zeros(int64_t part) const {
+    for (int64_t i = 0; i < size; i++) memory.data[part * size + i] = splat(0);
+    return of(part);
+  }
+  // `count` floats from `from`, a multiple of W, to `to`, or nothing if that is null.
+  void add_up(int64_t from, float* to, int64_t floats, int threads) const {
+    constexpr int64_t several = 64 * W;
+    parallel_for(to ? (floats + several - 1) / several : 0, threads, [&](int64_t item) {
+      for (int64_t i = item * several; i < at_most(floats, (item + 1) * several); i += W) {
+        Vec total = splat(0);
+        for (int64_t part = 0; part < count; part++) total += load(of(part) + from + i);
+        store_lanes(to + i, total, at_most(W, floats - i));
+      }
+    });
+  }
+};
 
 // Gradients of some outputs' weights and bias over some of the rows, from zero.
 struct WeightItem {
@@ -153,9 +198,9 @@ struct WeightItem {
     for (int64_t row = first_row; row < last_row; row += chunk) {
       x.inner = at_most(chunk, last_row - row);
       const float* dy = l.y + row * l.outputs;
-      if (bias) add_rows(dy + first_output, x.inner, bias + first_output, outputs);
+      if (bias) add_rows(dy + first_output, x.inner, l.outputs, bias + first_output, outputs);
       if (!weight) continue;
-      for (int64_t i = 0; i < Packed::panels(l.inputs); i++) x.fill(i, l.x + row * l.inputs, l.inputs, 1);
+      x.fill_all(l.x + row * l.inputs, l.inputs);
       const Tile tile{dy, 1, l.outputs, x, nullptr, row > first_row, weight, l.inputs};
       const int64_t next = row + x.inner, coming = at_most(chunk, l.rows - next);
       Ahead ahead(l.x + next * l.inputs, coming * l.inputs, all_tiles);
@@ -168,49 +213,22 @@ struct WeightItem {
         }
     }
   }
-
- private:
-  void add_rows(const float* rows, int64_t count, float* sums, int64_t columns) const {
-    for (int64_t i = 0; i < columns; i += W) {
-      const int lanes = at_most(W, columns - i);
-      Vec sum = load_lanes(sums + i, lanes);
-      for (int64_t r = 0; r < count; r++) sum += load_lanes(rows + r * gradients.linear.outputs + i, lanes);
-      store_lanes(sums + i, sum, lanes);
-    }
-  }
 };
 
-// As in the scan, the shape alone decides how the sums over rows are split, and partial sums are added in one order.
 void weight_gradients(const LinearGradients& gradients, int threads) {
   const Linear& l = gradients.linear;
-  const int64_t weights = l.inputs * l.outputs, floats = weights + l.outputs;
-  // Partial sums take no more memory than x and dy.
-  const int64_t parts = at_most(at_most(16, (l.rows + 255) / 256), 1 + l.rows * (l.inputs + l.outputs) / floats);
+  const int64_t weights = vectors(l.inputs * l.outputs) * W;
+  const Parts parts(l.rows, l.inputs + l.outputs, weights / W + vectors(l.outputs));
   constexpr int64_t outputs_at_once = 8 * tile_rows;
   const int64_t groups = (l.outputs + outputs_at_once - 1) / outputs_at_once;
-  Memory memory(parts > 1 ? parts * vectors(floats) : 1);
-  const auto sums_of = [&](int64_t part) { return (float*)(memory.data + part * vectors(floats)); };
-  parallel_for(parts * groups, threads, [&](int64_t item) {
+  parallel_for(parts.count * groups, threads, [&](int64_t item) {
     const int64_t part = item / groups, first = item % groups * outputs_at_once;
-    float* weight = gradients.weight && parts > 1 ? sums_of(part) : gradients.weight;
-    float* bias = gradients.bias && parts > 1 ? sums_of(part) + weights : gradients.bias;
-    const int64_t last = at_most(l.outputs, first + outputs_at_once);
-    WeightItem{gradients, l.rows * part / parts, l.rows * (part + 1) / parts, first, last, weight, bias}.run();
+    const int64_t first_row = l.rows * part / parts.count, last_row = l.rows * (part + 1) / parts.count;
+    float *weight = gradients.weight ? parts.of(part) : nullptr, *bias = gradients.bias ? parts.of(part) + weights : nullptr;
+    WeightItem{gradients, first_row, last_row, first, at_most(l.outputs, first + outputs_at_once), weight, bias}.run();
   });
-  if (parts == 1) return;
-  const auto add_parts = [&](int64_t from, float* to, int64_t count) {
-    constexpr int64_t several = 64 * W;
-    parallel_for(to ? (count + several - 1) / several : 0, threads, [&](int64_t item) {
-      for (int64_t i = item * several; i < at_most(count, (item + 1) * several); i += W) {
-        const int lanes = at_most(W, count - i);
-        Vec total = splat(0);
-        for (int64_t part = 0; part < parts; part++) total += load_lanes(sums_of(part) + from + i, lanes);
-        store_lanes(to + i, total, lanes);
-      }
-    });
-  };
-  add_parts(0, gradients.weight, weights);
-  add_parts(weights, gradients.bias, l.outputs);
+  parts.add_up(0, gradients.weight, l.inputs * l.outputs, threads);
+  parts.add_up(weights, gradients.bias, l.outputs, threads);
 }
 
 void linear_backward(const LinearGradients& gradients, int threads) {
