@@ -1,5 +1,5 @@
-// The C interface, and what each instruction set provides. Strides are in elements. The ctypes structures in
-// ../stream.py, ../grid.py, ../block.py, ../steps.py and ../product.py mirror these; ../library.py checks what they point to.
+// The C interface, and what each instruction set provides. Strides are in elements. The ctypes structures in ../*.py
+// mirror these; ../library.py checks what they point to.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
