@@ -75,7 +75,9 @@ torch.ops.liftbench.conv_silu_cpu(torch.randn(1, 4, 17, 64), torch.randn(8, 1, 3
     assert found.returncode != 0 and "AddressSanitizer: heap-buffer-overflow" in found.stderr, found.stderr[-2000:]
 
 
-@pytest.mark.parametrize("tests", ["test_cpu.py", "test_bfloat16.py", "test_block.py", "test_steps.py"])
+@pytest.mark.parametrize(
+    "tests", [f"test_{kind}.py" for kind in ("cpu", "bfloat16", "product", "mlp", "block", "steps")]
+)
 def test_kernels_under_the_sanitizers(tests, environment):
     found = run(environment, "-m", "pytest", "-q", "-p", "sanitized", "-p", "no:xdist", f"tests/kernels/{tests}")
     assert found.returncode == 0 and "passed" in found.stdout, (found.stdout + found.stderr)[-5000:]
