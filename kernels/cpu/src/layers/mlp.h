@@ -27,44 +27,12 @@ struct Gelu {
 
 constexpr int64_t mlp_rows = 64;
 
-// Every tile of `rows` rows of the result.
-void run_tiles(const Tile& tile, int64_t rows, Ahead* ahead = nullptr) {
-  for (int64_t j = 0; j < Packed::panels(tile.right.columns) / tile_vectors; j++)
-    for (int64_t i = 0; i < rows; i += tile_rows) {
-      if (ahead) ahead->prefetch();
-      tile.run(at_most(tile_rows, rows - i), i, j);
-    }
-}
-int64_t tiles_of(int64_t rows, int64_t columns) {
-  return (rows + tile_rows - 1) / tile_rows * (Packed::panels(columns) / tile_vectors);
-}
-
-struct PackedMlp {
-  Packed first, second;
-  Memory memory;
-  Vec *first_bias, *second_bias;
-
-  PackedMlp(const Mlp& m, int threads)
-      : first{m.inputs, m.hidden, nullptr}, second{m.hidden, m.outputs, nullptr},
-        memory(first.size() + second.size() + Packed::panels(m.hidden) + Packed::panels(m.outputs)) {
-    first.data = memory.take(first.size());
-    second.data = memory.take(second.size());
-    pack(first, m.first, 1, m.inputs, threads);
-    pack(second, m.second, 1, m.hidden, threads);
-    first_bias = load_bias(m.first_bias, m.hidden);
-    second_bias = load_bias(m.second_bias, m.outputs);
-  }
-
- private:
-  Vec* load_bias(const float* bias, int64_t count) {
-    Vec* to = memory.take(Packed::panels(count));
-    padded_bias(bias, count, to);
-    return to;
-  }
-};
+constexpr auto nothing = [] {};
 
 void mlp(const Mlp& m, int threads) {
-  const PackedMlp weights(m, threads);
+  const Matrix first(m.first, m.inputs, m.hidden, 1, m.inputs, threads);
+  const Matrix second(m.second, m.hidden, m.outputs, 1, m.hidden, threads);
+  const Bias first_bias(m.first_bias, m.hidden), second_bias(m.second_bias, m.outputs);
   const int64_t runs = at_most((m.rows + mlp_rows - 1) / mlp_rows, 8 * threads);
   parallel_for(runs, threads, [&](int64_t run) {
     const Gelu gelu;
@@ -74,13 +42,14 @@ void mlp(const Mlp& m, int threads) {
     for (int64_t row = m.rows * run / runs; row < end; row += mlp_rows) {
       const int64_t rows = at_most(mlp_rows, end - row), next = row + rows;
       Ahead ahead(m.x + next * m.inputs, at_most(mlp_rows, m.rows - next) * m.inputs, tiles_of(rows, m.hidden));
-      run_tiles({m.x + row * m.inputs, m.inputs, 1, weights.first, weights.first_bias, false, hidden, m.hidden}, rows, &ahead);
+      run_tiles({m.x + row * m.inputs, m.inputs, 1, first, first_bias.data, false, hidden, m.hidden}, 0, rows,
+                [&] { ahead.prefetch(); });
       for (int64_t i = 0; i < rows * m.hidden; i += W) {
         Vec value, derivative;
         gelu.of(load(hidden + i), value, derivative);
         store(hidden + i, value);
       }
-      run_tiles({hidden, m.hidden, 1, weights.second, weights.second_bias, false, m.y + row * m.outputs, m.outputs}, rows);
+      run_tiles({hidden, m.hidden, 1, second, second_bias.data, false, m.y + row * m.outputs, m.outputs}, 0, rows, nothing);
     }
   });
 }
@@ -88,19 +57,17 @@ void mlp(const Mlp& m, int threads) {
 // As in linear layers, the shape alone decides how the sums over rows are split.
 void mlp_backward(const MlpGradients& gradients, int threads) {
   const Mlp& m = gradients.mlp;
-  Packed first{m.inputs, m.hidden, nullptr}, first_back{m.hidden, m.inputs, nullptr}, second_back{m.outputs, m.hidden, nullptr};
-  Memory memory(first.size() + first_back.size() + second_back.size() + Packed::panels(m.hidden));
-  first.data = memory.take(first.size());
-  first_back.data = memory.take(first_back.size());
-  second_back.data = memory.take(second_back.size());
-  pack(first, m.first, 1, m.inputs, threads);
-  pack(first_back, m.first, m.inputs, 1, threads);
-  pack(second_back, m.second, m.hidden, 1, threads);
-  Vec* bias = memory.take(Packed::panels(m.hidden));
-  padded_bias(m.first_bias, m.hidden, bias);
-
-  struct Sums { float* to; int64_t count; } all[] = {{gradients.first, m.hidden * m.inputs}, {gradients.first_bias, m.hidden},
-                                                     {gradients.second, m.outputs * m.hidden}, {gradients.second_bias, m.outputs}};
+  const Matrix first(m.first, m.inputs, m.hidden, 1, m.inputs, threads);
+  const Matrix first_back(m.first, m.hidden, m.inputs, m.inputs, 1, threads);
+  const Matrix second_back(m.second, m.outputs, m.hidden, m.hidden, 1, threads);
+  const Bias bias(m.first_bias, m.hidden);
+  const struct Sums {
+    float* to;
+    int64_t count;
+  } all[] = {{gradients.first, m.hidden * m.inputs},
+             {gradients.first_bias, m.hidden},
+             {gradients.second, m.outputs * m.hidden},
+             {gradients.second_bias, m.outputs}};
   int64_t size = 0;
   for (const Sums& sums : all) size += vectors(sums.count);
   const Parts parts(m.rows, m.inputs + m.outputs + m.hidden, size);
@@ -120,20 +87,20 @@ void mlp_backward(const MlpGradients& gradients, int threads) {
       const float *input = m.x + row * m.inputs, *dy = m.y + row * m.outputs;
       Ahead ahead(m.x + next * m.inputs, coming * m.inputs, tiles_of(rows, m.hidden));
       Ahead ahead_dy(m.y + next * m.outputs, coming * m.outputs, tiles_of(rows, m.hidden));
-      run_tiles({input, m.inputs, 1, first, bias, false, hidden, m.hidden}, rows, &ahead);
-      run_tiles({dy, m.outputs, 1, second_back, nullptr, false, slope, m.hidden}, rows, &ahead_dy);
+      run_tiles({input, m.inputs, 1, first, bias.data, false, hidden, m.hidden}, 0, rows, [&] { ahead.prefetch(); });
+      run_tiles({dy, m.outputs, 1, second_back, nullptr, false, slope, m.hidden}, 0, rows, [&] { ahead_dy.prefetch(); });
       for (int64_t i = 0; i < rows * m.hidden; i += W) {
         Vec value, derivative;
         gelu.of(load(hidden + i), value, derivative);
         store(hidden + i, value);
         store(slope + i, load(slope + i) * derivative);
       }
-      run_tiles({slope, m.hidden, 1, first_back, nullptr, false, gradients.x + row * m.inputs, m.inputs}, rows);
+      run_tiles({slope, m.hidden, 1, first_back, nullptr, false, gradients.x + row * m.inputs, m.inputs}, 0, rows, nothing);
       x.inner = activated.inner = rows;
       x.fill_all(input, m.inputs);
       activated.fill_all(hidden, m.hidden);
-      run_tiles({slope, 1, m.hidden, x, nullptr, true, dfirst, m.inputs}, m.hidden);
-      run_tiles({dy, 1, m.outputs, activated, nullptr, true, dsecond, m.hidden}, m.outputs);
+      run_tiles({slope, 1, m.hidden, x, nullptr, true, dfirst, m.inputs}, 0, m.hidden, nothing);
+      run_tiles({dy, 1, m.outputs, activated, nullptr, true, dsecond, m.hidden}, 0, m.outputs, nothing);
       add_rows(slope, rows, m.hidden, dfirst_bias, m.hidden);
       add_rows(dy, rows, m.outputs, dsecond_bias, m.outputs);
     }

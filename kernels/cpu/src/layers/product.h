@@ -35,13 +35,25 @@ struct Packed {
   }
 };
 
-// One vector for each panel of `count` columns.
-inline void padded_bias(const float* bias, int64_t count, Vec* to) {
-  for (int64_t i = 0; i < Packed::panels(count); i++) {
-    const int lanes = at_most(W, count - i * W);
-    to[i] = bias && lanes > 0 ? load_lanes(bias + i * W, lanes) : splat(0);
+// All of a matrix: element (i, j) is p[i * row + j * column].
+struct Matrix : Packed {
+  Memory memory;
+  Matrix(const float* p, int64_t inner, int64_t columns, int64_t row, int64_t column, int threads)
+      : Packed{inner, columns, nullptr}, memory(size()) {
+    data = memory.data;
+    parallel_for(panels(columns), threads, [&](int64_t i) { fill(i, p, row, column); });
   }
-}
+};
+
+// One vector for each panel; null is zeros.
+struct Bias : Memory {
+  Bias(const float* bias, int64_t count) : Memory(Packed::panels(count)) {
+    for (int64_t i = 0; i < Packed::panels(count); i++) {
+      const int lanes = at_most(W, count - i * W);
+      data[i] = bias && lanes > 0 ? load_lanes(bias + i * W, lanes) : splat(0);
+    }
+  }
+};
 
 // result (rows, columns) = start + left right, or what it was + left right.
 struct Tile {
@@ -108,40 +120,38 @@ struct Ahead {
   }
 };
 
+// The rows from `first` to `last`. before() runs before each of the tiles_of() tiles.
+template <class Before>
+void run_tiles(const Tile& tile, int64_t first, int64_t last, const Before& before) {
+  for (int64_t j = 0; j < Packed::panels(tile.right.columns) / tile_vectors; j++)
+    for (int64_t i = first; i < last; i += tile_rows) {
+      before();
+      tile.run(at_most(tile_rows, last - i), i, j);
+    }
+}
+inline int64_t tiles_of(int64_t rows, int64_t columns) {
+  return (rows + tile_rows - 1) / tile_rows * (Packed::panels(columns) / tile_vectors);
+}
+
 // result (rows, columns) = start + left right, for a dense left factor. Every row has its own sums, so the split may follow
 // the number of threads.
 void multiply(const Tile& tile, int64_t rows, int threads) {
   constexpr int64_t rows_at_once = 4 * tile_rows;  // of the left factor, in the first cache
-  const int64_t tiles = Packed::panels(tile.right.columns) / tile_vectors;
   const int64_t runs = at_most((rows + rows_at_once - 1) / rows_at_once, 8 * threads);
   parallel_for(runs, threads, [&](int64_t run) {
     const int64_t end = rows * (run + 1) / runs;
     for (int64_t first = rows * run / runs; first < end; first += rows_at_once) {
-      const int64_t last = at_most(end, first + rows_at_once);
-      Ahead ahead(tile.left + last * tile.left_row, at_most(rows_at_once, rows - last) * tile.left_row, 4 * tiles);
-      for (int64_t j = 0; j < tiles; j++)
-        for (int64_t i = first; i < last; i += tile_rows) {
-          ahead.prefetch();
-          tile.run(at_most(tile_rows, last - i), i, j);
-        }
+      const int64_t last = at_most(end, first + rows_at_once), coming = at_most(rows_at_once, rows - last);
+      Ahead ahead(tile.left + last * tile.left_row, coming * tile.left_row, tiles_of(last - first, tile.right.columns));
+      run_tiles(tile, first, last, [&] { ahead.prefetch(); });
     }
   });
 }
 
-// right: (inner, columns), element (k, j) at [k * row + j * column].
-void pack(const Packed& right, const float* p, int64_t row, int64_t column, int threads) {
-  parallel_for(Packed::panels(right.columns), threads, [&](int64_t i) { right.fill(i, p, row, column); });
-}
-
 void linear(const Linear& l, int threads) {
-  Packed weight{l.inputs, l.outputs, nullptr};
-  const int64_t panels = Packed::panels(l.outputs);
-  Memory memory(weight.size() + panels);
-  weight.data = memory.take(weight.size());
-  pack(weight, l.weight, 1, l.inputs, threads);
-  Vec* start = memory.take(panels);
-  padded_bias(l.bias, l.outputs, start);
-  multiply({l.x, l.inputs, 1, weight, start, false, l.y, l.outputs}, l.rows, threads);
+  const Matrix weight(l.weight, l.inputs, l.outputs, 1, l.inputs, threads);
+  const Bias bias(l.bias, l.outputs);
+  multiply({l.x, l.inputs, 1, weight, bias.data, false, l.y, l.outputs}, l.rows, threads);
 }
 
 // sums (columns) += rows, `row` apart.
@@ -189,8 +199,7 @@ struct WeightItem {
   void run() const {
     const Linear& l = gradients.linear;
     constexpr int64_t chunk = 64;  // rows of x and dy in the second cache
-    const int64_t tiles = Packed::panels(l.inputs) / tile_vectors, outputs = last_output - first_output;
-    const int64_t all_tiles = (outputs + tile_rows - 1) / tile_rows * tiles;
+    const int64_t outputs = last_output - first_output, tiles = tiles_of(outputs, l.inputs);
     Packed x{chunk, l.inputs, nullptr};
     Memory memory(x.size());
     x.data = memory.data;
@@ -203,14 +212,9 @@ struct WeightItem {
       x.fill_all(l.x + row * l.inputs, l.inputs);
       const Tile tile{dy, 1, l.outputs, x, nullptr, row > first_row, weight, l.inputs};
       const int64_t next = row + x.inner, coming = at_most(chunk, l.rows - next);
-      Ahead ahead(l.x + next * l.inputs, coming * l.inputs, all_tiles);
-      Ahead ahead_dy(l.y + next * l.outputs, coming * l.outputs, all_tiles);
-      for (int64_t o = first_output; o < last_output; o += tile_rows)
-        for (int64_t j = 0; j < tiles; j++) {
-          ahead.prefetch();
-          ahead_dy.prefetch();
-          tile.run(at_most(tile_rows, last_output - o), o, j);
-        }
+      Ahead ahead(l.x + next * l.inputs, coming * l.inputs, tiles);
+      Ahead ahead_dy(l.y + next * l.outputs, coming * l.outputs, tiles);
+      run_tiles(tile, first_output, last_output, [&] { ahead.prefetch(), ahead_dy.prefetch(); });
     }
   }
 };
@@ -234,10 +238,7 @@ void weight_gradients(const LinearGradients& gradients, int threads) {
 void linear_backward(const LinearGradients& gradients, int threads) {
   const Linear& l = gradients.linear;
   if (gradients.x) {
-    Packed weight{l.outputs, l.inputs, nullptr};
-    Memory memory(weight.size());
-    weight.data = memory.data;
-    pack(weight, l.weight, l.inputs, 1, threads);
+    const Matrix weight(l.weight, l.outputs, l.inputs, l.inputs, 1, threads);
     multiply({l.y, l.outputs, 1, weight, nullptr, gradients.add_x != 0, gradients.x, l.inputs}, l.rows, threads);
   }
   if (gradients.weight || gradients.bias) weight_gradients(gradients, threads);
