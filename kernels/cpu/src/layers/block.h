@@ -77,7 +77,11 @@ void conv_silu(const ConvSilu& conv, int threads) {
       for (int64_t block = 0; block < blocks; block++) {
         const Channels c{conv, batch, block};
         convolve_frame(c, frame, taps + 10 * block, [&](int64_t f, int64_t joint) { return c.x(f, joint); },
-                       [&](int64_t joint, Vec sum) { store_lanes(c.at(conv.y, frame, joint), silu.of(sum), c.lanes); });
+                       [&](int64_t joint, Vec sum) {
+                         __builtin_prefetch(conv.x + c.cell(frame + 2, joint) * conv.x_cell + block * W);
+                         __builtin_prefetch(c.at(conv.y, frame + 1, joint), 1);
+                         store_lanes(c.at(conv.y, frame, joint), silu.of(sum), c.lanes);
+                       });
       }
   });
 }
@@ -97,6 +101,9 @@ void conv_silu_backward_run(const ConvSiluGradients& gradients, const Channels& 
   for (int64_t frame = first - 1; frame <= end; frame++)
     if (c.inside(frame))
       convolve_frame(c, frame, taps, x, [&](int64_t joint, Vec sum) {
+        __builtin_prefetch(c.conv.x + c.cell(frame, joint) * c.conv.x_cell + (c.block + 1) * W);  // the next block
+        __builtin_prefetch(c.at(c.conv.y, frame, joint) + W);
+        __builtin_prefetch(c.at(gradients.x, frame, joint) + W, 1);
         const Vec dy = load_lanes(c.at(c.conv.y, frame, joint), c.lanes);
         slope(frame, joint) = dy * silu.derivative(sum, silu.sigmoid(sum));
       });
@@ -168,6 +175,8 @@ struct Moments {
   }
 };
 
+constexpr int64_t cells_ahead = 2;  // to prefetch; the processor itself does not foresee rows that are far apart
+
 void norm_gate(const NormGate& norm, int threads) {
   constexpr int64_t cells_at_once = 64;
   const int64_t channels = norm.channels, blocks = blocks_of(channels);
@@ -178,6 +187,9 @@ void norm_gate(const NormGate& norm, int threads) {
       const Moments moments(norm, x);
       const Vec scale = splat(moments.scale), shift = splat(-moments.mean) * scale;
       for (int64_t b = 0; b < blocks; b++) {
+        __builtin_prefetch(x + cells_ahead * channels + b * W);
+        __builtin_prefetch(gate + cells_ahead * norm.gate_cell + b * W);
+        __builtin_prefetch(norm.y + (cell + cells_ahead) * channels + b * W, 1);
         const int lanes = lanes_of(channels, b);
         const auto at = [&](const float* p) { return load_lanes(p + b * W, lanes); };
         const Vec normal = fma(fma(at(x), scale, shift), at(norm.weight), at(norm.bias));
@@ -197,6 +209,11 @@ void norm_gate_backward_cell(const NormGateGradients& gradients, int64_t cell, c
   const Vec scale = splat(moments.scale), shift = splat(-moments.mean) * scale;
   Vec total = splat(0), along = splat(0);  // of the gradient of the normal values, and of its product with them
   for (int64_t b = 0; b < blocks; b++) {
+    __builtin_prefetch(x + cells_ahead * channels + b * W);
+    __builtin_prefetch(gate + cells_ahead * norm.gate_cell + b * W);
+    __builtin_prefetch(dy + cells_ahead * channels + b * W);
+    __builtin_prefetch(dx + cells_ahead * channels + b * W, 1);
+    __builtin_prefetch(dgate + cells_ahead * channels + b * W, 1);
     const int lanes = lanes_of(channels, b);
     const auto at = [&](const float* p) { return load_lanes(p + b * W, lanes); };
     const Vec normal = fma(at(x), scale, shift), g = at(gate), sigmoid = silu.sigmoid(g), d = at(dy);
