@@ -1,9 +1,9 @@
 """What stands around the scans of PoseMamba's and MDTF's blocks. It replaces PyTorch's own, with the same weights and
 results.
 
-If the scan is `cpu`, they run in its library, equal up to rounding. In every other case they run
-PyTorch's code: with another scan, in forward-mode differentiation, and for settings that the library lacks (another
-kernel size, a smaller gate).
+If the scan is `cpu`, they run in its library, equal up to rounding. In every other case they run PyTorch's code: with
+another scan, in forward-mode differentiation, and for settings that the library lacks (another kernel size, a smaller
+gate).
 """
 
 import torch

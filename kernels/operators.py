@@ -169,8 +169,8 @@ def _is_unobserved(arguments: Iterable[Any]) -> bool:
     """
     return (
         not torch.compiler.is_compiling()
+        and not in_transform()
         and not torch.autograd._profiler_enabled()
-        and not torch._C._are_functorch_transforms_active()
         and not torch._C._len_torch_dispatch_stack()
         and all(map(_is_plain, arguments))
     )

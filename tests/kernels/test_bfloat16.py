@@ -10,7 +10,7 @@ from liftbench.baselines import registry
 from liftbench.kernels import cpu, grid, reference, scan_orders
 from liftbench.kernels.cpu import grid as cpu_grid
 from liftbench.kernels.cpu import stream as cpu_stream
-from support.scans import SHAPES, grid_inputs, scan_inputs
+from support.scans import SHAPES, grid_inputs, scan_inputs, with_threads
 
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason=str(cpu.unusable()))
 
@@ -143,16 +143,9 @@ every_scan = pytest.mark.parametrize("function", SCANS)
 def test_the_bits_are_those_of_a_scan_of_float32_copies(function, threads, instruction_set):
     """For any number of threads. `grid_scan` multiplies the same float32 values in both cases."""
     scan, make = SCANS[function]
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        expected = with_floats(scan, *make())
-        torch.set_num_threads(threads)
-        if function == "grid_scan":  # torch's products may depend on the number of threads
-            expected = with_floats(scan, *make())
-        assert torch.equal(scan(*make()), expected)
-    finally:
-        torch.set_num_threads(before)
+    (expected,) = with_threads(lambda: with_floats(scan, *make()), (1,))
+    (y,) = with_threads(lambda: scan(*make()), (threads,))
+    assert torch.equal(y, expected)
 
 
 def test_every_value_is_rounded_as_pytorch_rounds_it(instruction_set):

@@ -10,6 +10,7 @@ from torch import nn
 from liftbench import create_model, kernels
 from liftbench.kernels import block, cpu
 from liftbench.kernels.block import ConvSilu, GatedNorm, Linear
+from support.scans import with_threads
 
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason="the C++ library is not built")
 
@@ -108,13 +109,7 @@ def test_gradients_in_the_library_without_pytorchs_operators(monkeypatch):
 @pytest.mark.parametrize("shape", [(1, 40, 17, 24), (70, 3, 17, 8)])
 def test_threads_do_not_change_the_gradients(shape, instruction_set):
     (x, gate), conv, norm = halves(shape), conv_of(shape[3]), randomised(GatedNorm(shape[3]))
-    threads, found = torch.get_num_threads(), []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            found.append([*gradients(conv, x), *gradients(norm, x, gate)])
-    finally:
-        torch.set_num_threads(threads)
+    found = with_threads(lambda: [*gradients(conv, x), *gradients(norm, x, gate)])
     assert all(torch.equal(one, other) for others in found[1:] for one, other in zip(found[0], others))
 
 
@@ -140,15 +135,9 @@ def test_other_implementations_and_float64_run_the_modules_themselves(monkeypatc
 def test_threads_do_not_change_the_results():
     model = create_model("posemamba_toy").eval()
     clip = torch.randn(1, 27, 17, 2)
-    threads = torch.get_num_threads()
-    try:
-        with torch.inference_mode():
-            torch.set_num_threads(1)
-            one = model(clip)
-            torch.set_num_threads(2)
-            torch.testing.assert_close(model(clip), one, rtol=1e-6, atol=1e-6)  # oneDNN may split its sums
-    finally:
-        torch.set_num_threads(threads)
+    with torch.inference_mode():
+        one, two = with_threads(lambda: model(clip), (1, 2))
+    torch.testing.assert_close(two, one, rtol=1e-6, atol=1e-6)  # PyTorch's own layers may split their sums
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

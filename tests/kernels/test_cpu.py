@@ -10,7 +10,7 @@ from liftbench import kernels
 from liftbench.kernels import PATTERNS, cpu, grid, reference, scan_orders
 from liftbench.kernels.cpu import library
 from support import scans
-from support.scans import grid_inputs
+from support.scans import grid_inputs, with_threads
 
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason=str(cpu.unusable()))
 
@@ -146,13 +146,7 @@ def test_scan_of_other_layouts(layout, instruction_set, poisoned):
 def test_results_do_not_depend_on_threads(shape, instruction_set):
     tensors = scan_inputs(*shape)
     dy = torch.randn_like(tensors["u"])
-    threads, results = torch.get_num_threads(), []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            results.append(run(cpu.selective_scan, tensors, dy))
-    finally:
-        torch.set_num_threads(threads)
+    results = with_threads(lambda: run(cpu.selective_scan, tensors, dy))
     for result in results[1:]:
         for name, value in results[0].items():
             assert torch.equal(result[name], value), name
@@ -237,13 +231,7 @@ def test_grid_scan_of_other_layouts_and_half_precision(instruction_set):
 @pytest.mark.parametrize("batch", [1, 70])
 def test_grid_scan_does_not_depend_on_threads(batch, instruction_set):
     tensors = grid_inputs(batch, 2, 72, 3)
-    threads, results = torch.get_num_threads(), []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            results.append(run_grid(cpu.grid_scan, tensors))
-    finally:
-        torch.set_num_threads(threads)
+    results = with_threads(lambda: run_grid(cpu.grid_scan, tensors))
     for result in results[1:]:
         for name in result:
             assert torch.equal(result[name], results[0][name]), name

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from liftbench import kernels
 from liftbench.kernels import block, cpu
 from liftbench.kernels.block import Mlp
+from support.scans import with_threads
 
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason="the C++ library is not built")
 
@@ -67,13 +68,8 @@ def test_values_that_are_not_finite_stay_in_their_rows(instruction_set):
 
 
 def test_threads_change_nothing(instruction_set):
-    (mlp, x), threads, found = layer_of((3, 27, 17, 24)), torch.get_num_threads(), []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            found.append(run(mlp, x))
-    finally:
-        torch.set_num_threads(threads)
+    mlp, x = layer_of((3, 27, 17, 24))
+    found = with_threads(lambda: run(mlp, x))
     assert all(torch.equal(one, other) for others in found[1:] for one, other in zip(found[0], others))
 
 

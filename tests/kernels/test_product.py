@@ -9,6 +9,7 @@ from liftbench import kernels
 from liftbench.kernels import block, cpu
 from liftbench.kernels.block import Linear
 from liftbench.kernels.cpu import product
+from support.scans import with_threads
 
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason="the C++ library is not built")
 
@@ -60,13 +61,8 @@ def test_only_the_gradients_that_are_wanted(wanted, poisoned):
 
 @pytest.mark.parametrize("case", [((600, 128), 144), ((2, 27, 17, 64), 256)], ids=str)
 def test_threads_change_nothing(case, instruction_set):
-    tensors, threads, found = layer_of(*case), torch.get_num_threads(), []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            found.append(run(*tensors))
-    finally:
-        torch.set_num_threads(threads)
+    tensors = layer_of(*case)
+    found = with_threads(lambda: run(*tensors))
     assert all(torch.equal(one, other) for others in found[1:] for one, other in zip(found[0], others))
 
 

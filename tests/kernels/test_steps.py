@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from liftbench import create_model, kernels
 from liftbench.kernels import block, cpu
 from liftbench.kernels.block import steps_conv_silu
+from support.scans import with_threads
 
 pytestmark = pytest.mark.skipif(cpu.unusable() is not None, reason="the C++ library is not built")
 
@@ -47,16 +48,10 @@ def test_values_and_gradients(shape, reverse, instruction_set, poisoned, monkeyp
 
 
 def test_threads_change_nothing():
-    found = []
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            found.append(
-                [steps_conv_silu(*inputs((70, 5, 65))), *gradients(steps_conv_silu, inputs((70, 5, 65)), True)]
-            )
-    finally:
-        torch.set_num_threads(before)
+    def results():
+        return [steps_conv_silu(*inputs((70, 5, 65))), *gradients(steps_conv_silu, inputs((70, 5, 65)), True)]
+
+    found = with_threads(results, (1, 3))
     assert all(map(torch.equal, *found))
 
 

@@ -13,6 +13,18 @@ TOLERANCES = {
 }
 
 
+def with_threads(function, counts=(1, 2, 3)):
+    """Return the results of function() on each number of threads."""
+    before, results = torch.get_num_threads(), []
+    try:
+        for count in counts:
+            torch.set_num_threads(count)
+            results.append(function())
+    finally:
+        torch.set_num_threads(before)
+    return results
+
+
 SHAPES = [  # of scans: batch, groups, channels of a group, length, states
     *((2, 2, channels, length, 16) for channels in (5, 24) for length in (1, 2, 16, 17, 63, 64, 65, 243)),
     *((1, 1, channels, 65, 16) for channels in (1, 16)),

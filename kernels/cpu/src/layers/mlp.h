@@ -25,23 +25,21 @@ struct Gelu {
   }
 };
 
-constexpr int64_t mlp_rows = 64;
-
 constexpr auto nothing = [] {};
 
 void mlp(const Mlp& m, int threads) {
   const Matrix first(m.first, m.inputs, m.hidden, 1, m.inputs, threads);
   const Matrix second(m.second, m.hidden, m.outputs, 1, m.hidden, threads);
   const Bias first_bias(m.first_bias, m.hidden), second_bias(m.second_bias, m.outputs);
-  const int64_t runs = at_most((m.rows + mlp_rows - 1) / mlp_rows, 8 * threads);
+  const int64_t runs = at_most((m.rows + chunk_rows - 1) / chunk_rows, 8 * threads);
   parallel_for(runs, threads, [&](int64_t run) {
     const Gelu gelu;
-    Memory memory(vectors(mlp_rows * m.hidden));
+    Memory memory(vectors(chunk_rows * m.hidden));
     float* hidden = (float*)memory.data;
     const int64_t end = m.rows * (run + 1) / runs;
-    for (int64_t row = m.rows * run / runs; row < end; row += mlp_rows) {
-      const int64_t rows = at_most(mlp_rows, end - row), next = row + rows;
-      Ahead ahead(m.x + next * m.inputs, at_most(mlp_rows, m.rows - next) * m.inputs, tiles_of(rows, m.hidden));
+    for (int64_t row = m.rows * run / runs; row < end; row += chunk_rows) {
+      const int64_t rows = at_most(chunk_rows, end - row), next = row + rows;
+      Ahead ahead(m.x + next * m.inputs, at_most(chunk_rows, m.rows - next) * m.inputs, tiles_of(rows, m.hidden));
       run_tiles({m.x + row * m.inputs, m.inputs, 1, first, first_bias.data, false, hidden, m.hidden}, 0, rows,
                 [&] { ahead.prefetch(); });
       for (int64_t i = 0; i < rows * m.hidden; i += W) {
@@ -61,29 +59,33 @@ void mlp_backward(const MlpGradients& gradients, int threads) {
   const Matrix first_back(m.first, m.hidden, m.inputs, m.inputs, 1, threads);
   const Matrix second_back(m.second, m.outputs, m.hidden, m.hidden, 1, threads);
   const Bias bias(m.first_bias, m.hidden);
-  const struct Sums {
+  struct Sums {
     float* to;
-    int64_t count;
-  } all[] = {{gradients.first, m.hidden * m.inputs},
-             {gradients.first_bias, m.hidden},
-             {gradients.second, m.outputs * m.hidden},
-             {gradients.second_bias, m.outputs}};
+    int64_t count, from;  // where they begin in a part
+  } all[] = {{gradients.first, m.hidden * m.inputs, 0},
+             {gradients.first_bias, m.hidden, 0},
+             {gradients.second, m.outputs * m.hidden, 0},
+             {gradients.second_bias, m.outputs, 0}};
   int64_t size = 0;
-  for (const Sums& sums : all) size += vectors(sums.count);
+  for (Sums& sums : all) {
+    sums.from = size * W;
+    size += vectors(sums.count);
+  }
   const Parts parts(m.rows, m.inputs + m.outputs + m.hidden, size);
   parallel_for(parts.count, threads, [&](int64_t part) {
     const Gelu gelu;
-    Packed x{mlp_rows, m.inputs, nullptr}, activated{mlp_rows, m.hidden, nullptr};
-    Memory room(2 * vectors(mlp_rows * m.hidden) + x.size() + activated.size());
-    float *hidden = (float*)room.take(vectors(mlp_rows * m.hidden)), *slope = (float*)room.take(vectors(mlp_rows * m.hidden));
+    Packed x{chunk_rows, m.inputs, nullptr}, activated{chunk_rows, m.hidden, nullptr};
+    const int64_t hidden_vectors = vectors(chunk_rows * m.hidden);
+    Memory room(2 * hidden_vectors + x.size() + activated.size());
+    float *hidden = (float*)room.take(hidden_vectors), *slope = (float*)room.take(hidden_vectors);
     x.data = room.take(x.size());
     activated.data = room.take(activated.size());
-    float* dfirst = parts.zeros(part);
-    float *dfirst_bias = dfirst + vectors(all[0].count) * W, *dsecond = dfirst_bias + vectors(all[1].count) * W;
-    float* dsecond_bias = dsecond + vectors(all[2].count) * W;
+    float* sums = parts.zeros(part);
+    float *dfirst = sums + all[0].from, *dfirst_bias = sums + all[1].from;
+    float *dsecond = sums + all[2].from, *dsecond_bias = sums + all[3].from;
     const int64_t end = m.rows * (part + 1) / parts.count;
-    for (int64_t row = m.rows * part / parts.count; row < end; row += mlp_rows) {
-      const int64_t rows = at_most(mlp_rows, end - row), next = row + rows, coming = at_most(mlp_rows, m.rows - next);
+    for (int64_t row = m.rows * part / parts.count; row < end; row += chunk_rows) {
+      const int64_t rows = at_most(chunk_rows, end - row), next = row + rows, coming = at_most(chunk_rows, m.rows - next);
       const float *input = m.x + row * m.inputs, *dy = m.y + row * m.outputs;
       Ahead ahead(m.x + next * m.inputs, coming * m.inputs, tiles_of(rows, m.hidden));
       Ahead ahead_dy(m.y + next * m.outputs, coming * m.outputs, tiles_of(rows, m.hidden));
@@ -105,11 +107,7 @@ void mlp_backward(const MlpGradients& gradients, int threads) {
       add_rows(dy, rows, m.outputs, dsecond_bias, m.outputs);
     }
   });
-  int64_t from = 0;
-  for (const Sums& sums : all) {
-    parts.add_up(from, sums.to, sums.count, threads);
-    from += vectors(sums.count) * W;
-  }
+  for (const Sums& sums : all) parts.add_up(sums.from, sums.to, sums.count, threads);
 }
 
 }  // namespace

@@ -10,6 +10,8 @@ namespace {
 
 // As many sums as there are registers, less those for two vectors of the right factor and a number of the left one.
 constexpr int tile_rows = W == 16 ? 12 : 6, tile_vectors = 2, tile_columns = tile_vectors * W;
+// Of these, inputs and outputs fit into the second cache.
+constexpr int64_t chunk_rows = 64;
 
 // The right factor (inner, columns) in panels of W columns, one vector per row, filled up with zeros to whole tiles.
 struct Packed {
@@ -198,20 +200,19 @@ struct WeightItem {
 
   void run() const {
     const Linear& l = gradients.linear;
-    constexpr int64_t chunk = 64;  // rows of x and dy in the second cache
     const int64_t outputs = last_output - first_output, tiles = tiles_of(outputs, l.inputs);
-    Packed x{chunk, l.inputs, nullptr};
+    Packed x{chunk_rows, l.inputs, nullptr};
     Memory memory(x.size());
     x.data = memory.data;
     for (int64_t o = first_output; bias && o < last_output; o++) bias[o] = 0;
-    for (int64_t row = first_row; row < last_row; row += chunk) {
-      x.inner = at_most(chunk, last_row - row);
+    for (int64_t row = first_row; row < last_row; row += chunk_rows) {
+      x.inner = at_most(chunk_rows, last_row - row);
       const float* dy = l.y + row * l.outputs;
       if (bias) add_rows(dy + first_output, x.inner, l.outputs, bias + first_output, outputs);
       if (!weight) continue;
       x.fill_all(l.x + row * l.inputs, l.inputs);
       const Tile tile{dy, 1, l.outputs, x, nullptr, row > first_row, weight, l.inputs};
-      const int64_t next = row + x.inner, coming = at_most(chunk, l.rows - next);
+      const int64_t next = row + x.inner, coming = at_most(chunk_rows, l.rows - next);
       Ahead ahead(l.x + next * l.inputs, coming * l.inputs, tiles);
       Ahead ahead_dy(l.y + next * l.outputs, coming * l.outputs, tiles);
       run_tiles(tile, first_output, last_output, [&] { ahead.prefetch(), ahead_dy.prefetch(); });
