@@ -5,13 +5,14 @@ adds the scan (`scan_macs`) and the projections inside it. A backward pass count
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch.autograd.forward_ad import unpack_dual
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.flop_counter import register_flop_formula
 
 _LIBRARY = torch.library.Library("liftbench", "FRAGMENT")
@@ -116,28 +117,43 @@ def register_gradients(name: str, save: Callable, differentiate: Callable) -> Ca
             gradients = differentiate(ctx, saved, *dy)
         return once(name, (*dy, *saved), gradients)
 
-    class Function(torch.autograd.Function):
+    class Transformed(torch.autograd.Function):
         generate_vmap_rule = True
 
         @staticmethod
-        def forward(structure: Any, *leaves: Any) -> Any:
-            return forward_operator(*tree_unflatten(leaves, structure))
+        def forward(sizes: list[int | None], *leaves: Any) -> Any:
+            return forward_operator(*_nested(sizes, leaves))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
-            save(ctx, tuple(tree_unflatten(inputs[1:], inputs[0])), output)
+            sizes, *leaves = inputs
+            save(ctx, _nested(sizes, leaves), output)
 
         @staticmethod
         def backward(ctx: Any, *dy: torch.Tensor) -> tuple:
-            return None, *tree_leaves(differentiate_once(ctx, *dy), is_leaf=lambda leaf: leaf is None)
+            return None, *_flat(differentiate_once(ctx, *dy))[1]
+
+    class Unobserved(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, sizes: list[int | None], *leaves: Any) -> Any:
+            inputs = _nested(sizes, leaves)
+            output = _FUNCTIONS[name](*inputs)
+            save(ctx, inputs, output)
+            return output
+
+        backward = Transformed.backward
 
     def run(*arguments: Any) -> Any:
-        if not torch.is_grad_enabled() and _is_unobserved(arguments):
-            return _FUNCTIONS[name](*arguments)
-        if not in_transform():
+        if in_transform():
+            function = Transformed
+        elif not _is_unobserved(arguments):
             return forward_operator(*arguments)
-        leaves, structure = tree_flatten(arguments, is_leaf=lambda value: not _has_tensors(value))
-        return Function.apply(structure, *leaves)
+        elif not torch.is_grad_enabled():
+            return _FUNCTIONS[name](*arguments)
+        else:
+            function = Unobserved
+        sizes, leaves = _flat(arguments)
+        return function.apply(sizes, *leaves)
 
     torch.library.register_autograd(f"liftbench::{name}", differentiate_once, setup_context=save, lib=_LIBRARY)
     for each in (forward_operator, backward_operator):
@@ -145,19 +161,23 @@ def register_gradients(name: str, save: Callable, differentiate: Callable) -> Ca
     return run
 
 
+def call_operator(name: str, *arguments: Any) -> Any:
+    """Run liftbench::NAME, without torch's dispatcher if nothing would notice. Autograd must not be needed here."""
+    return (_FUNCTIONS[name] if _is_unobserved(arguments) else getattr(torch.ops.liftbench, name))(*arguments)
+
+
 def register_gradients_of_arguments(name: str) -> Callable:
     """Register the gradients of liftbench::NAME(tensors..., settings...) -> y, and return what to call.
 
     Its backward operator is liftbench::NAME_backward(dy, tensors..., settings...) and returns the tensors' gradients.
     """
-    _, backward_operator = _both(name)
 
     def save(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
         ctx.save_for_backward(*(value for value in inputs if isinstance(value, torch.Tensor)))
         ctx.settings = [value for value in inputs if not isinstance(value, torch.Tensor)]
 
     def differentiate(ctx: Any, saved: tuple, dy: torch.Tensor) -> tuple:
-        return *backward_operator(dy, *saved, *ctx.settings), *[None] * len(ctx.settings)
+        return *call_operator(f"{name}_backward", dy, *saved, *ctx.settings), *[None] * len(ctx.settings)
 
     return register_gradients(name, save, differentiate)
 
@@ -182,8 +202,20 @@ def _is_plain(value: Any) -> bool:
     return type(value) in (torch.Tensor, torch.nn.Parameter) or not isinstance(value, torch.Tensor)
 
 
-def _has_tensors(value: Any) -> bool:
-    return any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(value)) and not isinstance(value, torch.Tensor)
+def _flat(values: Iterable[Any]) -> tuple[list[int | None], list[Any]]:
+    """Return the length of every list of tensors among the values, None for anything else, and all leaves."""
+    sizes, leaves = [], []
+    for value in values:
+        several = isinstance(value, list | tuple) and any(isinstance(each, torch.Tensor) for each in value)
+        sizes.append(len(value) if several else None)
+        leaves.extend(value if several else [value])
+    return sizes, leaves
+
+
+def _nested(sizes: Iterable[int | None], leaves: Iterable[Any]) -> tuple[Any, ...]:
+    """Undo `_flat`."""
+    rest = iter(leaves)
+    return tuple(next(rest) if size is None else list(itertools.islice(rest, size)) for size in sizes)
 
 
 def _one_by_one(operator: Any, info: Any, in_dims: tuple, *arguments: Any) -> tuple:
@@ -224,7 +256,7 @@ def register_scan(name: str) -> Callable:
         *tensors, kept = saved
         if not kept.numel():  # traced without gradients, for example by torch.export, but run with them
             _, kept = scan(tensors, True)
-        return scan_backward(dy, tensors, kept), None
+        return call_operator(f"{name}_backward", dy, tensors, kept), None
 
     def operations(tensors: list[tuple[int, ...]], *_, **__) -> int:
         batch, channels, length = tensors[0]
@@ -256,7 +288,7 @@ def register_grid_scan(name: str, projects: bool) -> Callable:
         tensors, kept = saved[: ctx.tensors], saved[ctx.tensors :]
         if not kept[-1].numel():  # as above
             _, *kept = scan(*tensors, *ctx.settings, True)
-        gradients = scan_backward(dy, *tensors, *kept, *ctx.settings)
+        gradients = call_operator(f"{name}_backward", dy, *tensors, *kept, *ctx.settings)
         return *gradients, *[None] * (len(tensors) - len(gradients) + len(ctx.settings) + 1)
 
     def operations(

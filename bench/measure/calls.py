@@ -1,10 +1,10 @@
 """What is timed: a model's forward pass or training step, in a stated precision and mode, after a parity check.
 
 forward: eval and inference mode. training step: forward, MPJPE against a random pose, backward, and AdamW at learning
-rate 0, so that every sample does the same work. Inputs are random and already on the device. End to end: clips of a
-data set pass through the loader, the model and the average with the mirrored copy, and become root-relative mm.
-bfloat16: PyTorch's autocast; the C++ scan then reads and writes bfloat16 and computes in float32. compile:
-torch.compile, one graph per shape. cuda-graph: one captured call, replayed.
+rate 0, fused as in training, so that every sample does the same work. Inputs are random and already on the device.
+End to end: clips of a data set pass through the loader, the model and the average with the mirrored copy, and become
+root-relative mm. bfloat16: PyTorch's autocast; the C++ scan then reads and writes bfloat16 and computes in float32.
+compile: torch.compile, one graph per shape. cuda-graph: one captured call, replayed.
 
 Parity, before anything is timed: the scan is compared with `kernels.reference` on a short clip, and another precision
 or mode with plain float32 on a whole clip. Outputs are compared, and for a training step all gradients too.
@@ -150,7 +150,7 @@ class Timed:
 
     def _training_step(self, clips: torch.Tensor) -> Callable[[], None]:
         network, parameters = self._network(), self.model.train().parameters()
-        optimizer = torch.optim.AdamW(parameters, lr=0.0, capturable=self.mode == "cuda-graph")
+        optimizer = torch.optim.AdamW(parameters, lr=0.0, fused=True, capturable=self.mode == "cuda-graph")
         frames = 1 if self.registered.output == "centre" else self.frames
         target = self._clips(len(clips), frames)[..., :1].expand(-1, -1, -1, 3)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from liftbench.kernels.cpu.library import addresses, call, checked, structure
-from liftbench.kernels.operators import has_tangents, in_transform, operator, register_gradients, traced
+from liftbench.kernels.operators import call_operator, has_tangents, in_transform, operator, register_gradients, traced
 
 _Linear = structure("Linear", ("rows inputs outputs", ctypes.c_int64), ("x weight bias y", ctypes.c_void_p))
 _LinearGradients = structure(
@@ -108,7 +108,7 @@ def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, saved: tuple, dy: Tensor) -> tuple[Tensor | None, ...]:
-    gradients = torch.ops.liftbench.linear_cpu_backward(dy, *saved, ctx.wanted)
+    gradients = call_operator("linear_cpu_backward", dy, *saved, ctx.wanted)
     return tuple(gradient if wanted else None for gradient, wanted in zip(gradients, ctx.wanted, strict=True))
 
 
