@@ -42,14 +42,15 @@ struct Direction {
   }
 
   // The limb term is linear, so the projections of a cell and of its neighbour add up too.
-  void pack(int64_t t0, int steps, float* rows) const {
-    for (int t = 0; t < steps; t++, rows += row_floats()) {
+  void pack(int64_t t0, int steps, float* __restrict rows) const {
+    const int64_t floats = row_floats();
+    for (int t = 0; t < steps; t++, rows += floats) {
       const int32_t cell = cells()[t0 + t];
       const float *own = projected(cell), *neighbour = projected(grid.neighbours[cell]);
       if (limb())
-        for (int64_t i = 0; i < row_floats(); i++) rows[i] = own[i] + neighbour[i];
+        for (int64_t i = 0; i < floats; i++) rows[i] = own[i] + neighbour[i];
       else
-        memcpy(rows, own, row_floats() * sizeof(float));
+        memcpy(rows, own, floats * sizeof(float));
     }
   }
 
@@ -66,9 +67,16 @@ struct Direction {
 
   // One block of the cells from step t.
   template <class T>
-  Lines lines(const T* p, int64_t t, int64_t block) const {
-    return {channels(p, 0, block), grid.channels, 0, cells() + t};
+  void prefetch(const T* p, int64_t t, int count, int64_t block, Upcoming& ahead) const {
+    if (begins_line(block)) ahead.add(channels(p, 0, block), grid.channels, cells() + t, count);
   }
+  // A cache line of their projections, or of what is laid out like these.
+  void prefetch_rows(const float* p, int64_t line, int64_t t, int count, Upcoming& ahead) const {
+    const int64_t last = row_floats() - 1;
+    ahead.add(p + (projected(0) - grid.projected) + at_most(last, line * 16), grid.directions * row_floats(), cells() + t,
+              count);
+  }
+  int64_t row_lines() const { return row_floats() / 16 + 1; }
 };
 
 // delta += dt_weight . low rank, for N ranks at once.
@@ -149,14 +157,17 @@ void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int
         const bool last = b + 1 == blocks && t0 + 2 * chunk <= grid.cells;
         const int64_t next_block = b + 1 == blocks ? first_block : block + 1, next = last ? t0 + chunk : t0;
         for (int t = 0; t < steps; t += step) {
+          const int some = at_most(step, steps - t);
           Upcoming ahead;
-          ahead.add(d.lines((const T*)grid.x, next + t, next_block));
+          d.prefetch((const T*)grid.x, next + t, some, next_block, ahead);
           if (wide)
-            ahead.add(d.lines(grid.y, next + t, next_block));
+            d.prefetch((const T*)grid.y, next + t, some, next_block, ahead);
           else
-            ahead.add({(float*)(sums + (next_block - first_block) * grid.cells), W, 0, d.cells() + next + t});
+            ahead.add(sums + (next_block - first_block) * grid.cells, 1, d.cells() + next + t, some);
+          if (b < d.row_lines() && t0 + 2 * chunk <= grid.cells)
+            d.prefetch_rows(grid.projected, b, t0 + chunk + t, some, ahead);
           if (grid.checkpoints) stream_out(d.checkpoint(t0 + t, block), h + b * states, states);
-          run(at_most(step, steps - t), states, delta + t, x + t, rows + t * row_floats + grid.rank, row_floats,
+          run(some, states, delta + t, x + t, rows + t * row_floats + grid.rank, row_floats,
               A + b * states, h + b * states, y + t, ahead);
         }
         const int lanes = lanes_of(grid.channels, block);
@@ -198,25 +209,27 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
   const Grid& grid = gradients.grid;
   const int64_t states = grid.states, rank = grid.rank, blocks = last_block - first_block;
   const int64_t row_floats = rank + 2 * states;
-  Memory memory(blocks * (2 * states + rank) + interval * row_floats + W + vectors(interval * row_floats));
+  Memory memory(blocks * (2 * states + rank) + interval * row_floats + vectors(interval * row_floats));
   Vec *A = memory.take(blocks * states), *dt_weight = memory.take(blocks * rank), *carry = memory.take(blocks * states);
-  Vec* d_rows = memory.zeros(interval * row_floats + W);  // lane_sums() reads up to W past the end
+  Vec* d_rows = memory.zeros(interval * row_floats);
   float* rows = (float*)memory.take(vectors(interval * row_floats));
   BlockGradient part[Q];
 
-  for (int64_t b = first_block; b < last_block; b++)
+  // The last direction writes the gradient of x and the others add to it, unless its limb term adds from the start.
+  const bool zeros_first = grid.limb[grid.directions - 1] && !gradients.published;
+  for (int64_t b = first_block; zeros_first && b < last_block; b++)
     for (int64_t cell = 0; cell < grid.cells; cell++)
       store_lanes(Direction{grid, batch, 0}.channels(gradients.x, cell, b), splat(0), lanes_of(grid.channels, b));
 
-  for (int64_t k = 0; k < grid.directions; k++) {
+  for (int64_t k = grid.directions - 1; k >= 0; k--) {
     const Direction d{grid, batch, k};
     const int32_t* cells = d.cells();
+    const bool adds = k < grid.directions - 1 || zeros_first;
     for (int64_t b = 0; b < blocks; b++) d.load_parameters(first_block + b, A + b * states, dt_weight + b * rank);
     for (int64_t i = 0; i < blocks * states; i++) carry[i] = splat(0);
     for (int64_t t0 = (grid.cells - 1) / interval * interval; t0 >= 0; t0 -= interval) {
       const int steps = at_most(interval, grid.cells - t0);
       d.pack(t0, steps, rows);
-      for (int64_t i = 0; i < interval * row_floats; i++) d_rows[i] = splat(0);
       for (int64_t b = 0; b < blocks; b += Q) {
         const int together = at_most(Q, blocks - b);
         bool clamp = false;
@@ -233,11 +246,16 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
                                        : (clamp ? retreat_all<1, true> : retreat_all<1, false>);
         const bool same_interval = b + Q < blocks;
         const int64_t t = same_interval || t0 == 0 ? t0 : t0 - interval, next = first_block + (same_interval ? b + Q : 0);
+        const int count = same_interval ? steps : at_most(interval, grid.cells - t);
         Upcoming ahead;
         for (int64_t block = next; block < next + Q; block++)
           for (const float* p : {grid.x, (const float*)grid.y, (const float*)gradients.x})
-            ahead.add(d.lines(p, t, block));
-        ahead.add({(float*)d.checkpoint(t, next), W, W * W});
+            d.prefetch(p, t, count, block, ahead);
+        ahead.add({(float*)d.checkpoint(t, next), W, W * W}, interval);
+        for (int64_t i = 0; !same_interval && i < d.row_lines(); i++) {
+          d.prefetch_rows(d_projected, i, t0, steps, ahead);
+          d.prefetch_rows(grid.projected, i, t, count, ahead);
+        }
         run(steps, states, part, rows + rank, row_floats, A + b * states, d.checkpoint(t0, first_block + b),
             carry + b * states, sums_of(k, first_block + b).A, d_rows + rank, ahead);
         for (int q = 0; q < together; q++) {
@@ -250,18 +268,16 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
           for (int t = 0; t < steps; t++) {
             const int32_t cell = cells[t0 + t];
             float *own = d.channels(gradients.x, cell, block);
-            store_lanes(own, load_lanes(own, lanes) + du[t], lanes);
+            store_lanes(own, adds ? load_lanes(own, lanes) + du[t] : du[t], lanes);
             if (!d.limb() || gradients.published) continue;
             float* neighbour = d.channels(gradients.x, grid.neighbours[cell], block);
             store_lanes(neighbour, load_lanes(neighbour, lanes) + du[t], lanes);
           }
         }
       }
-      for (int t = 0; t < steps; t++) {
-        float* out = d_projected + (d.projected(cells[t0 + t]) - grid.projected);
-        for (int64_t i = 0; i < row_floats; i += W)
-          store_lanes(out + i, lane_sums(d_rows + t * row_floats + i, 1), at_most(W, row_floats - i));
-      }
+      take_lane_sums(d_rows, steps * row_floats, rows);  // whose old values have been used
+      for (int t = 0; t < steps; t++)
+        memcpy(d_projected + (d.projected(cells[t0 + t]) - grid.projected), rows + t * row_floats, row_floats * 4);
     }
   }
 }

@@ -27,31 +27,54 @@ struct Memory {
   }
 };
 
-// Cache lines of the next block, one for every step of a recurrence. The recurrence prefetches them, so that its arithmetic
-// hides their latency. Line t lies t % W rows and t / W columns from the first, or, with `rows`, in row rows[t].
+inline int64_t at_most(int64_t limit, int64_t x) { return x < limit ? x : limit; }
+
+// Cache lines that the next block needs, in rows that lie `row` elements apart.
 struct Lines {
   const char* first;
-  int64_t row, column;  // in bytes
-  const int32_t* rows;
-  Lines() = default;
-  template <class T>  // distances in elements
-  Lines(const T* first, int64_t row, int64_t column, const int32_t* rows = nullptr)
-      : first((const char*)first), row(row * sizeof(T)), column(column * sizeof(T)), rows(rows) {}
-  ALWAYS_INLINE void prefetch(int t) const {
-    if (first) __builtin_prefetch(first + (rows ? rows[t] * row : t % W * row + t / W * column));
+  int64_t row, column;  // in bytes; line t lies t % W rows and t / W columns from the first
+  template <class T>
+  Lines(const T* first, int64_t row, int64_t column)
+      : first((const char*)first), row(row * sizeof(T)), column(column * sizeof(T)) {}
+};
+
+// What to prefetch during one block. Each step of a recurrence prefetches some lines, so that its arithmetic hides their
+// latency. The addresses are found beforehand: in the recurrence itself they would take a tenth of its time.
+struct Upcoming {
+  static constexpr int most = 3 * 256;  // three for each step of the longest chunk
+  const char* lines[most];
+  const char **next = lines, **end = lines;
+  void add(Lines l, int count) {
+    count = at_most(lines + most - end, count);
+    const char** to = end;
+    for (int t = 0; t < count; t += W, l.first += l.column) {
+      const char* line = l.first;
+      for (int i = t; i < count && i < t + W; i++, line += l.row) *to++ = line;
+    }
+    end = to;
+  }
+  template <class T>  // row rows[t] of some
+  void add(const T* first, int64_t row, const int32_t* rows, int count) {
+    count = at_most(lines + most - end, count);
+    const uint32_t bytes = row * sizeof(T);  // such products of 32 bits make vectors
+    const char** to = end;
+    for (int t = 0; t < count; t++) to[t] = (const char*)first + (uint64_t)(uint32_t)rows[t] * bytes;
+    end = to + count;
+  }
+};
+// The lines of one sweep, kept in registers.
+struct Sweep {
+  Upcoming& ahead;
+  const char** next = ahead.next;
+  const char** const end = ahead.end;
+  ALWAYS_INLINE Sweep(Upcoming& ahead) : ahead(ahead) {}
+  ALWAYS_INLINE ~Sweep() { ahead.next = next; }
+  ALWAYS_INLINE void prefetch() {
+    if (next < end) __builtin_prefetch(*next++);
   }
 };
 
-// What to prefetch during one block, handed out piece by piece.
-struct Upcoming {
-  Lines lines[16];  // as many as there are calls of retreat() with 16 states, times 2
-  int count = 0, taken = 0;
-  void add(Lines l) { lines[count++] = l; }
-  Lines take() { return taken < count ? lines[taken++] : Lines((const char*)nullptr, 0, 0); }
-};
-
 inline int64_t vectors(int64_t floats) { return (floats + W - 1) / W; }
-inline int64_t at_most(int64_t limit, int64_t x) { return x < limit ? x : limit; }
 // Stores that bypass the caches, for values that nothing reads soon.
 inline void stream_out(Vec* to, const Vec* from, int64_t count) {
   for (int64_t i = 0; i < count; i++) stream((float*)(to + i), from[i]);
@@ -63,6 +86,8 @@ inline int64_t blocks_of(int64_t channels) { return (channels + W - 1) / W; }
 inline int64_t blocks_before(int64_t part, int64_t parts, int64_t blocks) {
   return at_most(blocks, (blocks + 1) / 2 * part / parts * 2);
 }
+// Whether a block begins a cache line of its channels, where these lie side by side.
+inline bool begins_line(int64_t block) { return block * W % 16 == 0; }
 inline int lanes_of(int64_t channels, int64_t block) {
   int64_t left = channels - block * W;
   return left < W ? left : W;

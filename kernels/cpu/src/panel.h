@@ -36,11 +36,14 @@ struct Panel {
     if (lane == 1) return {data + t * time, time, W * time};
     return {data + (t + W - 1) * time, lane, W * time};
   }
-  // The lines that they touch within 32 steps of 32 lanes: at most three per row, chosen by `third`.
-  Lines lines(int64_t t, int third) const {
-    const int offsets[] = {0, 16, 31};
-    const int64_t row = lane == 1 ? time : lane;
-    return {data + t * time + offsets[third] * (lane == 1 ? 1 : time), row, W * row};
+  // The lines that they touch within `steps`, at most 32, of 32 lanes: two or three per row.
+  void prefetch(int64_t t, int steps, Upcoming& ahead) const {
+    const bool along = lane == 1;
+    const int64_t row = along ? time : lane;
+    const bool aligned = along && (uintptr_t)(data + t * time) % 64 == 0 && row % 16 == 0;
+    for (int offset : {0, 16, 31})
+      if (offset < 31 || !aligned)
+        ahead.add({data + t * time + offset * (along ? 1 : time), row, W * row}, along ? steps : 32);
   }
 
  private:
@@ -98,6 +101,14 @@ struct Panel {
     }
   }
 };
+
+// The lane sums of `count` vectors, rounded up to a multiple of W; the vectors become zero.
+inline void take_lane_sums(Vec* from, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; i += W) {
+    store(to + i, lane_sums(from + i, 1));
+    for (int64_t j = i; j < i + W; j++) from[j] = splat(0);
+  }
+}
 
 // (lanes, count) floats -> one vector per column, times `factor`; absent lanes are 0.
 inline void load_columns(const float* p, int lanes, int64_t count, float factor, Vec* out) {

@@ -19,14 +19,13 @@ __attribute__((noinline)) void advance(int steps, int states, const Vec* delta, 
                                        int64_t stride, const Vec* A, Vec* state, Vec* y, Upcoming& ahead) {
   constexpr int U = S < side_by_side ? S : side_by_side;
   const Exp exp;
-  Lines lines[lines_at_once];
-  for (Lines& l : lines) l = ahead.take();
+  Sweep sweep(ahead);
   Vec h[S];
 #pragma GCC unroll 16
   for (int n = 0; n < S; n++) h[n] = state[n];
   const float *B = bc, *C = bc + states;
   for (int t = 0; t < steps; t++, B += stride, C += stride) {
-    for (const Lines& l : lines) l.prefetch(t);
+    for (int i = 0; i < lines_at_once; i++) sweep.prefetch();
     Vec even = y[t], odd = splat(0);
 #pragma GCC unroll 16
     for (int first = 0; first < S; first += U) {
@@ -134,16 +133,17 @@ struct BlockGradient {
 template <int Q, int S, bool clamp>
 __attribute__((noinline)) void retreat(int steps, int states, BlockGradient* blocks, const float* bc, int64_t stride,
                                        const Vec* A, const Vec* checkpoint, Vec* carry, Vec* dA, Vec* d_bc,
-                                       Lines first, Lines second) {
+                                       Upcoming& ahead) {
   constexpr int M = Q * S;
   Vec decay[interval][M], before[interval][M];
   Vec h[M];
+  Sweep sweep(ahead);
   {
     const Exp exp;
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++) h[m] = checkpoint[m / S * states + m % S];
     for (int t = 0; t < steps; t++) {
-      first.prefetch(t);
+      sweep.prefetch();
       Vec c_sum[S];
 #pragma GCC unroll 4
       for (int s = 0; s < S; s++) c_sum[s] = d_bc[t * stride + states + s];
@@ -173,7 +173,7 @@ __attribute__((noinline)) void retreat(int steps, int states, BlockGradient* blo
     scaled_A[m] = A[m / S * states + m % S];
   }
   for (int t = steps - 1; t >= 0; t--) {
-    second.prefetch(t);
+    sweep.prefetch();
     Vec g_B[Q], g_A[Q], dy[Q], x[Q], delta[Q];
 #pragma GCC unroll 4
     for (int q = 0; q < Q; q++) {
@@ -215,10 +215,10 @@ void retreat_all(int steps, int states, BlockGradient* blocks, const float* bc, 
   int n = 0;
   for (; n + S <= states; n += S)
     retreat<Q, S, clamp>(steps, states, blocks, bc + n, stride, A + n, checkpoint + n, carry + n, dA + n, d_bc + n,
-                         ahead.take(), ahead.take());
+                         ahead);
   for (; n < states; n++)
     retreat<Q, 1, clamp>(steps, states, blocks, bc + n, stride, A + n, checkpoint + n, carry + n, dA + n, d_bc + n,
-                         ahead.take(), ahead.take());
+                         ahead);
 }
 
 }  // namespace

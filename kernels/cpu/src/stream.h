@@ -52,12 +52,13 @@ struct Sequence {
       }
   }
 
-  // Lane sums of B's or C's part of d_bc.
-  void write_states(const States& to, int64_t t, int count, const Vec* d_bc) const {
+  // B's or C's part of rows of 2 N floats.
+  void write_states(const States& to, int64_t t, int count, const float* rows) const {
     for (int64_t n = 0; n < scan.states; n += W) {
-      Vec row[interval];
-      for (int i = 0; i < count; i++) row[i] = lane_sums(d_bc + i * 2 * scan.states + n, 1);
-      states(to, n).write(t, count, row);
+      const Panel<float> panel = states(to, n);
+      Vec some[interval];
+      for (int i = 0; i < count; i++) some[i] = load_lanes(rows + i * 2 * scan.states + n, panel.lanes);
+      panel.write(t, count, some);
     }
   }
 
@@ -111,11 +112,13 @@ void forward_item(const Scan& scan, const Stream& stream, int64_t group, int64_t
         const int64_t next_block = last ? first_block : block + 1, next = last ? (last_chunk ? 0 : t0 + chunk) : t0;
         const int64_t step = stream.checkpoints ? interval : chunk;
         for (int t = 0; t < steps; t += step) {
+          const int some = at_most(step, steps - t);
           Upcoming ahead;
           for (const Rows& rows : {stream.u, stream.delta, scan.y})
-            ahead.add(following.rows<T>(rows, next_block).lines(next + t));
+            if (rows.channel != 1 || begins_line(next_block))
+              ahead.add(following.rows<T>(rows, next_block).lines(next + t), some);
           if (stream.checkpoints) stream_out(s.checkpoint(t0 + t, block), h + b * states, states);
-          run(at_most(step, steps - t), states, delta + t, x + t, bc + 2 * states * t, 2 * states, A + b * states,
+          run(some, states, delta + t, x + t, bc + 2 * states * t, 2 * states, A + b * states,
               h + b * states, y + t, ahead);
         }
         if (sums) {
@@ -142,9 +145,9 @@ void backward_item(const Sequence& s, const Rows& u_gradient, const Rows& delta_
                    const States& C_gradient, int64_t first_block, int64_t last_block, const Sums& sums) {
   constexpr int Q = 2;
   const int64_t states = s.scan.states, blocks = last_block - first_block;
-  Memory memory(2 * blocks * states + 2 * interval * states + W + vectors(2 * interval * states));
+  Memory memory(2 * blocks * states + 2 * interval * states + vectors(2 * interval * states));
   Vec *A = memory.take(blocks * states), *carry = memory.zeros(blocks * states);
-  Vec* d_bc = memory.zeros(2 * interval * states + W);  // lane_sums() reads up to W past the end
+  Vec* d_bc = memory.zeros(2 * interval * states);
   float* bc = (float*)memory.take(vectors(2 * interval * states));
   BlockGradient part[Q];
   for (int64_t b = 0; b < blocks; b++) s.load_A(first_block + b, A + b * states);
@@ -152,7 +155,6 @@ void backward_item(const Sequence& s, const Rows& u_gradient, const Rows& delta_
   for (int64_t t0 = (s.scan.length - 1) / interval * interval; t0 >= 0; t0 -= interval) {
     const int steps = at_most(interval, s.scan.length - t0);
     s.pack(t0, steps, bc);
-    for (int64_t i = 0; i < 2 * interval * states; i++) d_bc[i] = splat(0);
     for (int64_t b = 0; b < blocks; b += Q) {
       const int together = at_most(Q, blocks - b);
       bool clamp = false;
@@ -172,8 +174,8 @@ void backward_item(const Sequence& s, const Rows& u_gradient, const Rows& delta_
         const bool same_interval = b + Q < blocks;
         const int64_t t = same_interval || t0 == 0 ? t0 : t0 - interval, next = first_block + (same_interval ? b + Q : 0);
         for (const Rows& rows : {s.stream.u, s.stream.delta, s.scan.y, u_gradient, delta_gradient})
-          for (int third = 0; third < 3; third++) ahead.add(s.rows(rows, next).lines(t, third));
-        ahead.add({(float*)s.checkpoint(t, next), W, W * W});
+          s.rows(rows, next).prefetch(t, t == t0 ? steps : interval, ahead);
+        ahead.add({(float*)s.checkpoint(t, next), W, W * W}, interval);
       }
       run(steps, states, part, bc, 2 * states, A + b * states, s.checkpoint(t0, first_block + b), carry + b * states,
           sums.A + b * states, d_bc, ahead);
@@ -185,8 +187,9 @@ void backward_item(const Sequence& s, const Rows& u_gradient, const Rows& delta_
         s.rows(delta_gradient, block).write(t0, steps, g.g_A);
       }
     }
-    s.write_states(B_gradient, t0, steps, d_bc);
-    s.write_states(C_gradient, t0, steps, d_bc + states);
+    take_lane_sums(d_bc, 2 * steps * states, bc);  // whose old values have been used
+    s.write_states(B_gradient, t0, steps, bc);
+    s.write_states(C_gradient, t0, steps, bc + states);
   }
 }
 
