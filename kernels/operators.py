@@ -183,7 +183,8 @@ def register_gradients_of_arguments(name: str) -> Callable:
 
 
 def _is_unobserved(arguments: Iterable[Any]) -> bool:
-    """Return whether nothing watches or replaces the operators that run: trace, transform, mode, profiler or subclass.
+    """Return whether nothing watches or replaces the operators that run: trace, transform, mode, profiler, subclass or
+    the meta device.
 
     The dispatcher would then do nothing, but with a short clip take longer than the operator itself.
     """
@@ -199,7 +200,9 @@ def _is_unobserved(arguments: Iterable[Any]) -> bool:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
-    return type(value) in (torch.Tensor, torch.nn.Parameter) or not isinstance(value, torch.Tensor)
+    if not isinstance(value, torch.Tensor):
+        return True
+    return type(value) in (torch.Tensor, torch.nn.Parameter) and not value.is_meta
 
 
 def _flat(values: Iterable[Any]) -> tuple[list[int | None], list[Any]]:
