@@ -104,15 +104,25 @@ struct BlockGradient {
   __attribute__((noinline)) Vec enter(int steps, Vec bias) {
     const Softplus softplus;
     Vec largest = splat(0);
-    for (int t = 0; t < steps; t++) {
-      const Vec raw = delta[t] + bias, w = softplus.w(raw);
-      delta[t] = softplus.of(raw, w);
-      slope[t] = softplus.derivative(raw, w);
-      x[t] = delta[t] * u[t];
-      g_B[t] = g_A[t] = splat(0);
-      largest = max(delta[t], largest);  // which ignores NaN
-    }
+    int t = 0;
+    for (; t + 4 <= steps; t += 4) enter_some<4>(softplus, bias, t, largest);
+    for (; t < steps; t++) enter_some<1>(softplus, bias, t, largest);
     return largest;
+  }
+  template <int U>
+  ALWAYS_INLINE void enter_some(const Softplus& softplus, Vec bias, int t, Vec& largest) {
+    Vec raw[U], w[U];
+#pragma GCC unroll 4
+    for (int i = 0; i < U; i++) raw[i] = delta[t + i] + bias;
+    softplus.w<U>(raw, w);
+#pragma GCC unroll 4
+    for (int i = 0; i < U; i++) {
+      delta[t + i] = softplus.of(raw[i], w[i]);
+      slope[t + i] = softplus.derivative(raw[i], w[i]);
+      x[t + i] = delta[t + i] * u[t + i];
+      g_B[t + i] = g_A[t + i] = splat(0);
+      largest = max(delta[t + i], largest);  // which ignores NaN
+    }
   }
   __attribute__((noinline)) void leave(int steps, Vec D, Vec& dD, Vec& dbias) {
     const Vec unscale = splat(1 / Exp::scale);

@@ -23,9 +23,6 @@ struct Channels {
 
   int64_t cell(int64_t frame, int64_t joint) const { return (batch * conv.frames + frame) * conv.joints + joint; }
   bool inside(int64_t frame) const { return frame >= 0 && frame < conv.frames; }
-  Vec x(int64_t frame, int64_t joint) const {
-    return load_lanes(conv.x + cell(frame, joint) * conv.x_cell + block * W, lanes);
-  }
   float* at(const float* p, int64_t frame, int64_t joint) const {
     return (float*)p + cell(frame, joint) * conv.channels + block * W;
   }
@@ -36,21 +33,40 @@ struct Channels {
   }
 };
 
-// Slides a window of 3 frames over the joints of a frame: result(joint, taps[9] + sum of taps * values).
-// value(frame, joint) is called only inside the grid.
-template <class Value, class Result>
-ALWAYS_INLINE void convolve_frame(const Channels& c, int64_t frame, const Vec* taps, const Value& value,
-                                  const Result& result) {
-  const auto column = [&](int64_t joint, Vec* out) {
+// The blocks of channels of the cells of a frame, `step` floats apart.
+struct Frame {
+  const float* first;
+  int64_t step;
+};
+alignas(64) constexpr float zeros[W] = {};
+
+// Three frames of x around one; those outside the grid are zero.
+struct Around {
+  Frame frames[3];
+  Around(const Channels& c, int64_t frame) {
     for (int i = 0; i < 3; i++) {
       const int64_t f = frame + i - 1;
-      out[i] = c.inside(f) && joint < c.conv.joints ? value(f, joint) : splat(0);
+      frames[i] = {zeros, 0};
+      if (c.inside(f)) frames[i] = {c.conv.x + c.cell(f, 0) * c.conv.x_cell + c.block * W, c.conv.x_cell};
     }
+  }
+};
+
+// Slides a window of 3 frames over the joints of a frame: result(joint, taps[9] + sum of taps * values).
+template <class Result>
+ALWAYS_INLINE void convolve_frame(const Channels& c, const Frame* frames, const Vec* taps, const Result& result) {
+  const auto column = [&](int64_t joint, Vec* out) {
+    for (int i = 0; i < 3; i++) out[i] = load_lanes(frames[i].first + joint * frames[i].step, c.lanes);
   };
+  const int64_t joints = c.conv.joints;
   Vec left[3] = {splat(0), splat(0), splat(0)}, middle[3], right[3];
   column(0, middle);
-  for (int64_t joint = 0; joint < c.conv.joints; joint++) {
-    column(joint + 1, right);
+  for (int64_t joint = 0; joint < joints; joint++) {
+    if (joint + 1 < joints) {
+      column(joint + 1, right);
+    } else {
+      right[0] = right[1] = right[2] = splat(0);
+    }
     Vec sum = taps[9];
 #pragma GCC unroll 3
     for (int i = 0; i < 3; i++) {
@@ -76,12 +92,11 @@ void conv_silu(const ConvSilu& conv, int threads) {
     for (int64_t frame = first; frame < at_most(conv.frames, first + frames_at_once); frame++)
       for (int64_t block = 0; block < blocks; block++) {
         const Channels c{conv, batch, block};
-        convolve_frame(c, frame, taps + 10 * block, [&](int64_t f, int64_t joint) { return c.x(f, joint); },
-                       [&](int64_t joint, Vec sum) {
-                         __builtin_prefetch(conv.x + c.cell(frame + 2, joint) * conv.x_cell + block * W);
-                         __builtin_prefetch(c.at(conv.y, frame + 1, joint), 1);
-                         store_lanes(c.at(conv.y, frame, joint), silu.of(sum), c.lanes);
-                       });
+        convolve_frame(c, Around(c, frame).frames, taps + 10 * block, [&](int64_t joint, Vec sum) {
+          __builtin_prefetch(conv.x + c.cell(frame + 2, joint) * conv.x_cell + block * W);
+          __builtin_prefetch(c.at(conv.y, frame + 1, joint), 1);
+          store_lanes(c.at(conv.y, frame, joint), silu.of(sum), c.lanes);
+        });
       }
   });
 }
@@ -95,30 +110,38 @@ void conv_silu_backward_run(const ConvSiluGradients& gradients, const Channels& 
   c.load_taps(taps);
   for (int i = 0; i < 9; i++) flipped[i] = taps[8 - i];
   flipped[9] = splat(0);
-  const auto x = [&](int64_t f, int64_t joint) { return c.x(f, joint); };
-  const auto slope = [&](int64_t f, int64_t joint) -> Vec& { return slopes[(f - first + 1) * joints + joint]; };
+  const auto slopes_of = [&](int64_t frame) { return slopes + (frame - first + 1) * joints; };
 
-  for (int64_t frame = first - 1; frame <= end; frame++)
-    if (c.inside(frame))
-      convolve_frame(c, frame, taps, x, [&](int64_t joint, Vec sum) {
-        __builtin_prefetch(c.conv.x + c.cell(frame, joint) * c.conv.x_cell + (c.block + 1) * W);  // the next block
-        __builtin_prefetch(c.at(c.conv.y, frame, joint) + W);
-        __builtin_prefetch(c.at(gradients.x, frame, joint) + W, 1);
-        const Vec dy = load_lanes(c.at(c.conv.y, frame, joint), c.lanes);
-        slope(frame, joint) = dy * silu.derivative(sum, silu.sigmoid(sum));
-      });
-  for (int64_t frame = first; frame < end; frame++) {
-    convolve_frame(c, frame, flipped, slope, [&](int64_t joint, Vec sum) {
-      store_lanes(c.at(gradients.x, frame, joint), sum, c.lanes);
-      sums[9] += slope(frame, joint);
+  for (int64_t frame = first - 1; frame <= end; frame++) {
+    Vec* slope = slopes_of(frame);
+    if (!c.inside(frame)) {
+      for (int64_t joint = 0; joint < joints; joint++) slope[joint] = splat(0);
+      continue;
+    }
+    convolve_frame(c, Around(c, frame).frames, taps, [&](int64_t joint, Vec sum) {
+      __builtin_prefetch(c.conv.x + c.cell(frame, joint) * c.conv.x_cell + (c.block + 1) * W);  // the next block
+      __builtin_prefetch(c.at(c.conv.y, frame, joint) + W);
+      __builtin_prefetch(c.at(gradients.x, frame, joint) + W, 1);
+      const Vec dy = load_lanes(c.at(c.conv.y, frame, joint), c.lanes);
+      slope[joint] = dy * silu.derivative(sum, silu.sigmoid(sum));
     });
+  }
+  const Channels whole{c.conv, c.batch, c.block, W};  // whose slopes have all lanes
+  for (int64_t frame = first; frame < end; frame++) {
+    const Vec* slope = slopes_of(frame);
+    Frame around[3];
+    for (int i = 0; i < 3; i++) around[i] = {(const float*)slopes_of(frame + i - 1), W};
+    convolve_frame(whole, around, flipped, [&](int64_t joint, Vec sum) {
+      store_lanes(c.at(gradients.x, frame, joint), sum, c.lanes);
+      sums[9] += slope[joint];
+    });
+    const Around x(c, frame);
     for (int i = 0; i < 3; i++) {
-      const int64_t f = frame + i - 1;
-      if (!c.inside(f)) continue;
-      Vec left = splat(0), middle = x(f, 0), *sum = sums + 3 * i;
+      const auto at = [&](int64_t joint) { return load_lanes(x.frames[i].first + joint * x.frames[i].step, c.lanes); };
+      Vec left = splat(0), middle = at(0), *sum = sums + 3 * i;
       Vec sum0 = sum[0], sum1 = sum[1], sum2 = sum[2];
       for (int64_t joint = 0; joint < joints; joint++) {
-        const Vec right = joint + 1 < joints ? x(f, joint + 1) : splat(0), s = slope(frame, joint);
+        const Vec right = joint + 1 < joints ? at(joint + 1) : splat(0), s = slope[joint];
         sum0 = fma(left, s, sum0);
         sum1 = fma(middle, s, sum1);
         sum2 = fma(right, s, sum2);
@@ -151,10 +174,12 @@ void conv_silu_backward(const ConvSiluGradients& gradients, int threads) {
   }
 }
 
-inline float sum_of(Vec v) {
-  float sum = 0;
-  for (int i = 0; i < W; i++) sum += v[i];
-  return sum;
+// Halves added up, because a sum of one lane after the other would take longer than a row.
+template <int S = W / 2>
+ALWAYS_INLINE float sum_of(Vec v) {
+  v += moved<S>(v, v, Lanes{});
+  if constexpr (S > 1) return sum_of<S / 2>(v);
+  return v[0];
 }
 
 // The mean of a row of channels and one over its deviation.
