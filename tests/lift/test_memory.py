@@ -1,6 +1,7 @@
 """Long recordings: what lifting holds in memory grows by little with each frame, and the disk may be full."""
 
 import errno
+import gc
 import os
 import tracemalloc
 
@@ -38,16 +39,18 @@ def keypoints(path, frames):
 @pytest.mark.slow  # tracemalloc takes minutes
 def test_memory_grows_by_little_with_every_frame(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(scratch, "LARGE", 1 << 16)
-    peaks, lengths = [], (12_000, 36_000)
+    # The first call imports modules. NumPy compresses 16 MiB of an array at once: all of 82,000 frames.
+    peaks, lengths = [], (500, 84_000, 96_000)
     for frames in lengths:
         path = keypoints(tmp_path / f"{frames}.npy", frames)
+        gc.collect()
         tracemalloc.start()
         lifted = liftbench.lift(path, (1000, 1000), 50, weights, layout="h36m17", refined=False)
         lifted.save(tmp_path / "out", to=["csv", "json", "trc"])
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert lifted.poses_world.shape == (frames, 17, 3) and np.isfinite(lifted.poses_world).mean() > 0.9
-    assert (peaks[1] - peaks[0]) / (lengths[1] - lengths[0]) < MOST_BYTES
+    assert (peaks[2] - peaks[1]) / (lengths[2] - lengths[1]) < MOST_BYTES
 
 
 def test_on_the_disk_or_in_memory_the_poses_are_the_same(weights, tmp_path, monkeypatch):
