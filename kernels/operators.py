@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch.autograd.forward_ad import unpack_dual
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import register_flop_formula
 
 _LIBRARY = torch.library.Library("liftbench", "FRAGMENT")
@@ -95,11 +95,11 @@ def once(name: str, causes: Iterable[torch.Tensor | None], gradients: Any) -> An
     them is ScanUnavailable instead of zero."""
     if not torch.is_grad_enabled():
         return gradients
-    leaves, structure = tree_flatten(gradients, is_leaf=lambda leaf: leaf is None)
+    sizes, leaves = _flat(gradients)
     own = [leaf for leaf in leaves if leaf is not None]
     causes = [tensor for tensor in causes if tensor is not None and tensor.is_floating_point()]
     marked = iter(_Once.apply(name, len(causes), *causes, *own))
-    return tree_unflatten([leaf if leaf is None else next(marked) for leaf in leaves], structure)
+    return _nested(sizes, [leaf if leaf is None else next(marked) for leaf in leaves])
 
 
 def register_gradients(name: str, save: Callable, differentiate: Callable) -> Callable:

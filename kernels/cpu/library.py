@@ -91,20 +91,15 @@ def checked(
     the tensor itself if the kernels read its layout, or else a copy.
     """
     for name, (tensor, shape) in expected.items():
-        dense = tensor.is_cpu and tensor.dtype == dtype and tensor.layout == torch.strided
-        if not dense or tensor.shape != tuple(shape) or 0 in shape:
-            raise ValueError(_why_refused(name, tensor, tuple(shape), dtype))
+        if not tensor.is_cpu:
+            raise ValueError(f"{name} is on {tensor.device}, but the C++ kernels run on the cpu")
+        if tensor.dtype == torch.float64 != dtype:
+            raise ValueError(f"{name} is float64, but the C++ kernels compute in float32; use 'reference' or 'chunked'")
+        if tensor.dtype != dtype or tensor.layout != torch.strided:
+            raise ValueError(f"{name} must be a dense {dtype} tensor, got {tensor.dtype}, {tensor.layout}")
+        if tensor.shape != tuple(shape) or 0 in shape:
+            raise ValueError(f"{name} must have shape {tuple(shape)} without zeros, got {tuple(tensor.shape)}")
     return [layout(tensor) for tensor, _ in expected.values()]
-
-
-def _why_refused(name: str, tensor: torch.Tensor, shape: tuple, dtype: torch.dtype) -> str:
-    if tensor.device.type != "cpu":
-        return f"{name} is on {tensor.device}, but the C++ kernels run on the cpu"
-    if tensor.dtype == torch.float64 != dtype:
-        return f"{name} is float64, but the C++ kernels compute in float32; use 'reference' or 'chunked'"
-    if tensor.dtype != dtype or tensor.layout != torch.strided:
-        return f"{name} must be a dense {dtype} tensor, got {tensor.dtype}, {tensor.layout}"
-    return f"{name} must have shape {shape} without zeros, got {tuple(tensor.shape)}"
 
 
 def addresses(*tensors: torch.Tensor) -> list[int]:

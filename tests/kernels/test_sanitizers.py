@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -67,17 +66,16 @@ def run(environment, *arguments):
 def test_the_sanitizers_see_a_read_outside(environment):
     """A convolution is told about more channels than exist, past every check.
 
-    A vector of 64 bytes that begins inside an allocation and ends outside is an "unknown-crash".
+    Those that exist end where a vector ends: one that begins inside and ends outside is an "unknown-crash".
     """
     code = """
 import sanitized, torch
 from liftbench.kernels.cpu import block
 block.checked = lambda expected, **_: [tensor for tensor, _ in expected.values()]
-torch.ops.liftbench.conv_silu_cpu(torch.randn(1, 4, 17, 64), torch.randn(8, 1, 3, 3), torch.randn(8))
+torch.ops.liftbench.conv_silu_cpu(torch.randn(1, 4, 17, 64), torch.randn(16, 1, 3, 3), torch.randn(16))
 """
     found = run(environment, "-c", code)
-    assert found.returncode != 0, found.stderr[-2000:]
-    assert re.search("AddressSanitizer: (heap-buffer-overflow|unknown-crash)", found.stderr), found.stderr[-2000:]
+    assert found.returncode != 0 and "AddressSanitizer: heap-buffer-overflow" in found.stderr, found.stderr[-2000:]
 
 
 @pytest.mark.parametrize(

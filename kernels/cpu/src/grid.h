@@ -72,11 +72,9 @@ struct Direction {
   }
   // A cache line of their projections, or of what is laid out like these.
   void prefetch_rows(const float* p, int64_t line, int64_t t, int count, Upcoming& ahead) const {
-    const int64_t last = row_floats() - 1;
-    ahead.add(p + (projected(0) - grid.projected) + at_most(last, line * 16), grid.directions * row_floats(), cells() + t,
-              count);
+    ahead.add(p + (projected(0) - grid.projected) + line * 16, grid.directions * row_floats(), cells() + t, count);
   }
-  int64_t row_lines() const { return row_floats() / 16 + 1; }
+  int64_t row_lines() const { return (row_floats() + 15) / 16; }
 };
 
 // delta += dt_weight . low rank, for N ranks at once.
@@ -154,7 +152,7 @@ void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int
             discretise(steps, d.per_channel(grid.dt_bias, block), d.per_channel(grid.D, block), delta, x, y);
         const auto run = needs_clamp(largest, A + b * states, states) ? advance_all<true> : advance_all<false>;
         const int64_t step = grid.checkpoints ? interval : chunk;
-        const bool last = b + 1 == blocks && t0 + 2 * chunk <= grid.cells;
+        const bool more = t0 + 2 * chunk <= grid.cells, last = b + 1 == blocks && more;  // more: a whole chunk follows
         const int64_t next_block = b + 1 == blocks ? first_block : block + 1, next = last ? t0 + chunk : t0;
         for (int t = 0; t < steps; t += step) {
           const int some = at_most(step, steps - t);
@@ -164,8 +162,7 @@ void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int
             d.prefetch((const T*)grid.y, next + t, some, next_block, ahead);
           else
             ahead.add(sums + (next_block - first_block) * grid.cells, 1, d.cells() + next + t, some);
-          if (b < d.row_lines() && t0 + 2 * chunk <= grid.cells)
-            d.prefetch_rows(grid.projected, b, t0 + chunk + t, some, ahead);
+          if (more && b < d.row_lines()) d.prefetch_rows(grid.projected, b, t0 + chunk + t, some, ahead);
           if (grid.checkpoints) stream_out(d.checkpoint(t0 + t, block), h + b * states, states);
           run(some, states, delta + t, x + t, rows + t * row_floats + grid.rank, row_floats,
               A + b * states, h + b * states, y + t, ahead);
@@ -246,12 +243,12 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
                                        : (clamp ? retreat_all<1, true> : retreat_all<1, false>);
         const bool same_interval = b + Q < blocks;
         const int64_t t = same_interval || t0 == 0 ? t0 : t0 - interval, next = first_block + (same_interval ? b + Q : 0);
-        const int count = same_interval ? steps : at_most(interval, grid.cells - t);
+        const int count = t == t0 ? steps : interval;
         Upcoming ahead;
         for (int64_t block = next; block < next + Q; block++)
           for (const float* p : {grid.x, (const float*)grid.y, (const float*)gradients.x})
             d.prefetch(p, t, count, block, ahead);
-        ahead.add({(float*)d.checkpoint(t, next), W, W * W}, interval);
+        ahead.add((float*)d.checkpoint(t, next), W, W * W, interval);
         for (int64_t i = 0; !same_interval && i < d.row_lines(); i++) {
           d.prefetch_rows(d_projected, i, t0, steps, ahead);
           d.prefetch_rows(grid.projected, i, t, count, ahead);

@@ -29,31 +29,24 @@ struct Memory {
 
 inline int64_t at_most(int64_t limit, int64_t x) { return x < limit ? x : limit; }
 
-// Cache lines that the next block needs, in rows that lie `row` elements apart.
-struct Lines {
-  const char* first;
-  int64_t row, column;  // in bytes; line t lies t % W rows and t / W columns from the first
-  template <class T>
-  Lines(const T* first, int64_t row, int64_t column)
-      : first((const char*)first), row(row * sizeof(T)), column(column * sizeof(T)) {}
-};
-
 // What to prefetch during one block. Each step of a recurrence prefetches some lines, so that its arithmetic hides their
 // latency. The addresses are found beforehand: in the recurrence itself they would take a tenth of its time.
 struct Upcoming {
   static constexpr int most = 3 * 256;  // three for each step of the longest chunk
   const char* lines[most];
   const char **next = lines, **end = lines;
-  void add(Lines l, int count) {
+  // Line t lies t % W rows and t / W columns from the first; distances are in elements.
+  template <class T>
+  void add(const T* first, int64_t row, int64_t column, int count) {
     count = at_most(lines + most - end, count);
     const char** to = end;
-    for (int t = 0; t < count; t += W, l.first += l.column) {
-      const char* line = l.first;
-      for (int i = t; i < count && i < t + W; i++, line += l.row) *to++ = line;
+    for (int t = 0; t < count; t += W, first += column) {
+      const T* line = first;
+      for (int i = t; i < count && i < t + W; i++, line += row) *to++ = (const char*)line;
     }
     end = to;
   }
-  template <class T>  // row rows[t] of some
+  template <class T>  // line t lies rows[t] rows from the first
   void add(const T* first, int64_t row, const int32_t* rows, int count) {
     count = at_most(lines + most - end, count);
     const uint32_t bytes = row * sizeof(T);  // such products of 32 bits make vectors

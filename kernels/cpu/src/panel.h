@@ -32,18 +32,20 @@ struct Panel {
 
   // The lines that read() and write() of many steps touch. Rows along time give the last line of each row instead of the
   // first, because half of the first was in use one chunk ago.
-  Lines lines(int64_t t) const {
-    if (lane == 1) return {data + t * time, time, W * time};
-    return {data + (t + W - 1) * time, lane, W * time};
+  void prefetch_chunk(int64_t t, int steps, Upcoming& ahead) const {
+    if (lane == 1)
+      ahead.add(data + t * time, time, W * time, steps);
+    else
+      ahead.add(data + (t + W - 1) * time, lane, W * time, steps);
   }
   // The lines that they touch within `steps`, at most 32, of 32 lanes: two or three per row.
-  void prefetch(int64_t t, int steps, Upcoming& ahead) const {
+  void prefetch_interval(int64_t t, int steps, Upcoming& ahead) const {
     const bool along = lane == 1;
     const int64_t row = along ? time : lane;
     const bool aligned = along && (uintptr_t)(data + t * time) % 64 == 0 && row % 16 == 0;
     for (int offset : {0, 16, 31})
       if (offset < 31 || !aligned)
-        ahead.add({data + t * time + offset * (along ? 1 : time), row, W * row}, along ? steps : 32);
+        ahead.add(data + t * time + offset * (along ? 1 : time), row, W * row, along ? steps : 32);
   }
 
  private:

@@ -45,28 +45,37 @@ __attribute__((noinline)) void advance(int steps, int states, const Vec* delta, 
   for (int n = 0; n < S; n++) state[n] = h[n];
 }
 
-// delta becomes softplus(delta + bias), x = delta u, and y, which holds u, becomes D u. Returns the largest delta.
-template <int U>
-ALWAYS_INLINE void discretise_some(const Softplus& softplus, Vec bias, Vec D, Vec* delta, Vec* x, Vec* y, Vec& largest) {
+// delta becomes softplus(delta + bias), U steps side by side; then use(t, delta, raw, w) for each, with raw and w as in
+// Softplus.
+template <int U, class Use>
+ALWAYS_INLINE void soften_some(const Softplus& softplus, int t, Vec bias, Vec* delta, Vec& largest, const Use& use) {
   Vec raw[U], w[U];
 #pragma GCC unroll 4
-  for (int i = 0; i < U; i++) raw[i] = delta[i] + bias;
+  for (int i = 0; i < U; i++) raw[i] = delta[t + i] + bias;
   softplus.w<U>(raw, w);
 #pragma GCC unroll 4
   for (int i = 0; i < U; i++) {
-    delta[i] = softplus.of(raw[i], w[i]);
-    x[i] = delta[i] * y[i];
-    y[i] = D * y[i];
-    largest = max(delta[i], largest);  // which ignores NaN
+    const Vec soft = delta[t + i] = softplus.of(raw[i], w[i]);
+    use(t + i, soft, raw[i], w[i]);
+    largest = max(soft, largest);  // which ignores NaN
   }
 }
-__attribute__((noinline)) Vec discretise(int steps, Vec bias, Vec D, Vec* delta, Vec* x, Vec* y) {
-  const Softplus softplus;
+// All steps; returns the largest delta.
+template <class Use>
+ALWAYS_INLINE Vec soften(const Softplus& softplus, int steps, Vec bias, Vec* delta, const Use& use) {
   Vec largest = splat(0);
   int t = 0;
-  for (; t + 4 <= steps; t += 4) discretise_some<4>(softplus, bias, D, delta + t, x + t, y + t, largest);
-  for (; t < steps; t++) discretise_some<1>(softplus, bias, D, delta + t, x + t, y + t, largest);
+  for (; t + 4 <= steps; t += 4) soften_some<4>(softplus, t, bias, delta, largest, use);
+  for (; t < steps; t++) soften_some<1>(softplus, t, bias, delta, largest, use);
   return largest;
+}
+
+// Softens delta; x = delta u, and y, which holds u, becomes D u. Returns the largest delta.
+__attribute__((noinline)) Vec discretise(int steps, Vec bias, Vec D, Vec* delta, Vec* x, Vec* y) {
+  return soften(Softplus(), steps, bias, delta, [&](int t, Vec soft, Vec, Vec) {
+    x[t] = soft * y[t];
+    y[t] = D * y[t];
+  });
 }
 
 template <bool clamp>
@@ -103,26 +112,11 @@ struct BlockGradient {
   // Everything that retreat() needs, from u, delta and dy; returns the largest delta.
   __attribute__((noinline)) Vec enter(int steps, Vec bias) {
     const Softplus softplus;
-    Vec largest = splat(0);
-    int t = 0;
-    for (; t + 4 <= steps; t += 4) enter_some<4>(softplus, bias, t, largest);
-    for (; t < steps; t++) enter_some<1>(softplus, bias, t, largest);
-    return largest;
-  }
-  template <int U>
-  ALWAYS_INLINE void enter_some(const Softplus& softplus, Vec bias, int t, Vec& largest) {
-    Vec raw[U], w[U];
-#pragma GCC unroll 4
-    for (int i = 0; i < U; i++) raw[i] = delta[t + i] + bias;
-    softplus.w<U>(raw, w);
-#pragma GCC unroll 4
-    for (int i = 0; i < U; i++) {
-      delta[t + i] = softplus.of(raw[i], w[i]);
-      slope[t + i] = softplus.derivative(raw[i], w[i]);
-      x[t + i] = delta[t + i] * u[t + i];
-      g_B[t + i] = g_A[t + i] = splat(0);
-      largest = max(delta[t + i], largest);  // which ignores NaN
-    }
+    return soften(softplus, steps, bias, delta, [&](int t, Vec soft, Vec raw, Vec w) {
+      slope[t] = softplus.derivative(raw, w);
+      x[t] = soft * u[t];
+      g_B[t] = g_A[t] = splat(0);
+    });
   }
   __attribute__((noinline)) void leave(int steps, Vec D, Vec& dD, Vec& dbias) {
     const Vec unscale = splat(1 / Exp::scale);

@@ -116,7 +116,7 @@ void forward_item(const Scan& scan, const Stream& stream, int64_t group, int64_t
           Upcoming ahead;
           for (const Rows& rows : {stream.u, stream.delta, scan.y})
             if (rows.channel != 1 || begins_line(next_block))
-              ahead.add(following.rows<T>(rows, next_block).lines(next + t), some);
+              following.rows<T>(rows, next_block).prefetch_chunk(next + t, some, ahead);
           if (stream.checkpoints) stream_out(s.checkpoint(t0 + t, block), h + b * states, states);
           run(some, states, delta + t, x + t, bc + 2 * states * t, 2 * states, A + b * states,
               h + b * states, y + t, ahead);
@@ -174,8 +174,8 @@ void backward_item(const Sequence& s, const Rows& u_gradient, const Rows& delta_
         const bool same_interval = b + Q < blocks;
         const int64_t t = same_interval || t0 == 0 ? t0 : t0 - interval, next = first_block + (same_interval ? b + Q : 0);
         for (const Rows& rows : {s.stream.u, s.stream.delta, s.scan.y, u_gradient, delta_gradient})
-          s.rows(rows, next).prefetch(t, t == t0 ? steps : interval, ahead);
-        ahead.add({(float*)s.checkpoint(t, next), W, W * W}, interval);
+          s.rows(rows, next).prefetch_interval(t, t == t0 ? steps : interval, ahead);
+        ahead.add((float*)s.checkpoint(t, next), W, W * W, interval);
       }
       run(steps, states, part, bc, 2 * states, A + b * states, s.checkpoint(t0, first_block + b), carry + b * states,
           sums.A + b * states, d_bc, ahead);

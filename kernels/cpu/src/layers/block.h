@@ -33,10 +33,12 @@ struct Channels {
   }
 };
 
-// The blocks of channels of the cells of a frame, `step` floats apart.
+// A block of channels of the cells of a frame, `step` floats apart.
 struct Frame {
   const float* first;
   int64_t step;
+  int lanes;
+  ALWAYS_INLINE Vec at(int64_t joint) const { return load_lanes(first + joint * step, lanes); }
 };
 alignas(64) constexpr float zeros[W] = {};
 
@@ -46,19 +48,18 @@ struct Around {
   Around(const Channels& c, int64_t frame) {
     for (int i = 0; i < 3; i++) {
       const int64_t f = frame + i - 1;
-      frames[i] = {zeros, 0};
-      if (c.inside(f)) frames[i] = {c.conv.x + c.cell(f, 0) * c.conv.x_cell + c.block * W, c.conv.x_cell};
+      frames[i] = {zeros, 0, W};
+      if (c.inside(f)) frames[i] = {c.conv.x + c.cell(f, 0) * c.conv.x_cell + c.block * W, c.conv.x_cell, c.lanes};
     }
   }
 };
 
 // Slides a window of 3 frames over the joints of a frame: result(joint, taps[9] + sum of taps * values).
 template <class Result>
-ALWAYS_INLINE void convolve_frame(const Channels& c, const Frame* frames, const Vec* taps, const Result& result) {
+ALWAYS_INLINE void convolve_frame(int64_t joints, const Frame* frames, const Vec* taps, const Result& result) {
   const auto column = [&](int64_t joint, Vec* out) {
-    for (int i = 0; i < 3; i++) out[i] = load_lanes(frames[i].first + joint * frames[i].step, c.lanes);
+    for (int i = 0; i < 3; i++) out[i] = frames[i].at(joint);
   };
-  const int64_t joints = c.conv.joints;
   Vec left[3] = {splat(0), splat(0), splat(0)}, middle[3], right[3];
   column(0, middle);
   for (int64_t joint = 0; joint < joints; joint++) {
@@ -92,7 +93,7 @@ void conv_silu(const ConvSilu& conv, int threads) {
     for (int64_t frame = first; frame < at_most(conv.frames, first + frames_at_once); frame++)
       for (int64_t block = 0; block < blocks; block++) {
         const Channels c{conv, batch, block};
-        convolve_frame(c, Around(c, frame).frames, taps + 10 * block, [&](int64_t joint, Vec sum) {
+        convolve_frame(conv.joints, Around(c, frame).frames, taps + 10 * block, [&](int64_t joint, Vec sum) {
           __builtin_prefetch(conv.x + c.cell(frame + 2, joint) * conv.x_cell + block * W);
           __builtin_prefetch(c.at(conv.y, frame + 1, joint), 1);
           store_lanes(c.at(conv.y, frame, joint), silu.of(sum), c.lanes);
@@ -118,7 +119,7 @@ void conv_silu_backward_run(const ConvSiluGradients& gradients, const Channels& 
       for (int64_t joint = 0; joint < joints; joint++) slope[joint] = splat(0);
       continue;
     }
-    convolve_frame(c, Around(c, frame).frames, taps, [&](int64_t joint, Vec sum) {
+    convolve_frame(joints, Around(c, frame).frames, taps, [&](int64_t joint, Vec sum) {
       __builtin_prefetch(c.conv.x + c.cell(frame, joint) * c.conv.x_cell + (c.block + 1) * W);  // the next block
       __builtin_prefetch(c.at(c.conv.y, frame, joint) + W);
       __builtin_prefetch(c.at(gradients.x, frame, joint) + W, 1);
@@ -126,22 +127,20 @@ void conv_silu_backward_run(const ConvSiluGradients& gradients, const Channels& 
       slope[joint] = dy * silu.derivative(sum, silu.sigmoid(sum));
     });
   }
-  const Channels whole{c.conv, c.batch, c.block, W};  // whose slopes have all lanes
   for (int64_t frame = first; frame < end; frame++) {
     const Vec* slope = slopes_of(frame);
     Frame around[3];
-    for (int i = 0; i < 3; i++) around[i] = {(const float*)slopes_of(frame + i - 1), W};
-    convolve_frame(whole, around, flipped, [&](int64_t joint, Vec sum) {
+    for (int i = 0; i < 3; i++) around[i] = {(const float*)slopes_of(frame + i - 1), W, W};
+    convolve_frame(joints, around, flipped, [&](int64_t joint, Vec sum) {
       store_lanes(c.at(gradients.x, frame, joint), sum, c.lanes);
       sums[9] += slope[joint];
     });
     const Around x(c, frame);
     for (int i = 0; i < 3; i++) {
-      const auto at = [&](int64_t joint) { return load_lanes(x.frames[i].first + joint * x.frames[i].step, c.lanes); };
-      Vec left = splat(0), middle = at(0), *sum = sums + 3 * i;
+      Vec left = splat(0), middle = x.frames[i].at(0), *sum = sums + 3 * i;
       Vec sum0 = sum[0], sum1 = sum[1], sum2 = sum[2];
       for (int64_t joint = 0; joint < joints; joint++) {
-        const Vec right = joint + 1 < joints ? at(joint + 1) : splat(0), s = slope[joint];
+        const Vec right = joint + 1 < joints ? x.frames[i].at(joint + 1) : splat(0), s = slope[joint];
         sum0 = fma(left, s, sum0);
         sum1 = fma(middle, s, sum1);
         sum2 = fma(right, s, sum2);
