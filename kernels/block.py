@@ -15,7 +15,7 @@ from liftbench.kernels.cpu import block as cpu_block
 from liftbench.kernels.cpu import mlp as cpu_mlp
 from liftbench.kernels.cpu import product
 from liftbench.kernels.cpu import steps as cpu_steps
-from liftbench.kernels.operators import has_tangents
+from liftbench.kernels.operators import has_tangents, is_unobserved
 
 MLP_RATIO = 2
 
@@ -48,25 +48,30 @@ class Mlp(nn.Module):
             return cpu_mlp.mlp(x, *parameters)
         return self.fc2(F.gelu(self.fc1(x)))
 
+    def weights(self) -> tuple[torch.Tensor, ...] | None:
+        """Return what `residual` reads, or None if somebody changed or watches the layers."""
+        if are_as_built((self.fc1, Linear), (self.fc2, Linear)):
+            return self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
+
+    def residual(self, x: torch.Tensor, norm: nn.LayerNorm, scale: torch.Tensor | None) -> torch.Tensor:
+        """Return x + scale mlp(norm(x)) where `add_branch` allows it."""
+        return cpu_mlp.mlp_residual(x, scale, norm.weight, norm.bias, *self.weights(), norm.eps)
+
 
 class ConvSilu(nn.Conv2d):
     """x: (B, T, J, C) -> (B, T', J', C'), an `nn.Conv2d` over (T, J), then SiLU."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if _on_cpu(x) and self._is_in_library(x) and _is_plain(x, *self.parameters()):
+        fits = self.is_in_library() and x.shape[-1] == self.in_channels and _is_grid(x)
+        if _on_cpu(x) and fits and _is_plain(x, *self.parameters()):
             return cpu_block.conv_silu(x.float(), self.weight.float(), self.bias.float()).to(x.dtype)
         return F.silu(super().forward(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
-    def _is_in_library(self, x: torch.Tensor) -> bool:
-        """Return whether this is a depthwise 3 x 3 convolution that keeps T and J, and whether x fits it."""
+    def is_in_library(self) -> bool:
+        """Return whether this is a depthwise 3 x 3 convolution that keeps T and J, with a bias."""
         settings = self.kernel_size, self.stride, self.padding, self.dilation, self.padding_mode
-        channels = self.out_channels, self.groups, x.shape[-1]
-        return (
-            settings == ((3, 3), (1, 1), (1, 1), (1, 1), "zeros")
-            and channels == (self.in_channels,) * 3
-            and self.bias is not None
-            and _is_grid(x)
-        )
+        depthwise = self.out_channels == self.groups == self.in_channels
+        return settings == ((3, 3), (1, 1), (1, 1), (1, 1), "zeros") and depthwise and self.bias is not None
 
 
 class GatedNorm(nn.LayerNorm):
@@ -97,6 +102,35 @@ def steps_conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, r
         return y.to(x.dtype)
     padded = F.pad(x.transpose(1, 2), (0, reach) if reverse else (reach, 0))
     return F.silu(F.conv1d(padded, weight, bias, groups=x.shape[-1])).transpose(1, 2)
+
+
+def add_branch(x: torch.Tensor, norm: nn.LayerNorm, branch: nn.Module, drop_path: nn.Module) -> torch.Tensor:
+    """Return x + drop_path(branch(norm(x))), in one call of the library if nothing watches the modules.
+
+    x: (B, ..., C) -> the same shape. branch.residual(x, norm, scale) makes the call; drop_path.scale(x) is None for 1.
+    """
+    if _on_cpu(x) and x.numel() > 0 and _is_whole(x, norm, branch, drop_path):
+        return branch.residual(x, norm, drop_path.scale(x))
+    return x + drop_path(branch(norm(x)))
+
+
+def _is_whole(x: torch.Tensor, norm: nn.LayerNorm, branch: nn.Module, drop_path: nn.Module) -> bool:
+    """Return whether one call of the library can stand for the modules, and nobody watches them or the operators."""
+    weights = branch.weights()
+    if weights is None or not are_as_built((norm, nn.LayerNorm), (branch, type(branch)), (drop_path, type(drop_path))):
+        return False
+    tensors = x, norm.weight, norm.bias, *weights
+    return (
+        norm.normalized_shape == x.shape[-1:]
+        and all(tensor is not None for tensor in tensors)
+        and product.runs(*tensors)
+        and (torch.compiler.is_compiling() or is_unobserved(tensors))
+    )
+
+
+def are_as_built(*parts: tuple[nn.Module, type]) -> bool:
+    """Return whether every module still has its type, and nobody watches its calls."""
+    return all(type(module) is kind and not _is_hooked(module) for module, kind in parts)
 
 
 def _on_cpu(x: torch.Tensor) -> bool:

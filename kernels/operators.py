@@ -146,7 +146,7 @@ def register_gradients(name: str, save: Callable, differentiate: Callable) -> Ca
     def run(*arguments: Any) -> Any:
         if in_transform():
             function = Transformed
-        elif not _is_unobserved(arguments):
+        elif not is_unobserved(arguments):
             return forward_operator(*arguments)
         elif not torch.is_grad_enabled():
             return _FUNCTIONS[name](*arguments)
@@ -163,7 +163,7 @@ def register_gradients(name: str, save: Callable, differentiate: Callable) -> Ca
 
 def call_operator(name: str, *arguments: Any) -> Any:
     """Run liftbench::NAME, without torch's dispatcher if nothing would notice. Autograd must not be needed here."""
-    return (_FUNCTIONS[name] if _is_unobserved(arguments) else getattr(torch.ops.liftbench, name))(*arguments)
+    return (_FUNCTIONS[name] if is_unobserved(arguments) else getattr(torch.ops.liftbench, name))(*arguments)
 
 
 def register_gradients_of_arguments(name: str) -> Callable:
@@ -182,7 +182,7 @@ def register_gradients_of_arguments(name: str) -> Callable:
     return register_gradients(name, save, differentiate)
 
 
-def _is_unobserved(arguments: Iterable[Any]) -> bool:
+def is_unobserved(arguments: Iterable[Any]) -> bool:
     """Return whether nothing watches or replaces the operators that run: trace, transform, mode, profiler, subclass or
     the meta device.
 
@@ -237,7 +237,7 @@ def _one_by_one(operator: Any, info: Any, in_dims: tuple, *arguments: Any) -> tu
     return y, tree_map(lambda _: 0, y)
 
 
-def _without_gradients(ctx: Any, *kept: torch.Tensor) -> None:
+def without_gradients(ctx: Any, *kept: torch.Tensor) -> None:
     """Keep autograd from making gradients of zeros for what is only kept for the backward pass."""
     ctx.mark_non_differentiable(*kept)
     ctx.set_materialize_grads(False)
@@ -253,7 +253,7 @@ def register_scan(name: str) -> Callable:
 
     def save(ctx: Any, inputs: tuple, output: tuple):
         ctx.save_for_backward(*inputs[0], output[1])
-        _without_gradients(ctx, output[1])
+        without_gradients(ctx, output[1])
 
     def differentiate(ctx: Any, saved: tuple, dy: torch.Tensor, _: Any) -> tuple:
         *tensors, kept = saved
@@ -285,7 +285,7 @@ def register_grid_scan(name: str, projects: bool) -> Callable:
         tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
         ctx.tensors, ctx.settings = len(tensors), inputs[len(tensors) :]
         ctx.save_for_backward(*tensors, *output[1:])
-        _without_gradients(ctx, *output[1:])
+        without_gradients(ctx, *output[1:])
 
     def differentiate(ctx: Any, saved: tuple, dy: torch.Tensor, *_) -> tuple:
         tensors, kept = saved[: ctx.tensors], saved[ctx.tensors :]

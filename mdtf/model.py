@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from liftbench.kernels import bidirectional_scan, refuse_script
-from liftbench.kernels.block import Linear, Mlp, linear, steps_conv_silu
+from liftbench.kernels.block import Linear, Mlp, add_branch, linear, steps_conv_silu
 from liftbench.posemamba.model import JOINTS, DropPath
 
 STATES = 16
@@ -146,7 +146,7 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.drop_path(self.mamba(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        return add_branch(x, self.norm2, self.mlp, self.drop_path)
 
 
 class GraphBlock(nn.Module):
@@ -162,7 +162,7 @@ class GraphBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.drop_path(self.gcnmamba(self.mambanorm1(x)))
-        return x + self.drop_path(self.mlp(self.mambanorm2(x)))
+        return add_branch(x, self.mambanorm2, self.mlp, self.drop_path)
 
 
 def _over_joints(block: nn.Module, x: torch.Tensor) -> torch.Tensor:

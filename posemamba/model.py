@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from liftbench.kernels import check_limb_gradient, grid_scan, refuse_script, scan_orders
-from liftbench.kernels.block import ConvSilu, GatedNorm, Linear, Mlp
+from liftbench.kernels.block import ConvSilu, GatedNorm, Linear, Mlp, add_branch, are_as_built
+from liftbench.kernels.cpu.mixer import Parameters, mixer
 
 JOINTS = 17
 STATES = 16
@@ -36,10 +37,15 @@ class DropPath(nn.Module):
         self.p = p
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = self.scale(x)
+        return x if scale is None else x * scale.view(-1, *[1] * (x.dim() - 1))
+
+    def scale(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Draw the factor of every clip, (B,), or return None if all are 1."""
         if not self.training or self.p == 0:
-            return x
-        keep = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype) >= self.p
-        return x * (keep / (1 - self.p))
+            return None
+        keep = torch.rand(len(x), device=x.device, dtype=x.dtype) >= self.p
+        return keep / (1 - self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p:.3f}"
@@ -94,6 +100,24 @@ class GridMixer(nn.Module):
         y = self.out_norm(y, z)
         return self.out_proj(y)
 
+    def weights(self) -> tuple[torch.Tensor, ...] | None:
+        """Return what `residual` reads, or None if somebody changed or watches a part of the mixer."""
+        parts = (self.in_proj, Linear), (self.conv2d, ConvSilu), (self.out_norm, GatedNorm), (self.out_proj, Linear)
+        if not are_as_built(*parts) or not self.conv2d.is_in_library():
+            return None
+        if self.in_proj.bias is not None or self.out_proj.bias is not None:
+            return None
+        return (
+            self.in_proj.weight, self.conv2d.weight, self.conv2d.bias, self.x_proj_weight, self.dt_projs_weight,
+            self.dt_projs_bias, self.A_logs, self.Ds, self.out_norm.weight, self.out_norm.bias, self.out_proj.weight,
+        )  # fmt: skip
+
+    def residual(self, x: torch.Tensor, norm: nn.LayerNorm, scale: torch.Tensor | None) -> torch.Tensor:
+        """Return x + scale mixer(norm(x)) where `kernels.block.add_branch` allows it."""
+        parameters = Parameters(norm.weight, norm.bias, *self.weights())
+        orders, limb = scan_orders(self.scan, *x.shape[1:3])
+        return mixer(x, scale, parameters, orders, limb, self.limb_gradient, norm.eps, self.out_norm.eps)
+
 
 class Block(nn.Module):
     """x + op(norm(x)), then x + mlp(norm2(x)); x: (B, T, J, C) -> (B, T, J, C)."""
@@ -107,8 +131,8 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x + self.drop_path(self.op(self.norm(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = add_branch(x, self.norm, self.op, self.drop_path)
+        return add_branch(x, self.norm2, self.mlp, self.drop_path)
 
 
 class PoseMamba(nn.Module):

@@ -12,14 +12,18 @@ from liftbench.kernels.operators import operator, register_gradients_of_argument
 _ConvSilu = structure(
     "ConvSilu", ("batch frames joints channels x_cell", ctypes.c_int64), ("x weight bias y", ctypes.c_void_p)
 )
-_ConvSiluGradients = structure("ConvSiluGradients", ("conv", _ConvSilu), ("x weight bias", ctypes.c_void_p))
+_ConvSiluGradients = structure(
+    "ConvSiluGradients", ("conv", _ConvSilu), ("x_cell", ctypes.c_int64), ("x weight bias", ctypes.c_void_p)
+)
 _NormGate = structure(
     "NormGate",
     ("cells channels gate_cell", ctypes.c_int64),
     ("x gate weight bias y", ctypes.c_void_p),
     ("epsilon", ctypes.c_float),
 )
-_NormGateGradients = structure("NormGateGradients", ("norm", _NormGate), ("x gate weight bias", ctypes.c_void_p))
+_NormGateGradients = structure(
+    "NormGateGradients", ("norm", _NormGate), ("gate_cell", ctypes.c_int64), ("x gate weight bias", ctypes.c_void_p)
+)
 
 
 @operator("conv_silu_cpu")
@@ -49,7 +53,7 @@ def _conv_silu_backward(
     (x,), (weight, bias) = _checked_conv(x, weight, bias)
     (dy,) = checked({"the gradient of y": (dy, x.shape)})
     gradients = [dense_like(tensor) for tensor in (x, weight, bias)]
-    call("conv_silu_backward", _ConvSiluGradients(_conv(x, weight, bias, dy), *addresses(*gradients)))
+    call("conv_silu_backward", _ConvSiluGradients(_conv(x, weight, bias, dy), x.shape[-1], *addresses(*gradients)))
     return gradients
 
 
@@ -103,7 +107,8 @@ def _norm_gate_backward(
     (x, weight, bias), (gate,) = _checked_norm(x, gate, weight, bias)
     (dy,) = checked({"the gradient of y": (dy, x.shape)})
     gradients = [dense_like(tensor) for tensor in (x, gate, weight, bias)]
-    call("norm_gate_backward", _NormGateGradients(_norm(x, gate, weight, bias, dy, epsilon), *addresses(*gradients)))
+    norm = _norm(x, gate, weight, bias, dy, epsilon)
+    call("norm_gate_backward", _NormGateGradients(norm, x.shape[-1], *addresses(*gradients)))
     return gradients
 
 

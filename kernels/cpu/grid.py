@@ -14,14 +14,14 @@ from liftbench.kernels.operators import operator, register_grid_scan, traced
 from liftbench.kernels.orders import LIMB_ORDER
 
 # The structures of src/scan.h, field by field.
-_Grid = structure(
+Grid = structure(
     "Grid",
     ("batch directions channels states rank cells bfloat16", ctypes.c_int64),
     ("x projected dt_weight dt_bias A D orders neighbours limb y checkpoints", ctypes.c_void_p),
 )
 _GridGradients = structure(
     "GridGradients",
-    ("grid", _Grid),
+    ("grid", Grid),
     ("x dt_weight dt_bias A D projected projected_with_limb", ctypes.c_void_p),
     ("published", ctypes.c_int64),
 )
@@ -52,7 +52,7 @@ def grid_scan(
     return y.to(x.dtype)
 
 
-def _checked(
+def checked_grid(
     x: Tensor,
     x_proj_weight: Tensor,
     dt_weight: Tensor,
@@ -84,14 +84,14 @@ def _checked(
     return tensors
 
 
-def _tables(orders: Tensor, limb: Sequence[bool], frames: int, joints: int) -> tuple[Tensor, Tensor, Tensor]:
+def tables(orders: Tensor, limb: Sequence[bool], frames: int, joints: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the order table in int32, the cell that the limb term adds to each cell, and the direction flags.
 
     Raises ValueError for orders that do not fit int32.
     """
     narrow = orders.to(torch.int32)
     if not torch.equal(narrow, orders):
-        raise _wrong_orders()
+        raise wrong_orders()
     return narrow, *_limb_tables(tuple(limb), frames, joints)
 
 
@@ -103,7 +103,7 @@ def _limb_tables(limb: tuple[bool, ...], frames: int, joints: int) -> tuple[Tens
         return neighbours.flatten().to(torch.int32), torch.tensor(limb, dtype=torch.uint8)
 
 
-def _wrong_orders() -> ValueError:
+def wrong_orders() -> ValueError:
     return ValueError("orders must be permutations of the grid cells, one per direction")
 
 
@@ -112,11 +112,11 @@ def _outputs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Allocate y, and with `keep` what a backward pass needs: projected and checkpoints."""
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    projected, checkpoints = _kept_shapes(x, x_proj_weight, dt_weight, A) if keep else (0, 0)
+    projected, checkpoints = kept_shapes(x, x_proj_weight, dt_weight, A) if keep else (0, 0)
     return y, A.new_empty(projected), A.new_empty(checkpoints)
 
 
-def _kept_shapes(x: Tensor, x_proj_weight: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[tuple[int, int], tuple[int]]:
+def kept_shapes(x: Tensor, x_proj_weight: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[tuple[int, int], tuple[int]]:
     batch, frames, joints, channels = x.shape
     directions, cells, states = len(dt_weight), frames * joints, A.shape[-1]
     intervals, blocks = -(-cells // CHECKPOINT_STEPS), -(-channels // 16)
@@ -124,14 +124,14 @@ def _kept_shapes(x: Tensor, x_proj_weight: Tensor, dt_weight: Tensor, A: Tensor)
     return projected, (batch * directions * intervals * blocks * 16 * states,)
 
 
-def _grid(tensors: Sequence[Tensor], checkpoints: Tensor) -> _Grid:
+def grid_of(tensors: Sequence[Tensor], checkpoints: Tensor) -> Grid:
     """Build the argument of the C functions. The last tensor is the output y, or its gradient."""
     x, _, dt_weight, _, A = tensors[:5]
     batch, frames, joints, channels = x.shape
     directions, _, rank = dt_weight.shape
     kept = checkpoints.data_ptr() if checkpoints.numel() else None
     sizes = batch, directions, channels, A.shape[-1], rank, frames * joints
-    return _Grid(*sizes, x.dtype == torch.bfloat16, *addresses(*tensors), kept)
+    return Grid(*sizes, x.dtype == torch.bfloat16, *addresses(*tensors), kept)
 
 
 @operator("grid_scan_cpu")
@@ -148,12 +148,12 @@ def _grid_scan_cpu(
     keep: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (y, projected, checkpoints); `keep` makes the last two for a backward pass."""
-    x, x_proj_weight, *rest, orders = _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
+    x, x_proj_weight, *rest, orders = checked_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     y, projected, checkpoints = _outputs(x, x_proj_weight, dt_weight, A, keep)
     rows = compute_linear(x.float(), x_proj_weight.flatten(0, 1), None)
-    tensors = [x, rows, *rest, *_tables(orders, limb, *x.shape[1:3]), y]
-    if not call("grid_forward", _grid(tensors, checkpoints)):
-        raise _wrong_orders()
+    tensors = [x, rows, *rest, *tables(orders, limb, *x.shape[1:3]), y]
+    if not call("grid_forward", grid_of(tensors, checkpoints)):
+        raise wrong_orders()
     return y, rows.view_as(projected) if keep else projected, checkpoints
 
 
@@ -170,7 +170,7 @@ def _grid_scan_cpu_fake(
     published: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
+    checked_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
     return _outputs(x, x_proj_weight, dt_weight, A, keep)
 
 
@@ -190,22 +190,20 @@ def _grid_scan_cpu_backward(
     published: bool,
 ) -> list[torch.Tensor]:
     """Return gradients of x, x_proj_weight, dt_weight, dt_bias, A and D."""
-    x, x_proj_weight, *rest, orders = _checked(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
-    kept_shapes = _kept_shapes(x, x_proj_weight, dt_weight, A)
+    x, x_proj_weight, *rest, orders = checked_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
+    shapes = kept_shapes(x, x_proj_weight, dt_weight, A)
     (dy,) = checked({"the gradient of y": (dy, x.shape)}, stored_dtype(x))
-    projected, checkpoints = checked(
-        {"projected": (projected, kept_shapes[0]), "checkpoints": (checkpoints, kept_shapes[1])}
-    )
+    projected, checkpoints = checked({"projected": (projected, shapes[0]), "checkpoints": (checkpoints, shapes[1])})
     dtype, x, dy = x.dtype, x.float(), dy.float()
-    tensors = [x, projected, *rest, *_tables(orders, limb, *x.shape[1:3]), dy]
+    tensors = [x, projected, *rest, *tables(orders, limb, *x.shape[1:3]), dy]
     gradients = [torch.empty_like(tensor) for tensor in (x, x_proj_weight, *rest)]
     dx, _, ddt_weight, ddt_bias, dA, dD = gradients
     # The published code drops the gradient of x through the limb term and keeps that of the weights.
     d_projected = torch.empty_like(projected)
     for_weight = torch.empty_like(projected) if published else d_projected
     pointers = addresses(dx, ddt_weight, ddt_bias, dA, dD, d_projected, for_weight)
-    if not call("grid_backward", _GridGradients(_grid(tensors, checkpoints), *pointers, published)):
-        raise _wrong_orders()
+    if not call("grid_backward", _GridGradients(grid_of(tensors, checkpoints), *pointers, published)):
+        raise wrong_orders()
     flat_x, flat_dx = x.view(-1, x.shape[-1]), dx.view(-1, x.shape[-1])
     weights = x_proj_weight.flatten(0, 1), gradients[1].flatten(0, 1)
     add_gradients(d_projected, flat_x, weights[0], flat_dx, weights[1], for_weight)

@@ -2,20 +2,34 @@
 
 import ctypes
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from liftbench.kernels.cpu.library import addresses, call, checked, dense_like, structure
-from liftbench.kernels.operators import operator, register_gradients_of_arguments, traced
+from liftbench.kernels.cpu.residual import Residual, ResidualGradients, checked_norm, surroundings
+from liftbench.kernels.operators import (
+    call_operator,
+    operator,
+    register_gradients,
+    register_gradients_of_arguments,
+    traced,
+)
 
 _Mlp = structure(
     "Mlp",
     ("rows inputs hidden outputs", ctypes.c_int64),
     ("x first first_bias second second_bias y", ctypes.c_void_p),
+    ("residual", Residual),
 )
-_MlpGradients = structure("MlpGradients", ("mlp", _Mlp), ("x first first_bias second second_bias", ctypes.c_void_p))
+_MlpGradients = structure(
+    "MlpGradients",
+    ("mlp", _Mlp),
+    ("x first first_bias second second_bias", ctypes.c_void_p),
+    ("residual", ResidualGradients),
+)
 
 
 @operator("mlp_cpu")
@@ -97,3 +111,94 @@ def _operations(x: tuple[int, ...], first: tuple[int, ...], _: tuple, second: tu
 register_flop_formula(torch.ops.liftbench.mlp_cpu)(_operations)
 register_flop_formula(torch.ops.liftbench.mlp_cpu_backward)(lambda dy, *shapes, **__: 2 * _operations(*shapes))
 mlp = register_gradients_of_arguments("mlp_cpu")
+
+
+@operator("mlp_residual_cpu")
+def _mlp_residual(
+    x: torch.Tensor,
+    scale: torch.Tensor | None,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    first: torch.Tensor,
+    first_bias: torch.Tensor,
+    second: torch.Tensor,
+    second_bias: torch.Tensor,
+    epsilon: float,
+) -> torch.Tensor:
+    """Return x + scale mlp(layer_norm(x)), with the MLP of `mlp_cpu`.
+
+    x: (B, ..., C); scale: (B,), or None for 1; weight, bias: (C,) -> the shape of x. Raises what `mlp_cpu` raises.
+    """
+    tensors = _checked_residual(x, scale, weight, bias, first, first_bias, second, second_bias)
+    y = dense_like(tensors[0])
+    call("mlp", _residual_arguments(tensors, y, epsilon))
+    return y
+
+
+@traced("mlp_residual_cpu")
+def _mlp_residual_fake(*arguments: Any) -> Tensor:
+    return dense_like(_checked_residual(*arguments[:-1])[0])
+
+
+@operator("mlp_residual_cpu_backward")
+def _mlp_residual_backward(
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    scale: torch.Tensor | None,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    first: torch.Tensor,
+    first_bias: torch.Tensor,
+    second: torch.Tensor,
+    second_bias: torch.Tensor,
+    epsilon: float,
+) -> list[torch.Tensor]:
+    """Return the gradients of x, of the norm's weight and bias, and of both weights and biases of the MLP."""
+    tensors = _checked_residual(x, scale, weight, bias, first, first_bias, second, second_bias)
+    (dy,) = checked({"the gradient of y": (dy, x.shape)})
+    gradients = [dense_like(tensor) for tensor in (tensors[0], *tensors[2:])]
+    dx, dweight, dbias, *others = addresses(*gradients)
+    arguments = _residual_arguments(tensors, dy, epsilon)
+    call("mlp_backward", _MlpGradients(arguments, dx, *others, (dweight, dbias)))
+    return gradients
+
+
+@traced("mlp_residual_cpu_backward")
+def _mlp_residual_backward_fake(dy: Tensor, *arguments: Any) -> list[Tensor]:
+    x, _, *parameters = _checked_residual(*arguments[:-1])
+    checked({"the gradient of y": (dy, x.shape)})
+    return [dense_like(tensor) for tensor in (x, *parameters)]
+
+
+def _checked_residual(
+    x: Tensor, scale: Tensor | None, weight: Tensor, bias: Tensor, *parameters: Tensor
+) -> list[Tensor | None]:
+    x, *parameters = _checked(x, *parameters)
+    checked({"second": (parameters[2], (x.shape[-1], len(parameters[0])))})
+    return [x, *checked_norm(x, scale, weight, bias), *parameters]
+
+
+def _residual_arguments(tensors: list[Tensor | None], y: Tensor, epsilon: float) -> ctypes.Structure:
+    x, scale, weight, bias, *parameters = tensors
+    arguments = _arguments([x, *parameters], y)
+    arguments.residual = surroundings(x, scale, weight, bias, epsilon)
+    return arguments
+
+
+def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    *tensors, ctx.epsilon = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx: Any, saved: tuple, dy: Tensor) -> tuple[Tensor | None, ...]:
+    dx, *others = call_operator("mlp_residual_cpu_backward", dy, *saved, ctx.epsilon)
+    return dx, None, *others, None
+
+
+register_flop_formula(torch.ops.liftbench.mlp_residual_cpu)(
+    lambda x, scale, weight, bias, *parameters, **__: _operations(x, *parameters[:-1])
+)
+register_flop_formula(torch.ops.liftbench.mlp_residual_cpu_backward)(
+    lambda dy, x, scale, weight, bias, *parameters, **__: 2 * _operations(x, *parameters[:-1])
+)
+mlp_residual = register_gradients("mlp_residual_cpu", _save, _differentiate)

@@ -99,6 +99,7 @@ def gradients_of_half(folder):
     network = torch.nn.parallel.DistributedDataParallel(model)
     network(keypoints[rank::2]).square().mean().backward()
     torch.save({name: parameter.grad for name, parameter in model.named_parameters()}, folder / f"{rank}.pt")
+    del network  # while the group lives: the last reference to a group waits for its thread, which may wait for Python
     torch.distributed.destroy_process_group()
 
 

@@ -2,6 +2,7 @@
 // KERNELS as the name of the result. Everything else has internal linkage, so no set can link to another set's code.
 #include "grid.h"
 #include "layers/block.h"
+#include "layers/mixer.h"
 #include "layers/mlp.h"
 #include "layers/steps.h"
 #include "stream.h"
@@ -25,4 +26,4 @@ extern const Kernels KERNELS;
 const Kernels KERNELS = {
     W, scan_forward, scan_backward, grid_forward, grid_backward, conv_silu, conv_silu_backward, steps_conv_silu,
     steps_conv_silu_backward, norm_gate, norm_gate_backward, linear, linear_backward, mlp, mlp_backward,
-    elementary};
+    mixer, mixer_backward, elementary};

@@ -43,25 +43,53 @@ struct Direction {
 
   // The limb term is linear, so the projections of a cell and of its neighbour add up too.
   void pack(int64_t t0, int steps, float* __restrict rows) const {
-    const int64_t floats = row_floats();
+    const int64_t floats = row_floats(), row = grid.directions * floats;
+    const float* first = projected(0);
+    const int32_t *at = cells() + t0, *neighbours = grid.neighbours;
+    const bool adds = limb();
     for (int t = 0; t < steps; t++, rows += floats) {
-      const int32_t cell = cells()[t0 + t];
-      const float *own = projected(cell), *neighbour = projected(grid.neighbours[cell]);
-      if (limb())
-        for (int64_t i = 0; i < floats; i++) rows[i] = own[i] + neighbour[i];
+      const float *own = first + at[t] * row, *neighbour = first + neighbours[at[t]] * row;
+      if (adds)
+        in_vectors(floats, [&](int64_t i, int n) { store_lanes(rows + i, load_lanes(own + i, n) + load_lanes(neighbour + i, n), n); });
       else
-        memcpy(rows, own, floats * sizeof(float));
+        in_vectors(floats, [&](int64_t i, int n) { store_lanes(rows + i, load_lanes(own + i, n), n); });
+    }
+  }
+  // The reverse, without the limb term; p is laid out like the projections.
+  void unpack(int64_t t0, int steps, const float* __restrict rows, float* p) const {
+    const int64_t floats = row_floats(), row = grid.directions * floats;
+    float* first = p + (projected(0) - grid.projected);
+    const int32_t* at = cells() + t0;
+    for (int t = 0; t < steps; t++, rows += floats) {
+      float* to = first + at[t] * row;
+      in_vectors(floats, [&](int64_t i, int n) { store_lanes(to + i, load_lanes(rows + i, n), n); });
     }
   }
 
-  template <class T = float>  // how x is stored
-  void gather(int64_t t0, int steps, int64_t block, Vec* u) const {
-    const T* x = (const T*)grid.x;
-    const int lanes = lanes_of(grid.channels, block);
+  // One block of some cells of p, (B, cells, channels), and of their neighbours if the limb term is wanted. The loops keep
+  // what they need in variables: after a store, a compiler would read it from `grid` again.
+  template <class T>
+  void gather(const T* p, int64_t t0, int steps, int64_t block, bool with_limb, Vec* out) const {
+    const T* first = channels(p, 0, block);
+    const int32_t *at = cells() + t0, *neighbours = grid.neighbours;
+    const int64_t row = grid.channels;
+    const int lanes = lanes_of(row, block);
+    for (int t = 0; t < steps; t++) out[t] = load_lanes(first + at[t] * row, lanes);
+    for (int t = 0; with_limb && t < steps; t++) out[t] += load_lanes(first + neighbours[at[t]] * row, lanes);
+  }
+  template <class T>
+  void scatter(const Vec* values, int64_t t0, int steps, int64_t block, bool add, bool with_limb, T* p) const {
+    T* first = channels(p, 0, block);
+    const int32_t *at = cells() + t0, *neighbours = grid.neighbours;
+    const int64_t row = grid.channels;
+    const int lanes = lanes_of(row, block);
     for (int t = 0; t < steps; t++) {
-      const int32_t cell = cells()[t0 + t];
-      u[t] = load_lanes(channels(x, cell, block), lanes);
-      if (limb()) u[t] += load_lanes(channels(x, grid.neighbours[cell], block), lanes);
+      T* to = first + at[t] * row;
+      store_lanes(to, add ? load_lanes(to, lanes) + values[t] : values[t], lanes);
+    }
+    for (int t = 0; with_limb && t < steps; t++) {
+      T* to = first + neighbours[at[t]] * row;
+      store_lanes(to, load_lanes(to, lanes) + values[t], lanes);
     }
   }
 
@@ -146,7 +174,7 @@ void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int
       d.pack(t0, steps, rows);
       for (int64_t b = 0; b < blocks; b++) {
         const int64_t block = first_block + b;
-        d.gather<T>(t0, steps, block, y);
+        d.gather((const T*)grid.x, t0, steps, block, d.limb(), y);
         expand(steps, grid.rank, rows, row_floats, dt_weight + b * grid.rank, delta);
         const Vec largest =
             discretise(steps, d.per_channel(grid.dt_bias, block), d.per_channel(grid.D, block), delta, x, y);
@@ -167,17 +195,15 @@ void grid_forward_item(const Grid& grid, int64_t batch, int64_t first_block, int
           run(some, states, delta + t, x + t, rows + t * row_floats + grid.rank, row_floats,
               A + b * states, h + b * states, y + t, ahead);
         }
-        const int lanes = lanes_of(grid.channels, block);
-        for (int t = 0; t < steps; t++) {
-          const int32_t cell = d.cells()[t0 + t];
-          T* out = d.channels((T*)grid.y, cell, block);
-          const int64_t at = b * grid.cells + cell;  // in sums
-          const Vec total = k == 0 ? y[t] : (wide ? load_lanes(out, lanes) : sums[at]) + y[t];
-          if (wide || k + 1 == grid.directions)
-            store_lanes(out, total, lanes);
-          else
-            sums[at] = total;
+        if constexpr (!wide) {
+          Vec* own = sums + b * grid.cells;
+          for (int t = 0; t < steps; t++) {
+            Vec& sum = own[d.cells()[t0 + t]];
+            y[t] = sum = k == 0 ? y[t] : sum + y[t];
+          }
+          if (k + 1 < grid.directions) continue;
         }
+        d.scatter(y, t0, steps, block, wide && k > 0, false, (T*)grid.y);
       }
     }
   }
@@ -220,7 +246,6 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
 
   for (int64_t k = grid.directions - 1; k >= 0; k--) {
     const Direction d{grid, batch, k};
-    const int32_t* cells = d.cells();
     const bool adds = k < grid.directions - 1 || zeros_first;
     for (int64_t b = 0; b < blocks; b++) d.load_parameters(first_block + b, A + b * states, dt_weight + b * rank);
     for (int64_t i = 0; i < blocks * states; i++) carry[i] = splat(0);
@@ -232,10 +257,9 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
         bool clamp = false;
         for (int q = 0; q < together; q++) {
           const int64_t block = first_block + b + q;
-          const int lanes = lanes_of(grid.channels, block);
-          d.gather(t0, steps, block, part[q].u);
+          d.gather(grid.x, t0, steps, block, d.limb(), part[q].u);
+          d.gather(grid.y, t0, steps, block, false, part[q].dy);
           expand(steps, rank, rows, row_floats, dt_weight + (b + q) * rank, part[q].delta);
-          for (int t = 0; t < steps; t++) part[q].dy[t] = load_lanes(d.channels(grid.y, cells[t0 + t], block), lanes);
           const Vec largest = part[q].enter(steps, d.per_channel(grid.dt_bias, block));
           clamp |= needs_clamp(largest, A + (b + q) * states, states);
         }
@@ -257,24 +281,14 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
             carry + b * states, sums_of(k, first_block + b).A, d_rows + rank, ahead);
         for (int q = 0; q < together; q++) {
           const int64_t block = first_block + b + q;
-          const int lanes = lanes_of(grid.channels, block);
           const GridSums sums = sums_of(k, block);
           part[q].leave(steps, d.per_channel(grid.D, block), *sums.D, *sums.dt_bias);
           contract(steps, rank, rows, row_floats, dt_weight + (b + q) * rank, part[q].g_A, d_rows, sums.dt_weight);
-          const Vec* du = part[q].g_B;
-          for (int t = 0; t < steps; t++) {
-            const int32_t cell = cells[t0 + t];
-            float *own = d.channels(gradients.x, cell, block);
-            store_lanes(own, adds ? load_lanes(own, lanes) + du[t] : du[t], lanes);
-            if (!d.limb() || gradients.published) continue;
-            float* neighbour = d.channels(gradients.x, grid.neighbours[cell], block);
-            store_lanes(neighbour, load_lanes(neighbour, lanes) + du[t], lanes);
-          }
+          d.scatter(part[q].g_B, t0, steps, block, adds, d.limb() && !gradients.published, gradients.x);
         }
       }
       take_lane_sums(d_rows, steps * row_floats, rows);  // whose old values have been used
-      for (int t = 0; t < steps; t++)
-        memcpy(d_projected + (d.projected(cells[t0 + t]) - grid.projected), rows + t * row_floats, row_floats * 4);
+      d.unpack(t0, steps, rows, d_projected);
     }
   }
 }

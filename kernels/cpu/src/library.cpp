@@ -107,6 +107,17 @@ void liftbench_linear_backward(const LinearGradients* gradients, int threads) {
 }
 void liftbench_mlp(const Mlp* mlp, int threads) { kernels->mlp(*mlp, threads); }
 void liftbench_mlp_backward(const MlpGradients* gradients, int threads) { kernels->mlp_backward(*gradients, threads); }
+// As liftbench_grid_forward and liftbench_grid_backward.
+int liftbench_mixer(const Mixer* mixer, int threads) {
+  if (!are_permutations(mixer->grid)) return 0;
+  kernels->mixer(*mixer, threads);
+  return 1;
+}
+int liftbench_mixer_backward(const MixerGradients* gradients, int threads) {
+  if (!are_permutations(gradients->mixer.grid)) return 0;
+  kernels->mixer_backward(*gradients, threads);
+  return 1;
+}
 void liftbench_elementary(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n) {
   kernels->elementary(x, exp, softplus, sigmoid, n);
 }

@@ -86,6 +86,14 @@ inline int lanes_of(int64_t channels, int64_t block) {
   return left < W ? left : W;
 }
 
+// Calls body(i, lanes) for vectors that cover `count` floats; the last two overlap, because masked stores are slow in AVX2.
+template <class Body>
+ALWAYS_INLINE void in_vectors(int64_t count, const Body& body) {
+  if (count < W) return body(0, (int)count);
+  for (int64_t i = 0; i + W <= count; i += W) body(i, W);
+  if (count % W) body(count - W, W);
+}
+
 // Write (lanes) and (lanes, count) sums to memory, each added up over `terms` copies that lie `distance` vectors apart.
 void write_sums(const Vec* sums, int64_t terms, int64_t distance, int lanes, int64_t count, float* out) {
   for (int64_t n = 0; n < count; n++) {

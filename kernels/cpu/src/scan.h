@@ -64,7 +64,8 @@ struct ConvSilu {  // y = silu(depthwise 3 x 3 convolution of x over (frames, jo
   float* y;                // (B, frames, joints, channels)
 };
 struct ConvSiluGradients {
-  ConvSilu conv;           // with y the gradient of the output
+  ConvSilu conv;   // with y the gradient of the output
+  int64_t x_cell;  // of the gradient of x
   float *x, *weight, *bias;
 };
 
@@ -90,7 +91,8 @@ struct NormGate {  // y = layer_norm(x) * silu(gate)
   float epsilon;
 };
 struct NormGateGradients {
-  NormGate norm;           // with y the gradient of the output
+  NormGate norm;      // with y the gradient of the output
+  int64_t gate_cell;  // of the gradient of the gate
   float *x, *gate, *weight, *bias;
 };
 
@@ -105,16 +107,46 @@ struct LinearGradients {
   int64_t add_x;           // 1: add to x
 };
 
+struct Residual {  // y = x + scale branch(layer_norm(x))
+  const float *weight, *bias;  // (channels) of the norm; null: y = branch(x)
+  const float* scale;          // (clips), or null for 1
+  int64_t clip_rows;
+  float epsilon;
+};
+struct ResidualGradients {
+  float *weight, *bias;
+};
+
 struct Mlp {  // y = second gelu(first x + first_bias) + second_bias
   int64_t rows, inputs, hidden, outputs;
   const float* x;                    // (rows, inputs)
   const float *first, *first_bias;   // (hidden, inputs), (hidden)
   const float *second, *second_bias; // (outputs, hidden), (outputs)
   float* y;                          // (rows, outputs)
+  Residual residual;
 };
 struct MlpGradients {
   Mlp mlp;  // with y the gradient of the output
   float *x, *first, *first_bias, *second, *second_bias;
+  ResidualGradients residual;
+};
+
+// y = x + scale out_proj(layer_norm(scan(v)) silu(z)), where v = silu(convolution(u)) and u, z = in_proj(layer_norm(x)).
+struct Mixer {
+  Grid grid;       // x: v; y: what the norm reads
+  int64_t frames, joints, channels;  // of the model; grid.channels are those of the scan
+  const float* x;  // (B, frames, joints, channels)
+  const float *in_proj, *conv_weight, *conv_bias, *x_proj, *norm_weight, *norm_bias, *out_proj;
+  Residual residual;
+  float norm_epsilon;
+  float* y;        // (B, frames, joints, channels)
+  float* inputs;   // (B, frames, joints, 2, grid.channels): u, z
+};
+struct MixerGradients {
+  Mixer mixer;  // with y the gradient of the output
+  float *x, *in_proj, *conv_weight, *conv_bias, *x_proj, *dt_weight, *dt_bias, *A, *D, *norm_weight, *norm_bias, *out_proj;
+  ResidualGradients residual;
+  int64_t published;
 };
 
 // Calls body(context, item) for every item, on at most `threads` threads, in any order.
@@ -141,5 +173,7 @@ struct Kernels {  // one instruction set's
   void (*linear_backward)(const LinearGradients&, int threads);
   void (*mlp)(const Mlp&, int threads);
   void (*mlp_backward)(const MlpGradients&, int threads);
+  void (*mixer)(const Mixer&, int threads);
+  void (*mixer_backward)(const MixerGradients&, int threads);
   void (*elementary)(const float* x, float* exp, float* softplus, float* sigmoid, int64_t n);
 };

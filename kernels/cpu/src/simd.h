@@ -1,6 +1,7 @@
 // Vectors of W floats: one type per instruction set, everything else in this directory is written in terms of it.
 // Arithmetic, comparisons and casts are the compiler's vector extensions; this file adds only what they lack.
 #pragma once
+#include <math.h>
 #include <stdint.h>
 #include <utility>
 #if defined(__x86_64__)
@@ -38,6 +39,7 @@ ALWAYS_INLINE void store(float* p, Vec v) { *(UnalignedVec*)p = v; }
 
 ALWAYS_INLINE Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 ALWAYS_INLINE Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+ALWAYS_INLINE Vec root(Vec v) { return _mm512_sqrt_ps(v); }
 ALWAYS_INLINE Vec splat(float x) { return _mm512_set1_ps(x); }
 ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 ALWAYS_INLINE Vec fms(Vec a, Vec b, Vec c) { return _mm512_fmsub_ps(a, b, c); }
@@ -49,6 +51,7 @@ ALWAYS_INLINE void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
 
 ALWAYS_INLINE Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 ALWAYS_INLINE Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+ALWAYS_INLINE Vec root(Vec v) { return _mm256_sqrt_ps(v); }
 ALWAYS_INLINE Vec splat(float x) { return _mm256_set1_ps(x); }
 ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 ALWAYS_INLINE Vec fms(Vec a, Vec b, Vec c) { return _mm256_fmsub_ps(a, b, c); }
@@ -63,6 +66,7 @@ ALWAYS_INLINE void stream(float* p, Vec v) { _mm256_stream_ps(p, v); }
 
 ALWAYS_INLINE Vec max(Vec a, Vec b) { return a > b ? a : b; }
 ALWAYS_INLINE Vec min(Vec a, Vec b) { return a < b ? a : b; }
+ALWAYS_INLINE Vec root(Vec v) { return Vec{sqrtf(v[0]), sqrtf(v[1]), sqrtf(v[2]), sqrtf(v[3])}; }
 ALWAYS_INLINE Vec splat(float x) { return Vec{x, x, x, x}; }
 #if defined(__ARM_FEATURE_FMA)
 ALWAYS_INLINE Vec fma(Vec a, Vec b, Vec c) { return (Vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }

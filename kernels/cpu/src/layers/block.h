@@ -23,8 +23,9 @@ struct Channels {
 
   int64_t cell(int64_t frame, int64_t joint) const { return (batch * conv.frames + frame) * conv.joints + joint; }
   bool inside(int64_t frame) const { return frame >= 0 && frame < conv.frames; }
-  float* at(const float* p, int64_t frame, int64_t joint) const {
-    return (float*)p + cell(frame, joint) * conv.channels + block * W;
+  float* at(const float* p, int64_t frame, int64_t joint) const { return at(p, conv.channels, frame, joint); }
+  float* at(const float* p, int64_t step, int64_t frame, int64_t joint) const {  // cells are `step` floats apart
+    return (float*)p + cell(frame, joint) * step + block * W;
   }
   // The 9 weights, then the bias.
   void load_taps(Vec* taps) const {
@@ -122,7 +123,7 @@ void conv_silu_backward_run(const ConvSiluGradients& gradients, const Channels& 
     convolve_frame(joints, Around(c, frame).frames, taps, [&](int64_t joint, Vec sum) {
       __builtin_prefetch(c.conv.x + c.cell(frame, joint) * c.conv.x_cell + (c.block + 1) * W);  // the next block
       __builtin_prefetch(c.at(c.conv.y, frame, joint) + W);
-      __builtin_prefetch(c.at(gradients.x, frame, joint) + W, 1);
+      __builtin_prefetch(c.at(gradients.x, gradients.x_cell, frame, joint) + W, 1);
       const Vec dy = load_lanes(c.at(c.conv.y, frame, joint), c.lanes);
       slope[joint] = dy * silu.derivative(sum, silu.sigmoid(sum));
     });
@@ -132,7 +133,7 @@ void conv_silu_backward_run(const ConvSiluGradients& gradients, const Channels& 
     Frame around[3];
     for (int i = 0; i < 3; i++) around[i] = {(const float*)slopes_of(frame + i - 1), W, W};
     convolve_frame(joints, around, flipped, [&](int64_t joint, Vec sum) {
-      store_lanes(c.at(gradients.x, frame, joint), sum, c.lanes);
+      store_lanes(c.at(gradients.x, gradients.x_cell, frame, joint), sum, c.lanes);
       sums[9] += slope[joint];
     });
     const Around x(c, frame);
@@ -181,79 +182,115 @@ ALWAYS_INLINE float sum_of(Vec v) {
   return v[0];
 }
 
-// The mean of a row of channels and one over its deviation.
+// The mean of each of at most W dense rows of channels, and one over its deviation. All rows together, because the sums over
+// lanes, the root and the division of one row after the other would take longer than the row.
 struct Moments {
-  float mean, scale;
-  Moments(const NormGate& norm, const float* x) {
-    const int64_t channels = norm.channels, blocks = blocks_of(channels);
-    Vec sum = splat(0), squares = splat(0);
-    for (int64_t b = 0; b < blocks; b++) sum += load_lanes(x + b * W, lanes_of(channels, b));
-    mean = sum_of(sum) / channels;
-    for (int64_t b = 0; b < blocks; b++) {
-      const Vec centred = load_lanes(x + b * W, lanes_of(channels, b)) - splat(mean);
-      squares = fma(centred, centred, squares);
+  alignas(64) float mean[W], scale[W];
+  Moments(const float* x, int64_t channels, int64_t rows, float epsilon) {
+    const int64_t blocks = blocks_of(channels);
+    Vec sums[W] = {}, squares[W] = {};
+    for (int64_t r = 0; r < rows; r++) {
+      Vec sum = splat(0);
+      for (int64_t b = 0; b < blocks; b++) sum += load_lanes(x + r * channels + b * W, lanes_of(channels, b));
+      sums[r] = sum;
+    }
+    const Vec means = lane_sums(sums, 1) / splat(channels);
+    store(mean, means);
+    for (int64_t r = 0; r < rows; r++) {
+      const Vec own = splat(mean[r]);
+      Vec sum = splat(0);
+      for (int64_t b = 0; b < blocks; b++) {
+        const Vec centred = load_lanes(x + r * channels + b * W, lanes_of(channels, b)) - own;
+        sum = fma(centred, centred, sum);
+      }
+      squares[r] = sum;
     }
     // Each absent lane of the last block added the square of the mean.
-    const float variance = (sum_of(squares) - (blocks * W - channels) * mean * mean) / channels;
-    scale = 1 / sqrtf(variance + norm.epsilon);
+    const Vec absent = splat(blocks * W - channels);
+    const Vec variance = (lane_sums(squares, 1) - absent * means * means) / splat(channels) + splat(epsilon);
+    store(scale, splat(1) / root(variance));
   }
 };
 
-constexpr int64_t cells_ahead = 2;  // to prefetch; the processor itself does not foresee rows that are far apart
+constexpr int64_t cells_ahead = 2;
+
+// Some cells, at most W, of which the first is `cell`. The cells after them are prefetched: the processor itself does not
+// foresee rows that are far apart.
+void norm_gate_cells(const NormGate& norm, int64_t cell, int64_t cells, const Silu& silu) {
+  const int64_t channels = norm.channels, blocks = blocks_of(channels), gate_cell = norm.gate_cell;
+  const float *x = norm.x + cell * channels, *gate = norm.gate + cell * gate_cell, *weight = norm.weight, *bias = norm.bias;
+  float* y = norm.y + cell * channels;
+  const Moments moments(x, channels, cells, norm.epsilon);
+  for (int64_t r = 0; r < cells; r++, x += channels, gate += gate_cell, y += channels) {
+    const Vec scale = splat(moments.scale[r]), shift = splat(-moments.mean[r]) * scale;
+    for (int64_t b = 0; b < blocks; b++) {
+      __builtin_prefetch(x + W * channels + b * W);
+      __builtin_prefetch(gate + cells_ahead * gate_cell + b * W);
+      __builtin_prefetch(y + cells_ahead * channels + b * W, 1);
+      const int lanes = lanes_of(channels, b);
+      const auto at = [&](const float* p) { return load_lanes(p + b * W, lanes); };
+      const Vec normal = fma(fma(at(x), scale, shift), at(weight), at(bias));
+      store_lanes(y + b * W, normal * silu.of(at(gate)), lanes);
+    }
+  }
+}
+
+// Calls body(cell, cells) for at most W of the cells at a time.
+template <class Body>
+ALWAYS_INLINE void by_lanes(int64_t first, int64_t last, const Body& body) {
+  for (int64_t cell = first; cell < last; cell += W) body(cell, at_most(W, last - cell));
+}
 
 void norm_gate(const NormGate& norm, int threads) {
   constexpr int64_t cells_at_once = 64;
-  const int64_t channels = norm.channels, blocks = blocks_of(channels);
   parallel_for((norm.cells + cells_at_once - 1) / cells_at_once, threads, [&](int64_t item) {
     const Silu silu;
-    for (int64_t cell = item * cells_at_once; cell < at_most(norm.cells, (item + 1) * cells_at_once); cell++) {
-      const float *x = norm.x + cell * channels, *gate = norm.gate + cell * norm.gate_cell;
-      const Moments moments(norm, x);
-      const Vec scale = splat(moments.scale), shift = splat(-moments.mean) * scale;
-      for (int64_t b = 0; b < blocks; b++) {
-        __builtin_prefetch(x + cells_ahead * channels + b * W);
-        __builtin_prefetch(gate + cells_ahead * norm.gate_cell + b * W);
-        __builtin_prefetch(norm.y + (cell + cells_ahead) * channels + b * W, 1);
-        const int lanes = lanes_of(channels, b);
-        const auto at = [&](const float* p) { return load_lanes(p + b * W, lanes); };
-        const Vec normal = fma(fma(at(x), scale, shift), at(norm.weight), at(norm.bias));
-        store_lanes(norm.y + cell * channels + b * W, normal * silu.of(at(gate)), lanes);
-      }
-    }
+    by_lanes(item * cells_at_once, at_most(norm.cells, (item + 1) * cells_at_once),
+             [&](int64_t cell, int64_t cells) { norm_gate_cells(norm, cell, cells, silu); });
   });
 }
 
-// One cell; sums: gradients of the weight of every block, then those of the bias, added to.
-void norm_gate_backward_cell(const NormGateGradients& gradients, int64_t cell, const Silu& silu, Vec* sums) {
+// Some cells as above. sums: gradients of the weight of every block, then those of the bias, added to. output: where the
+// first cell's output goes, the others' after it, or null.
+void norm_gate_backward_cells(const NormGateGradients& gradients, int64_t cell, int64_t cells, const Silu& silu, Vec* sums,
+                              float* output) {
   const NormGate& norm = gradients.norm;
   const int64_t channels = norm.channels, blocks = blocks_of(channels);
-  const float *x = norm.x + cell * channels, *gate = norm.gate + cell * norm.gate_cell, *dy = norm.y + cell * channels;
-  float *dx = gradients.x + cell * channels, *dgate = gradients.gate + cell * channels;
-  const Moments moments(norm, x);
-  const Vec scale = splat(moments.scale), shift = splat(-moments.mean) * scale;
-  Vec total = splat(0), along = splat(0);  // of the gradient of the normal values, and of its product with them
-  for (int64_t b = 0; b < blocks; b++) {
-    __builtin_prefetch(x + cells_ahead * channels + b * W);
-    __builtin_prefetch(gate + cells_ahead * norm.gate_cell + b * W);
-    __builtin_prefetch(dy + cells_ahead * channels + b * W);
-    __builtin_prefetch(dx + cells_ahead * channels + b * W, 1);
-    __builtin_prefetch(dgate + cells_ahead * channels + b * W, 1);
-    const int lanes = lanes_of(channels, b);
-    const auto at = [&](const float* p) { return load_lanes(p + b * W, lanes); };
-    const Vec normal = fma(at(x), scale, shift), g = at(gate), sigmoid = silu.sigmoid(g), d = at(dy);
-    const Vec before_gate = d * g * sigmoid, d_normal = before_gate * at(norm.weight);
-    store_lanes(dgate + b * W, d * fma(normal, at(norm.weight), at(norm.bias)) * silu.derivative(g, sigmoid), lanes);
-    store_lanes(dx + b * W, d_normal, lanes);
-    sums[b] = fma(before_gate, normal, sums[b]);
-    sums[blocks + b] += before_gate;
-    total += d_normal;
-    along = fma(d_normal, normal, along);
-  }
-  const Vec mean = splat(sum_of(total) / channels), slope = splat(sum_of(along) / channels);
-  for (int64_t b = 0; b < blocks; b++) {
-    const int lanes = lanes_of(channels, b);
-    const Vec normal = fma(load_lanes(x + b * W, lanes), scale, shift);
-    store_lanes(dx + b * W, (load_lanes(dx + b * W, lanes) - fma(normal, slope, mean)) * scale, lanes);
+  const int64_t gate_cell = norm.gate_cell, dgate_cell = gradients.gate_cell;
+  const float *x = norm.x + cell * channels, *gate = norm.gate + cell * gate_cell, *dy = norm.y + cell * channels;
+  const float *weight = norm.weight, *bias = norm.bias;
+  float *dx = gradients.x + cell * channels, *dgate = gradients.gate + cell * dgate_cell;
+  const Moments moments(x, channels, cells, norm.epsilon);
+  for (int64_t r = 0; r < cells; r++) {
+    const Vec scale = splat(moments.scale[r]), shift = splat(-moments.mean[r]) * scale;
+    Vec total = splat(0), along = splat(0);  // of the gradient of the normal values, and of its product with them
+    for (int64_t b = 0; b < blocks; b++) {
+      const int64_t i = r * channels + b * W;
+      __builtin_prefetch(x + i + W * channels);
+      __builtin_prefetch(gate + (r + cells_ahead) * gate_cell + b * W);
+      __builtin_prefetch(dy + i + cells_ahead * channels);
+      __builtin_prefetch(dx + i + cells_ahead * channels, 1);
+      __builtin_prefetch(dgate + (r + cells_ahead) * dgate_cell + b * W, 1);
+      const int lanes = lanes_of(channels, b);
+      const auto at = [&](const float* p) { return load_lanes(p, lanes); };
+      const Vec normal = fma(at(x + i), scale, shift), g = at(gate + r * gate_cell + b * W), d = at(dy + i);
+      const Vec sigmoid = silu.sigmoid(g), w = at(weight + b * W);
+      const Vec before_gate = d * g * sigmoid, d_normal = before_gate * w, affine = fma(normal, w, at(bias + b * W));
+      store_lanes(dgate + r * dgate_cell + b * W, d * affine * silu.derivative(g, sigmoid), lanes);
+      store_lanes(dx + i, d_normal, lanes);
+      if (output) store_lanes(output + i, affine * (g * sigmoid), lanes);
+      sums[b] = fma(before_gate, normal, sums[b]);
+      sums[blocks + b] += before_gate;
+      total += d_normal;
+      along = fma(d_normal, normal, along);
+    }
+    const Vec mean = splat(sum_of(total) / channels), slope = splat(sum_of(along) / channels);
+    for (int64_t b = 0; b < blocks; b++) {
+      const int64_t i = r * channels + b * W;
+      const int lanes = lanes_of(channels, b);
+      const Vec normal = fma(load_lanes(x + i, lanes), scale, shift);
+      store_lanes(dx + i, (load_lanes(dx + i, lanes) - fma(normal, slope, mean)) * scale, lanes);
+    }
   }
 }
 
@@ -264,8 +301,9 @@ void norm_gate_backward(const NormGateGradients& gradients, int threads) {
   Vec* sums = memory.zeros(parts * 2 * blocks);
   parallel_for(parts, threads, [&](int64_t part) {
     const Silu silu;
-    for (int64_t cell = norm.cells * part / parts; cell < norm.cells * (part + 1) / parts; cell++)
-      norm_gate_backward_cell(gradients, cell, silu, sums + part * 2 * blocks);
+    by_lanes(norm.cells * part / parts, norm.cells * (part + 1) / parts, [&](int64_t cell, int64_t cells) {
+      norm_gate_backward_cells(gradients, cell, cells, silu, sums + part * 2 * blocks, nullptr);
+    });
   });
   for (int64_t block = 0; block < blocks; block++) {
     const int lanes = lanes_of(norm.channels, block);

@@ -1,7 +1,7 @@
 // Two linear layers with GELU between them: y = W2 gelu(W1 x + b1) + b2, some rows at a time, so that the hidden values stay
 // in the second cache. The backward pass keeps nothing but the inputs and computes the hidden values again.
 #pragma once
-#include "product.h"
+#include "residual.h"
 
 namespace {
 
@@ -25,29 +25,31 @@ struct Gelu {
   }
 };
 
-constexpr auto nothing = [] {};
-
 void mlp(const Mlp& m, int threads) {
   const Matrix first(m.first, m.inputs, m.hidden, 1, m.inputs, threads);
   const Matrix second(m.second, m.hidden, m.outputs, 1, m.hidden, threads);
   const Bias first_bias(m.first_bias, m.hidden), second_bias(m.second_bias, m.outputs);
-  const int64_t runs = at_most((m.rows + chunk_rows - 1) / chunk_rows, 8 * threads);
-  parallel_for(runs, threads, [&](int64_t run) {
+  const Shortcut shortcut{m.residual, m.inputs};
+  in_runs(m.rows, threads, [&](int64_t first_row, int64_t end) {
     const Gelu gelu;
-    Memory memory(vectors(chunk_rows * m.hidden));
-    float* hidden = (float*)memory.data;
-    const int64_t end = m.rows * (run + 1) / runs;
-    for (int64_t row = m.rows * run / runs; row < end; row += chunk_rows) {
+    Memory memory(vectors(chunk_rows * m.hidden) + vectors(chunk_rows * m.inputs) + vectors(chunk_rows * m.outputs));
+    float *hidden = (float*)memory.take(vectors(chunk_rows * m.hidden));
+    float *normal = (float*)memory.take(vectors(chunk_rows * m.inputs));
+    float *branch = (float*)memory.take(vectors(chunk_rows * m.outputs));
+    for (int64_t row = first_row; row < end; row += chunk_rows) {
       const int64_t rows = at_most(chunk_rows, end - row), next = row + rows;
+      const float *x = m.x + row * m.inputs, *input = shortcut.exists() ? normal : x;
+      float *y = m.y + row * m.outputs, *output = shortcut.exists() ? branch : y;
       Ahead ahead(m.x + next * m.inputs, at_most(chunk_rows, m.rows - next) * m.inputs, tiles_of(rows, m.hidden));
-      run_tiles({m.x + row * m.inputs, m.inputs, 1, first, first_bias.data, false, hidden, m.hidden}, 0, rows,
-                [&] { ahead.prefetch(); });
+      if (shortcut.exists()) shortcut.norm(x, rows, normal);
+      run_tiles({input, m.inputs, 1, first, first_bias.data, false, hidden, m.hidden}, 0, rows, [&] { ahead.prefetch(); });
       for (int64_t i = 0; i < rows * m.hidden; i += W) {
         Vec value, derivative;
         gelu.of(load(hidden + i), value, derivative);
         store(hidden + i, value);
       }
-      run_tiles({hidden, m.hidden, 1, second, second_bias.data, false, m.y + row * m.outputs, m.outputs}, 0, rows, nothing);
+      run_tiles({hidden, m.hidden, 1, second, second_bias.data, false, output, m.outputs}, 0, rows, nothing);
+      if (shortcut.exists()) shortcut.add(row, rows, x, branch, y);
     }
   });
 }
@@ -59,55 +61,56 @@ void mlp_backward(const MlpGradients& gradients, int threads) {
   const Matrix first_back(m.first, m.hidden, m.inputs, m.inputs, 1, threads);
   const Matrix second_back(m.second, m.outputs, m.hidden, m.hidden, 1, threads);
   const Bias bias(m.first_bias, m.hidden);
-  struct Sums {
-    float* to;
-    int64_t count, from;  // where they begin in a part
-  } all[] = {{gradients.first, m.hidden * m.inputs, 0},
-             {gradients.first_bias, m.hidden, 0},
-             {gradients.second, m.outputs * m.hidden, 0},
-             {gradients.second_bias, m.outputs, 0}};
-  int64_t size = 0;
-  for (Sums& sums : all) {
-    sums.from = size * W;
-    size += vectors(sums.count);
-  }
-  const Parts parts(m.rows, m.inputs + m.outputs + m.hidden, size);
+  const Shortcut shortcut{m.residual, m.inputs};
+  PartSums sums;
+  const int64_t to_first = sums.add(gradients.first, m.hidden * m.inputs);
+  const int64_t to_first_bias = sums.add(gradients.first_bias, m.hidden);
+  const int64_t to_second = sums.add(gradients.second, m.outputs * m.hidden);
+  const int64_t to_second_bias = sums.add(gradients.second_bias, m.outputs);
+  const int64_t to_norm = sums.add(gradients.residual.weight, m.inputs);
+  sums.add(gradients.residual.bias, m.inputs);
+  const Parts parts(m.rows, m.inputs + m.outputs + m.hidden, sums.size);
   parallel_for(parts.count, threads, [&](int64_t part) {
     const Gelu gelu;
     Packed x{chunk_rows, m.inputs, nullptr}, activated{chunk_rows, m.hidden, nullptr};
-    const int64_t hidden_vectors = vectors(chunk_rows * m.hidden);
-    Memory room(2 * hidden_vectors + x.size() + activated.size());
+    const int64_t hidden_vectors = vectors(chunk_rows * m.hidden), outer_vectors = vectors(chunk_rows * m.inputs);
+    Memory room(2 * hidden_vectors + 3 * outer_vectors + x.size() + activated.size());
     float *hidden = (float*)room.take(hidden_vectors), *slope = (float*)room.take(hidden_vectors);
+    float *normal = (float*)room.take(outer_vectors), *d_normal = (float*)room.take(outer_vectors);
+    float *d_branch = (float*)room.take(outer_vectors);
     x.data = room.take(x.size());
     activated.data = room.take(activated.size());
-    float* sums = parts.zeros(part);
-    float *dfirst = sums + all[0].from, *dfirst_bias = sums + all[1].from;
-    float *dsecond = sums + all[2].from, *dsecond_bias = sums + all[3].from;
+    float* own = parts.zeros(part);
     const int64_t end = m.rows * (part + 1) / parts.count;
     for (int64_t row = m.rows * part / parts.count; row < end; row += chunk_rows) {
       const int64_t rows = at_most(chunk_rows, end - row), next = row + rows, coming = at_most(chunk_rows, m.rows - next);
-      const float *input = m.x + row * m.inputs, *dy = m.y + row * m.outputs;
+      const float *input = m.x + row * m.inputs, *dy = m.y + row * m.outputs, *d = dy;
+      float *dx = gradients.x + row * m.inputs, *d_input = dx;
+      if (shortcut.exists()) {
+        shortcut.norm(input, rows, normal);
+        input = normal;
+        d = shortcut.scaled(row, rows, dy, d_branch);
+        d_input = d_normal;
+      }
       Ahead ahead(m.x + next * m.inputs, coming * m.inputs, tiles_of(rows, m.hidden));
       Ahead ahead_dy(m.y + next * m.outputs, coming * m.outputs, tiles_of(rows, m.hidden));
       run_tiles({input, m.inputs, 1, first, bias.data, false, hidden, m.hidden}, 0, rows, [&] { ahead.prefetch(); });
-      run_tiles({dy, m.outputs, 1, second_back, nullptr, false, slope, m.hidden}, 0, rows, [&] { ahead_dy.prefetch(); });
+      run_tiles({d, m.outputs, 1, second_back, nullptr, false, slope, m.hidden}, 0, rows, [&] { ahead_dy.prefetch(); });
       for (int64_t i = 0; i < rows * m.hidden; i += W) {
         Vec value, derivative;
         gelu.of(load(hidden + i), value, derivative);
         store(hidden + i, value);
         store(slope + i, load(slope + i) * derivative);
       }
-      run_tiles({slope, m.hidden, 1, first_back, nullptr, false, gradients.x + row * m.inputs, m.inputs}, 0, rows, nothing);
-      x.inner = activated.inner = rows;
-      x.fill_all(input, m.inputs);
-      activated.fill_all(hidden, m.hidden);
-      run_tiles({slope, 1, m.hidden, x, nullptr, true, dfirst, m.inputs}, 0, m.hidden, nothing);
-      run_tiles({dy, 1, m.outputs, activated, nullptr, true, dsecond, m.hidden}, 0, m.outputs, nothing);
-      add_rows(slope, rows, m.hidden, dfirst_bias, m.hidden);
-      add_rows(dy, rows, m.outputs, dsecond_bias, m.outputs);
+      run_tiles({slope, m.hidden, 1, first_back, nullptr, false, d_input, m.inputs}, 0, rows, nothing);
+      add_products(slope, m.hidden, input, rows, x, own + to_first);
+      add_products(d, m.outputs, hidden, rows, activated, own + to_second);
+      add_rows(slope, rows, m.hidden, own + to_first_bias, m.hidden);
+      add_rows(d, rows, m.outputs, own + to_second_bias, m.outputs);
+      if (shortcut.exists()) shortcut.norm_backward(m.x + row * m.inputs, d_normal, dy, rows, dx, (Vec*)(own + to_norm));
     }
   });
-  for (const Sums& sums : all) parts.add_up(sums.from, sums.to, sums.count, threads);
+  sums.write(parts, threads);
 }
 
 }  // namespace

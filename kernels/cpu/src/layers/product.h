@@ -131,8 +131,17 @@ void run_tiles(const Tile& tile, int64_t first, int64_t last, const Before& befo
       tile.run(at_most(tile_rows, last - i), i, j);
     }
 }
+constexpr auto nothing = [] {};
 inline int64_t tiles_of(int64_t rows, int64_t columns) {
   return (rows + tile_rows - 1) / tile_rows * (Packed::panels(columns) / tile_vectors);
+}
+
+// Calls body(first, last) for runs of rows, to be taken by chunk_rows. Every row is on its own, so the split may follow the
+// number of threads.
+template <class Body>
+void in_runs(int64_t rows, int threads, const Body& body) {
+  const int64_t runs = at_most((rows + chunk_rows - 1) / chunk_rows, 8 * threads);
+  parallel_for(runs, threads, [&](int64_t run) { body(rows * run / runs, rows * (run + 1) / runs); });
 }
 
 // result (rows, columns) = start + left right, for a dense left factor. Every row has its own sums, so the split may follow
@@ -173,7 +182,7 @@ struct Parts {
   Memory memory;
 
   Parts(int64_t rows, int64_t row, int64_t size)
-      : count(at_most(at_most(16, (rows + 255) / 256), 1 + rows * row / (size * W))), size(size), memory(count * size) {}
+      : count(at_most(at_most(16, 2 * ((rows + 511) / 512)), 1 + rows * row / (size * W))), size(size), memory(count * size) {}
   float* of(int64_t part) const { return (float*)(memory.data + part * size); }
   float* zeros(int64_t part) const {
     for (int64_t i = 0; i < size; i++) memory.data[part * size + i] = splat(0);
@@ -191,6 +200,31 @@ struct Parts {
     });
   }
 };
+
+// What a part sums: some arrays after one another, each from a whole vector.
+struct PartSums {
+  static constexpr int most = 6;
+  float* to[most];
+  int64_t from[most], counts[most], size = 0;  // in floats, floats and vectors
+  int used = 0;
+
+  // Returns where the sums begin in a part. Nothing is written to null.
+  int64_t add(float* result, int64_t count) {
+    to[used] = result, from[used] = size * W, counts[used] = count;
+    size += vectors(count);
+    return from[used++];
+  }
+  void write(const Parts& parts, int threads) const {
+    for (int i = 0; i < used; i++) parts.add_up(from[i], to[i], counts[i], threads);
+  }
+};
+
+// sums (outputs, inputs) += dy^T x over a chunk of dense rows. packed: room for x.
+inline void add_products(const float* dy, int64_t outputs, const float* x, int64_t rows, Packed& packed, float* sums) {
+  packed.inner = rows;
+  packed.fill_all(x, packed.columns);
+  run_tiles({dy, 1, outputs, packed, nullptr, true, sums, packed.columns}, 0, outputs, nothing);
+}
 
 // Gradients of some outputs' weights and bias over some of the rows, from zero.
 struct WeightItem {
