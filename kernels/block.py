@@ -15,7 +15,7 @@ from liftbench.kernels.cpu import block as cpu_block
 from liftbench.kernels.cpu import mlp as cpu_mlp
 from liftbench.kernels.cpu import product
 from liftbench.kernels.cpu import steps as cpu_steps
-from liftbench.kernels.operators import has_tangents, is_unobserved
+from liftbench.kernels.operators import are_operators_watched, has_tangents
 
 MLP_RATIO = 2
 
@@ -53,9 +53,11 @@ class Mlp(nn.Module):
         if are_as_built((self.fc1, Linear), (self.fc2, Linear)):
             return self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
 
-    def residual(self, x: torch.Tensor, norm: nn.LayerNorm, scale: torch.Tensor | None) -> torch.Tensor:
-        """Return x + scale mlp(norm(x)) where `add_branch` allows it."""
-        return cpu_mlp.mlp_residual(x, scale, norm.weight, norm.bias, *self.weights(), norm.eps)
+    def residual(
+        self, x: torch.Tensor, scale: torch.Tensor | None, parameters: tuple[torch.Tensor, ...], epsilon: float
+    ) -> torch.Tensor:
+        """Return x + scale mlp(norm(x)). parameters: weight and bias of the norm, and `weights`."""
+        return cpu_mlp.mlp_residual(x, scale, *parameters, epsilon)
 
 
 class ConvSilu(nn.Conv2d):
@@ -105,27 +107,21 @@ def steps_conv_silu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, r
 
 
 def add_branch(x: torch.Tensor, norm: nn.LayerNorm, branch: nn.Module, drop_path: nn.Module) -> torch.Tensor:
-    """Return x + drop_path(branch(norm(x))), in one call of the library if nothing watches the modules.
+    """Return x + drop_path(branch(norm(x))), in one call of the library if nobody watches modules or operators.
 
-    x: (B, ..., C) -> the same shape. branch.residual(x, norm, scale) makes the call; drop_path.scale(x) is None for 1.
+    x: (B, ..., C) -> the same shape. branch: has `weights` and `residual`, as `Mlp`; drop_path.scale(x) is None for 1.
     """
-    if _on_cpu(x) and x.numel() > 0 and _is_whole(x, norm, branch, drop_path):
-        return branch.residual(x, norm, drop_path.scale(x))
+    if _on_cpu(x) and are_as_built((norm, nn.LayerNorm), (branch, type(branch)), (drop_path, type(drop_path))):
+        weights = branch.weights()
+        parameters = norm.weight, norm.bias, *(weights or ())
+        if weights and _runs_whole(x, norm, parameters):
+            return branch.residual(x, drop_path.scale(x), parameters, norm.eps)
     return x + drop_path(branch(norm(x)))
 
 
-def _is_whole(x: torch.Tensor, norm: nn.LayerNorm, branch: nn.Module, drop_path: nn.Module) -> bool:
-    """Return whether one call of the library can stand for the modules, and nobody watches them or the operators."""
-    weights = branch.weights()
-    if weights is None or not are_as_built((norm, nn.LayerNorm), (branch, type(branch)), (drop_path, type(drop_path))):
-        return False
-    tensors = x, norm.weight, norm.bias, *weights
-    return (
-        norm.normalized_shape == x.shape[-1:]
-        and all(tensor is not None for tensor in tensors)
-        and product.runs(*tensors)
-        and (torch.compiler.is_compiling() or is_unobserved(tensors))
-    )
+def _runs_whole(x: torch.Tensor, norm: nn.LayerNorm, parameters: tuple[torch.Tensor, ...]) -> bool:
+    fits = norm.normalized_shape == x.shape[-1:] and all(tensor is not None for tensor in parameters)
+    return fits and product.runs(x, *parameters) and (torch.compiler.is_compiling() or not are_operators_watched())
 
 
 def are_as_built(*parts: tuple[nn.Module, type]) -> bool:

@@ -146,7 +146,7 @@ def register_gradients(name: str, save: Callable, differentiate: Callable) -> Ca
     def run(*arguments: Any) -> Any:
         if in_transform():
             function = Transformed
-        elif not is_unobserved(arguments):
+        elif not _is_unobserved(arguments):
             return forward_operator(*arguments)
         elif not torch.is_grad_enabled():
             return _FUNCTIONS[name](*arguments)
@@ -163,7 +163,7 @@ def register_gradients(name: str, save: Callable, differentiate: Callable) -> Ca
 
 def call_operator(name: str, *arguments: Any) -> Any:
     """Run liftbench::NAME, without torch's dispatcher if nothing would notice. Autograd must not be needed here."""
-    return (_FUNCTIONS[name] if is_unobserved(arguments) else getattr(torch.ops.liftbench, name))(*arguments)
+    return (_FUNCTIONS[name] if _is_unobserved(arguments) else getattr(torch.ops.liftbench, name))(*arguments)
 
 
 def register_gradients_of_arguments(name: str) -> Callable:
@@ -182,22 +182,26 @@ def register_gradients_of_arguments(name: str) -> Callable:
     return register_gradients(name, save, differentiate)
 
 
-def is_unobserved(arguments: Iterable[Any]) -> bool:
-    """Return whether nothing watches or replaces the operators that run: trace, transform, mode, profiler, subclass or
-    the meta device.
-
-    The dispatcher would then do nothing, but with a short clip take longer than the operator itself.
-    """
+def are_operators_watched() -> bool:
+    """Return whether a trace, a transform, a mode or the profiler sees or replaces the operators that run."""
     return (
-        not torch.compiler.is_compiling()
-        and not in_transform()
-        and not torch.autograd._profiler_enabled()
-        and not torch._C._len_torch_dispatch_stack()
-        and all(map(_is_plain, arguments))
+        torch.compiler.is_compiling()
+        or in_transform()
+        or torch.autograd._profiler_enabled()
+        or torch._C._len_torch_dispatch_stack() > 0
     )
 
 
+def _is_unobserved(arguments: Iterable[Any]) -> bool:
+    """Return whether neither these arguments nor anything else needs the dispatcher.
+
+    It would then do nothing, but with a short clip take longer than the operator itself.
+    """
+    return not are_operators_watched() and all(map(_is_plain, arguments))
+
+
 def _is_plain(value: Any) -> bool:
+    """Return whether a value holds no tensor of a subclass or of the meta device."""
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
     if not isinstance(value, torch.Tensor):

@@ -18,7 +18,7 @@ from torch import nn
 
 from liftbench.kernels import check_limb_gradient, grid_scan, refuse_script, scan_orders
 from liftbench.kernels.block import ConvSilu, GatedNorm, Linear, Mlp, add_branch, are_as_built
-from liftbench.kernels.cpu.mixer import Parameters, mixer
+from liftbench.kernels.cpu.mixer import mixer
 
 JOINTS = 17
 STATES = 16
@@ -112,11 +112,12 @@ class GridMixer(nn.Module):
             self.dt_projs_bias, self.A_logs, self.Ds, self.out_norm.weight, self.out_norm.bias, self.out_proj.weight,
         )  # fmt: skip
 
-    def residual(self, x: torch.Tensor, norm: nn.LayerNorm, scale: torch.Tensor | None) -> torch.Tensor:
-        """Return x + scale mixer(norm(x)) where `kernels.block.add_branch` allows it."""
-        parameters = Parameters(norm.weight, norm.bias, *self.weights())
+    def residual(
+        self, x: torch.Tensor, scale: torch.Tensor | None, parameters: tuple[torch.Tensor, ...], epsilon: float
+    ) -> torch.Tensor:
+        """Return x + scale mixer(norm(x)). parameters: weight and bias of the norm, and `weights`."""
         orders, limb = scan_orders(self.scan, *x.shape[1:3])
-        return mixer(x, scale, parameters, orders, limb, self.limb_gradient, norm.eps, self.out_norm.eps)
+        return mixer(x, scale, parameters, orders, limb, self.limb_gradient, epsilon, self.out_norm.eps)
 
 
 class Block(nn.Module):

@@ -112,12 +112,15 @@ def _outputs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Allocate y, and with `keep` what a backward pass needs: projected and checkpoints."""
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    projected, checkpoints = kept_shapes(x, x_proj_weight, dt_weight, A) if keep else (0, 0)
+    projected, checkpoints = kept_shapes(x.shape, x_proj_weight, dt_weight, A) if keep else (0, 0)
     return y, A.new_empty(projected), A.new_empty(checkpoints)
 
 
-def kept_shapes(x: Tensor, x_proj_weight: Tensor, dt_weight: Tensor, A: Tensor) -> tuple[tuple[int, int], tuple[int]]:
-    batch, frames, joints, channels = x.shape
+def kept_shapes(
+    x: tuple[int, ...], x_proj_weight: Tensor, dt_weight: Tensor, A: Tensor
+) -> tuple[tuple[int, int], tuple[int]]:
+    """Return the shapes of projected and checkpoints for x of a shape (B, T, J, channels)."""
+    batch, frames, joints, channels = x
     directions, cells, states = len(dt_weight), frames * joints, A.shape[-1]
     intervals, blocks = -(-cells // CHECKPOINT_STEPS), -(-channels // 16)
     projected = batch * cells, directions * x_proj_weight.shape[1]
@@ -191,7 +194,7 @@ def _grid_scan_cpu_backward(
 ) -> list[torch.Tensor]:
     """Return gradients of x, x_proj_weight, dt_weight, dt_bias, A and D."""
     x, x_proj_weight, *rest, orders = checked_grid(x, x_proj_weight, dt_weight, dt_bias, A, D, orders, limb)
-    shapes = kept_shapes(x, x_proj_weight, dt_weight, A)
+    shapes = kept_shapes(x.shape, x_proj_weight, dt_weight, A)
     (dy,) = checked({"the gradient of y": (dy, x.shape)}, stored_dtype(x))
     projected, checkpoints = checked({"projected": (projected, shapes[0]), "checkpoints": (checkpoints, shapes[1])})
     dtype, x, dy = x.dtype, x.float(), dy.float()

@@ -91,15 +91,20 @@ def checked(
     the tensor itself if the kernels read its layout, or else a copy.
     """
     for name, (tensor, shape) in expected.items():
-        if not tensor.is_cpu:
-            raise ValueError(f"{name} is on {tensor.device}, but the C++ kernels run on the cpu")
-        if tensor.dtype == torch.float64 != dtype:
-            raise ValueError(f"{name} is float64, but the C++ kernels compute in float32; use 'reference' or 'chunked'")
-        if tensor.dtype != dtype or tensor.layout != torch.strided:
-            raise ValueError(f"{name} must be a dense {dtype} tensor, got {tensor.dtype}, {tensor.layout}")
-        if tensor.shape != tuple(shape) or 0 in shape:
-            raise ValueError(f"{name} must have shape {tuple(shape)} without zeros, got {tuple(tensor.shape)}")
+        dense = tensor.is_cpu and tensor.dtype == dtype and tensor.layout == torch.strided
+        if not dense or tensor.shape != shape or 0 in shape:
+            raise _unfit(name, tensor, tuple(shape), dtype)
     return [layout(tensor) for tensor, _ in expected.values()]
+
+
+def _unfit(name: str, tensor: torch.Tensor, shape: tuple, dtype: torch.dtype) -> ValueError:
+    if not tensor.is_cpu:
+        return ValueError(f"{name} is on {tensor.device}, but the C++ kernels run on the cpu")
+    if tensor.dtype == torch.float64 != dtype:
+        return ValueError(f"{name} is float64, but the C++ kernels compute in float32; use 'reference' or 'chunked'")
+    if tensor.dtype != dtype or tensor.layout != torch.strided:
+        return ValueError(f"{name} must be a dense {dtype} tensor, got {tensor.dtype}, {tensor.layout}")
+    return ValueError(f"{name} must have shape {shape} without zeros, got {tuple(tensor.shape)}")
 
 
 def addresses(*tensors: torch.Tensor) -> list[int]:

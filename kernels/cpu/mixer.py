@@ -120,8 +120,7 @@ def _mixer_backward(
     """Return the gradients of x and of the parameters."""
     x, scale, p = _checked(x, scale, parameters)
     (dy,) = checked({"the gradient of y": (dy, x.shape)})
-    expected = _allocate(x.to("meta"), p, True)._asdict()
-    kept = _Kept(*checked({name: (tensor, expected[name].shape) for name, tensor in zip(expected, kept, strict=True)}))
+    kept = _Kept(*checked(dict(zip(_Kept._fields, zip(kept, _kept_shapes(x, p), strict=True), strict=True))))
     dx, d = dense_like(x), Parameters(*map(dense_like, p))
     arguments, pointed_to = _arguments(x, scale, p, kept, dy, orders, limb, epsilon, norm_epsilon)
     dweight, dbias, *others = addresses(*d)
@@ -176,13 +175,14 @@ def _checked_all(
 
 
 def _allocate(x: Tensor, p: Parameters, keep: bool) -> _Kept:
+    *shapes, checkpoints = _kept_shapes(x, p)
+    return _Kept(*map(x.new_empty, shapes), x.new_empty(checkpoints if keep else 0))
+
+
+def _kept_shapes(x: Tensor, p: Parameters) -> tuple[tuple[int, ...], ...]:
     grid, inner = x.shape[:3], len(p.in_proj) // 2
-    v = x.new_empty(*grid, inner)
-    projected, checkpoints = kept_shapes(v, p.x_proj, p.dt_weight, p.A_logs)
-    return _Kept(
-        x.new_empty(*grid, 2 * inner), v, torch.empty_like(v), x.new_empty(projected),
-        x.new_empty(checkpoints if keep else 0),
-    )  # fmt: skip
+    scanned = *grid, inner
+    return (*grid, 2 * inner), scanned, scanned, *kept_shapes(scanned, p.x_proj, p.dt_weight, p.A_logs)
 
 
 def _arguments(
@@ -240,14 +240,15 @@ _run = register_gradients("mixer_cpu", _save, _differentiate)
 def mixer(
     x: Tensor,
     scale: Tensor | None,
-    parameters: Parameters,
+    parameters: tuple[Tensor, ...],
     orders: Tensor,
     limb: tuple[bool, ...],
     limb_gradient: str,
     epsilon: float,
     norm_epsilon: float,
 ) -> Tensor:
-    """Return x + scale mixer(layer_norm(x)); x: (B, T, J, C) float32; scale: (B,), or None for 1.
+    """Return x + scale mixer(layer_norm(x)); x: (B, T, J, C) float32; scale: (B,), or None for 1; parameters: those of
+    `Parameters`.
 
     epsilon, norm_epsilon: of the norm before the mixer and of the mixer's own; orders, limb, limb_gradient: as in
     `kernels.grid_scan`. Raises ValueError for other shapes, dtypes and devices, and for wrong orders.

@@ -43,7 +43,7 @@ def run(made, x, dtype=torch.float32):
 
 def by_parts(monkeypatch):
     """Make blocks run their modules one by one."""
-    monkeypatch.setattr(block, "_is_whole", lambda *modules: False)
+    monkeypatch.setattr(block, "_runs_whole", lambda *modules: False)
 
 
 def scaled_by(made, scale):
