@@ -22,6 +22,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from liftbench.kernels.block import Linear
 from liftbench.posemamba.model import DROP_PATH, JOINTS, Block
 
 _NEVER_RUN = re.compile(r"\.block\d+\.(?:(?:STEblocks|TTEblocks)\.[1-9]\d*|head)\.")
@@ -58,7 +59,7 @@ class PoseBlock(nn.Module):
         self, frames: int, in_channels: int, channels: int, official_depth: int | None, limb_gradient: str
     ):  # fmt: skip
         super().__init__()
-        self.Spatial_patch_to_embedding = nn.Linear(in_channels, channels)
+        self.Spatial_patch_to_embedding = Linear(in_channels, channels)
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, JOINTS, channels))
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, channels))
         rates = torch.linspace(0, DROP_PATH, official_depth or 1).tolist()

@@ -224,13 +224,13 @@ struct GridSums {  // over time and clips, per direction and block: a vector per
   Vec *A, *dt_weight, *D, *dt_bias;
 };
 
-// d_projected: this part's share of the gradient, (B, cells, directions, R + 2N), without the limb term.
+// Some directions of one clip. dx: their share of the gradient of x. That of the projections is without the limb term.
 template <class SumsOf>
-void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t first_block, int64_t last_block,
-                        float* d_projected, const SumsOf& sums_of) {
+void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t first_direction, int64_t last_direction,
+                        float* dx, const SumsOf& sums_of) {
   constexpr int Q = 2;
   const Grid& grid = gradients.grid;
-  const int64_t states = grid.states, rank = grid.rank, blocks = last_block - first_block;
+  const int64_t states = grid.states, rank = grid.rank, blocks = blocks_of(grid.channels);
   const int64_t row_floats = rank + 2 * states;
   Memory memory(blocks * (2 * states + rank) + interval * row_floats + vectors(interval * row_floats));
   Vec *A = memory.take(blocks * states), *dt_weight = memory.take(blocks * rank), *carry = memory.take(blocks * states);
@@ -238,16 +238,14 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
   float* rows = (float*)memory.take(vectors(interval * row_floats));
   BlockGradient part[Q];
 
-  // The last direction writes the gradient of x and the others add to it, unless its limb term adds from the start.
-  const bool zeros_first = grid.limb[grid.directions - 1] && !gradients.published;
-  for (int64_t b = first_block; zeros_first && b < last_block; b++)
-    for (int64_t cell = 0; cell < grid.cells; cell++)
-      store_lanes(Direction{grid, batch, 0}.channels(gradients.x, cell, b), splat(0), lanes_of(grid.channels, b));
+  // The last direction writes dx and the others add to it, unless its limb term adds from the start.
+  const bool zeros_first = grid.limb[last_direction - 1] && !gradients.published;
+  if (zeros_first) memset(Direction{grid, batch, 0}.channels(dx, 0, 0), 0, grid.cells * grid.channels * sizeof(float));
 
-  for (int64_t k = grid.directions - 1; k >= 0; k--) {
+  for (int64_t k = last_direction - 1; k >= first_direction; k--) {
     const Direction d{grid, batch, k};
-    const bool adds = k < grid.directions - 1 || zeros_first;
-    for (int64_t b = 0; b < blocks; b++) d.load_parameters(first_block + b, A + b * states, dt_weight + b * rank);
+    const bool adds = k < last_direction - 1 || zeros_first;
+    for (int64_t b = 0; b < blocks; b++) d.load_parameters(b, A + b * states, dt_weight + b * rank);
     for (int64_t i = 0; i < blocks * states; i++) carry[i] = splat(0);
     for (int64_t t0 = (grid.cells - 1) / interval * interval; t0 >= 0; t0 -= interval) {
       const int steps = at_most(interval, grid.cells - t0);
@@ -256,39 +254,37 @@ void grid_backward_item(const GridGradients& gradients, int64_t batch, int64_t f
         const int together = at_most(Q, blocks - b);
         bool clamp = false;
         for (int q = 0; q < together; q++) {
-          const int64_t block = first_block + b + q;
-          d.gather(grid.x, t0, steps, block, d.limb(), part[q].u);
-          d.gather(grid.y, t0, steps, block, false, part[q].dy);
+          d.gather(grid.x, t0, steps, b + q, d.limb(), part[q].u);
+          d.gather(grid.y, t0, steps, b + q, false, part[q].dy);
           expand(steps, rank, rows, row_floats, dt_weight + (b + q) * rank, part[q].delta);
-          const Vec largest = part[q].enter(steps, d.per_channel(grid.dt_bias, block));
+          const Vec largest = part[q].enter(steps, d.per_channel(grid.dt_bias, b + q));
           clamp |= needs_clamp(largest, A + (b + q) * states, states);
         }
         const auto run = together == Q ? (clamp ? retreat_all<Q, true> : retreat_all<Q, false>)
                                        : (clamp ? retreat_all<1, true> : retreat_all<1, false>);
         const bool same_interval = b + Q < blocks;
-        const int64_t t = same_interval || t0 == 0 ? t0 : t0 - interval, next = first_block + (same_interval ? b + Q : 0);
+        const int64_t t = same_interval || t0 == 0 ? t0 : t0 - interval, next = same_interval ? b + Q : 0;
         const int count = t == t0 ? steps : interval;
         Upcoming ahead;
         for (int64_t block = next; block < next + Q; block++)
-          for (const float* p : {grid.x, (const float*)grid.y, (const float*)gradients.x})
+          for (const float* p : {grid.x, (const float*)grid.y, (const float*)dx})
             d.prefetch(p, t, count, block, ahead);
         ahead.add((float*)d.checkpoint(t, next), W, W * W, interval);
         for (int64_t i = 0; !same_interval && i < d.row_lines(); i++) {
-          d.prefetch_rows(d_projected, i, t0, steps, ahead);
+          d.prefetch_rows(gradients.projected, i, t0, steps, ahead);
           d.prefetch_rows(grid.projected, i, t, count, ahead);
         }
-        run(steps, states, part, rows + rank, row_floats, A + b * states, d.checkpoint(t0, first_block + b),
-            carry + b * states, sums_of(k, first_block + b).A, d_rows + rank, ahead);
+        run(steps, states, part, rows + rank, row_floats, A + b * states, d.checkpoint(t0, b), carry + b * states,
+            sums_of(k, b).A, d_rows + rank, ahead);
         for (int q = 0; q < together; q++) {
-          const int64_t block = first_block + b + q;
-          const GridSums sums = sums_of(k, block);
-          part[q].leave(steps, d.per_channel(grid.D, block), *sums.D, *sums.dt_bias);
+          const GridSums sums = sums_of(k, b + q);
+          part[q].leave(steps, d.per_channel(grid.D, b + q), *sums.D, *sums.dt_bias);
           contract(steps, rank, rows, row_floats, dt_weight + (b + q) * rank, part[q].g_A, d_rows, sums.dt_weight);
-          d.scatter(part[q].g_B, t0, steps, block, adds, d.limb() && !gradients.published, gradients.x);
+          d.scatter(part[q].g_B, t0, steps, b + q, adds, d.limb() && !gradients.published, dx);
         }
       }
       take_lane_sums(d_rows, steps * row_floats, rows);  // whose old values have been used
-      d.unpack(t0, steps, rows, d_projected);
+      d.unpack(t0, steps, rows, gradients.projected);
     }
   }
 }
@@ -298,24 +294,24 @@ void grid_backward(const GridGradients& gradients, int threads) {
   const Grid& grid = gradients.grid;
   const int64_t blocks = blocks_of(grid.channels), states = grid.states, row_floats = grid.rank + 2 * states;
   const int64_t runs = at_most(64, grid.batch);  // of clips that share one set of sums
-  const int64_t parts = at_most((blocks + 1) / 2, (3 + runs) / runs);
-  const int64_t projected_floats = grid.batch * grid.cells * grid.directions * row_floats;
+  // Few clips are split by directions: all blocks of one share their steps' projections, and what they add to these.
+  const int64_t parts = runs % 4 == 0 ? 1 : at_most(grid.directions, (7 + runs) / runs);
+  const int64_t floats = grid.batch * grid.cells * grid.channels;
   const int64_t per_block = states + grid.rank + 2, per_run = grid.directions * blocks * per_block;
-  Memory memory(runs * per_run + (parts - 1) * vectors(projected_floats));
+  Memory memory(runs * per_run + (parts - 1) * vectors(floats));
   Vec* all_sums = memory.zeros(runs * per_run);
-  float* partial = (float*)memory.take((parts - 1) * vectors(projected_floats));
-  const int64_t partial_floats = vectors(projected_floats) * W;
+  float* partial = (float*)memory.take((parts - 1) * vectors(floats));
 
   parallel_for(runs * parts, threads, [&](int64_t item) {
     const int64_t part = item % parts, run = item / parts;
+    float* dx = part == 0 ? gradients.x : partial + (part - 1) * vectors(floats) * W;
     const auto sums_of = [&](int64_t k, int64_t block) {
       Vec* p = all_sums + run * per_run + k * blocks * per_block;
       Vec *dt_weight = p + blocks * states, *rest = dt_weight + blocks * grid.rank;
       return GridSums{p + block * states, dt_weight + block * grid.rank, rest + block, rest + blocks + block};
     };
     for (int64_t batch = grid.batch * run / runs; batch < grid.batch * (run + 1) / runs; batch++)
-      grid_backward_item(gradients, batch, blocks_before(part, parts, blocks), blocks_before(part + 1, parts, blocks),
-                         part == 0 ? gradients.projected : partial + (part - 1) * partial_floats, sums_of);
+      grid_backward_item(gradients, batch, grid.directions * part / parts, grid.directions * (part + 1) / parts, dx, sums_of);
   });
 
   parallel_for(grid.directions * blocks, threads, [&](int64_t item) {
@@ -330,16 +326,16 @@ void grid_backward(const GridGradients& gradients, int threads) {
   });
 
   // Add the parts, then the limb term's share, which every cell of a limb direction passes on to its neighbour.
-  const int64_t row = grid.directions * row_floats;
-  constexpr int64_t cells_at_once = 256;
-  const int64_t pieces = (grid.batch * grid.cells + cells_at_once - 1) / cells_at_once;
-  parallel_for(parts > 1 ? pieces : 0, threads, [&](int64_t piece) {
-    const int64_t last = at_most(grid.batch * grid.cells, (piece + 1) * cells_at_once) * row;
-    for (int64_t part = 1; part < parts; part++) {
-      const float* term = partial + (part - 1) * partial_floats;
-      for (int64_t i = piece * cells_at_once * row; i < last; i++) gradients.projected[i] += term[i];
+  constexpr int64_t at_once = 1024 * W;
+  parallel_for(parts > 1 ? (floats + at_once - 1) / at_once : 0, threads, [&](int64_t piece) {
+    for (int64_t i = piece * at_once; i < at_most(floats, (piece + 1) * at_once); i += W) {
+      const int lanes = at_most(W, floats - i);
+      Vec sum = load_lanes(gradients.x + i, lanes);
+      for (int64_t part = 1; part < parts; part++) sum += load(partial + (part - 1) * vectors(floats) * W + i);
+      store_lanes(gradients.x + i, sum, lanes);
     }
   });
+  const int64_t row = grid.directions * row_floats;
   parallel_for(grid.batch * grid.directions, threads, [&](int64_t item) {
     const int64_t first = item / grid.directions * grid.cells * row + item % grid.directions * row_floats;
     const float* from = gradients.projected + first;
