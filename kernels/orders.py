@@ -19,8 +19,10 @@ LIMB_ORDER = (0, 0, 1, 2, 3, 0, 4, 5, 6, 8, 11, 12, 13, 8, 14, 15, 16)
 PATTERNS = ("posemamba", "global", "fs_ft", "fs_bt", "bs_ft", "bs_bt")
 
 
-def scan_orders(pattern: str, frames: int, joints: int = 17) -> tuple[torch.Tensor, tuple[bool, ...]]:
-    """Return the tables of a named pattern: (orders (4, L) int64 with L = frames * joints, limb: tuple of 4 bool).
+def scan_orders(
+    pattern: str, frames: int, joints: int = 17, dtype: torch.dtype = torch.int64
+) -> tuple[torch.Tensor, tuple[bool, ...]]:
+    """Return the tables of a named pattern: (orders (4, L) of a dtype with L = frames * joints, limb: tuple of 4 bool).
 
     Step t of direction k reads and writes grid cell orders[k, t]; limb[k] is True if it reads x + x[LIMB_ORDER].
     Raises ValueError for an unknown pattern.
@@ -29,13 +31,13 @@ def scan_orders(pattern: str, frames: int, joints: int = 17) -> tuple[torch.Tens
         raise ValueError(f"Cannot find a scan pattern named {pattern!r}. Use {', '.join(PATTERNS)}.")
     limb = (pattern == "posemamba", False) * 2
     if torch.compiler.is_compiling():  # tracing bypasses the cache, and torch.export's symbolic sizes cannot be keys
-        return _orders.__wrapped__(pattern, frames, joints), limb
+        return _orders.__wrapped__(pattern, frames, joints, dtype), limb
     with torch.inference_mode(False):  # a backward pass cannot use a table made in inference mode
-        return _orders(pattern, frames, joints), limb
+        return _orders(pattern, frames, joints, dtype), limb
 
 
 @functools.lru_cache(maxsize=64)
-def _orders(pattern: str, frames: int, joints: int) -> torch.Tensor:
+def _orders(pattern: str, frames: int, joints: int, dtype: torch.dtype) -> torch.Tensor:
     grid = torch.arange(frames * joints).view(frames, joints)
     if pattern in ("posemamba", "global"):
         pair = torch.stack([grid.flatten(), grid.T.flatten()])
@@ -44,7 +46,7 @@ def _orders(pattern: str, frames: int, joints: int) -> torch.Tensor:
         space = grid.flip(1) if pattern.startswith("bs") else grid
         time = grid.flip(0) if pattern.endswith("bt") else grid
         orders = torch.stack([space.flatten(), time.T.flatten()]).repeat(2, 1)
-    return orders
+    return orders.to(dtype)
 
 
 def check_orders(orders: torch.Tensor) -> None:

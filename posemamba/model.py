@@ -116,7 +116,7 @@ class GridMixer(nn.Module):
         self, x: torch.Tensor, scale: torch.Tensor | None, parameters: tuple[torch.Tensor, ...], epsilon: float
     ) -> torch.Tensor:
         """Return x + scale mixer(norm(x)). parameters: weight and bias of the norm, and `weights`."""
-        orders, limb = scan_orders(self.scan, *x.shape[1:3])
+        orders, limb = scan_orders(self.scan, *x.shape[1:3], dtype=torch.int32)  # as the kernel reads it
         return mixer(x, scale, parameters, orders, limb, self.limb_gradient, epsilon, self.out_norm.eps)
 
 

@@ -90,7 +90,7 @@ def tables(orders: Tensor, limb: Sequence[bool], frames: int, joints: int) -> tu
     Raises ValueError for orders that do not fit int32.
     """
     narrow = orders.to(torch.int32)
-    if not torch.equal(narrow, orders):
+    if narrow is not orders and not torch.equal(narrow, orders):
         raise wrong_orders()
     return narrow, *_limb_tables(tuple(limb), frames, joints)
 
