@@ -182,7 +182,9 @@ struct Parts {
   Memory memory;
 
   Parts(int64_t rows, int64_t row, int64_t size)
-      : count(at_most(at_most(16, 2 * ((rows + 511) / 512)), 1 + rows * row / (size * W))), size(size), memory(count * size) {}
+      : count(at_most(at_most(rows, 1 + rows * row / (size * W)), at_most(16, 2 * ((rows + 511) / 512)))),
+        size(size),
+        memory(count * size) {}
   float* of(int64_t part) const { return (float*)(memory.data + part * size); }
   float* zeros(int64_t part) const {
     for (int64_t i = 0; i < size; i++) memory.data[part * size + i] = splat(0);
