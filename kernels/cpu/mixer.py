@@ -58,6 +58,7 @@ class _Kept(NamedTuple):
     inputs: Tensor  # (B, T, J, 2D), the output of in_proj
     v: Tensor  # (B, T, J, D), of the convolution
     scanned: Tensor  # (B, T, J, D), of the scan
+    A: Tensor  # (K * D, N), -exp(A_logs)
     projected: Tensor
     checkpoints: Tensor
 
@@ -73,7 +74,7 @@ def _mixer(
     epsilon: float,
     norm_epsilon: float,
     keep: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[(torch.Tensor,) * 7]:
     """Return y = x + scale mixer(layer_norm(x)), and with `keep` what a backward pass needs.
 
     x: (B, T, J, C) float32; scale: (B,), or None for 1; parameters: `Parameters`; orders, limb: as in
@@ -81,6 +82,7 @@ def _mixer(
     """
     x, scale, p = _checked(x, scale, parameters)
     kept = _allocate(x, p, keep)
+    torch.exp(p.A_logs, out=kept.A).neg_()
     y = dense_like(x)
     arguments, _pointed_to = _arguments(x, scale, p, kept, y, orders, limb, epsilon, norm_epsilon)
     if not call("mixer", arguments):
@@ -122,11 +124,11 @@ def _mixer_backward(
     (dy,) = checked({"the gradient of y": (dy, x.shape)})
     kept = _Kept(*checked(dict(zip(_Kept._fields, zip(kept, _kept_shapes(x, p), strict=True), strict=True))))
     dx, d = dense_like(x), Parameters(*map(dense_like, p))
-    arguments, pointed_to = _arguments(x, scale, p, kept, dy, orders, limb, epsilon, norm_epsilon)
+    arguments, _pointed_to = _arguments(x, scale, p, kept, dy, orders, limb, epsilon, norm_epsilon)
     dweight, dbias, *others = addresses(*d)
     if not call("mixer_backward", _MixerGradients(arguments, *addresses(dx), *others, (dweight, dbias), published)):
         raise wrong_orders()
-    d.A_logs.mul_(pointed_to["A"])
+    d.A_logs.mul_(kept.A)
     return [dx, *d]
 
 
@@ -147,7 +149,7 @@ def _mixer_backward_fake(
 
 
 def _checked(x: Tensor, scale: Tensor | None, parameters: list[Tensor]) -> tuple[Tensor, Tensor | None, Parameters]:
-    """Check and return all but the parameters of the scan, which `checked_grid` checks."""
+    """Check and return all but what `checked_grid` checks."""
     p = Parameters(*parameters)
     if x.dim() != 4 or p.in_proj.dim() != 2:
         raise ValueError(f"x must be (B, T, J, C) and in_proj (2D, C), got {tuple(x.shape)}, {tuple(p.in_proj.shape)}")
@@ -156,6 +158,7 @@ def _checked(x: Tensor, scale: Tensor | None, parameters: list[Tensor]) -> tuple
         "in_proj": (2 * inner, outer),
         "conv_weight": (inner, 1, 3, 3),
         "conv_bias": (inner,),
+        "A_logs": p.A_logs.shape,
         "norm_weight": (inner,),
         "norm_bias": (inner,),
         "out_proj": (outer, inner),
@@ -182,7 +185,8 @@ def _allocate(x: Tensor, p: Parameters, keep: bool) -> _Kept:
 def _kept_shapes(x: Tensor, p: Parameters) -> tuple[tuple[int, ...], ...]:
     grid, inner = x.shape[:3], len(p.in_proj) // 2
     scanned = *grid, inner
-    return (*grid, 2 * inner), scanned, scanned, *kept_shapes(scanned, p.x_proj, p.dt_weight, p.A_logs)
+    scan = kept_shapes(scanned, p.x_proj, p.dt_weight, p.A_logs)
+    return (*grid, 2 * inner), scanned, scanned, p.A_logs.shape, *scan
 
 
 def _arguments(
@@ -195,18 +199,17 @@ def _arguments(
     limb: list[bool],
     epsilon: float,
     norm_epsilon: float,
-) -> tuple[ctypes.Structure, dict[str, Any]]:
-    """Return the argument of the C functions, and what it points to besides its tensors, to be kept alive."""
+) -> tuple[ctypes.Structure, list[list[Tensor]]]:
+    """Return the argument of the C functions, and the tensors that it points to, to be kept alive."""
     _, frames, joints, channels = x.shape
-    A = p.A_logs.exp().neg_()
-    v, x_proj, *rest, orders = checked_grid(kept.v, p.x_proj, p.dt_weight, p.dt_bias, A, p.D, orders, limb)
+    v, x_proj, *rest, orders = checked_grid(kept.v, p.x_proj, p.dt_weight, p.dt_bias, kept.A, p.D, orders, limb)
     scan = [v, kept.projected, *rest, *tables(orders, limb, frames, joints), kept.scanned]
     weights = [x, p.in_proj, p.conv_weight, p.conv_bias, x_proj, p.norm_weight, p.norm_bias, p.out_proj]
     arguments = _Mixer(
         grid_of(scan, kept.checkpoints), frames, joints, channels, *addresses(*weights),
         surroundings(x, scale, p.weight, p.bias, epsilon), norm_epsilon, *addresses(y, kept.inputs),
     )  # fmt: skip
-    return arguments, {"A": A, "scan": scan, "weights": weights}
+    return arguments, [scan, weights]
 
 
 def _save(ctx: Any, inputs: tuple, output: tuple) -> None:

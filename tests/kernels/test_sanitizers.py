@@ -79,7 +79,7 @@ torch.ops.liftbench.conv_silu_cpu(torch.randn(1, 4, 17, 64), torch.randn(16, 1, 
 
 
 @pytest.mark.parametrize(
-    "tests", [f"test_{kind}.py" for kind in ("cpu", "bfloat16", "product", "mlp", "block", "steps")]
+    "tests", [f"test_{kind}.py" for kind in ("cpu", "bfloat16", "product", "mlp", "block", "residual", "steps")]
 )
 def test_kernels_under_the_sanitizers(tests, environment):
     found = run(environment, "-m", "pytest", "-q", "-p", "sanitized", "-p", "no:xdist", f"tests/kernels/{tests}")
