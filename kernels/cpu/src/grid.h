@@ -49,10 +49,10 @@ struct Direction {
     const bool adds = limb();
     for (int t = 0; t < steps; t++, rows += floats) {
       const float *own = first + at[t] * row, *neighbour = first + neighbours[at[t]] * row;
-      if (adds)
-        in_vectors(floats, [&](int64_t i, int n) { store_lanes(rows + i, load_lanes(own + i, n) + load_lanes(neighbour + i, n), n); });
-      else
-        in_vectors(floats, [&](int64_t i, int n) { store_lanes(rows + i, load_lanes(own + i, n), n); });
+      in_vectors(floats, [&](int64_t i, int lanes) {
+        const Vec v = load_lanes(own + i, lanes);
+        store_lanes(rows + i, adds ? v + load_lanes(neighbour + i, lanes) : v, lanes);
+      });
     }
   }
   // The reverse, without the limb term; p is laid out like the projections.
@@ -62,7 +62,7 @@ struct Direction {
     const int32_t* at = cells() + t0;
     for (int t = 0; t < steps; t++, rows += floats) {
       float* to = first + at[t] * row;
-      in_vectors(floats, [&](int64_t i, int n) { store_lanes(to + i, load_lanes(rows + i, n), n); });
+      in_vectors(floats, [&](int64_t i, int lanes) { store_lanes(to + i, load_lanes(rows + i, lanes), lanes); });
     }
   }
 
