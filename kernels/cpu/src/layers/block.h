@@ -182,10 +182,17 @@ ALWAYS_INLINE float sum_of(Vec v) {
   return v[0];
 }
 
+// Subtracts the mean of a row of channels and divides by its deviation.
+struct Normalise {
+  Vec scale, shift;
+  ALWAYS_INLINE Vec of(Vec x) const { return fma(x, scale, shift); }
+};
+
 // The mean of each of at most W dense rows of channels, and one over its deviation. All rows together, because the sums over
 // lanes, the root and the division of one row after the other would take longer than the row.
 struct Moments {
   alignas(64) float mean[W], scale[W];
+  ALWAYS_INLINE Normalise row(int64_t r) const { return {splat(scale[r]), splat(-mean[r]) * splat(scale[r])}; }
   Moments(const float* x, int64_t channels, int64_t rows, float epsilon) {
     const int64_t blocks = blocks_of(channels);
     Vec sums[W] = {}, squares[W] = {};
@@ -222,14 +229,14 @@ void norm_gate_cells(const NormGate& norm, int64_t cell, int64_t cells, const Si
   float* y = norm.y + cell * channels;
   const Moments moments(x, channels, cells, norm.epsilon);
   for (int64_t r = 0; r < cells; r++, x += channels, gate += gate_cell, y += channels) {
-    const Vec scale = splat(moments.scale[r]), shift = splat(-moments.mean[r]) * scale;
+    const Normalise normalise = moments.row(r);
     for (int64_t b = 0; b < blocks; b++) {
       __builtin_prefetch(x + W * channels + b * W);
       __builtin_prefetch(gate + cells_ahead * gate_cell + b * W);
       __builtin_prefetch(y + cells_ahead * channels + b * W, 1);
       const int lanes = lanes_of(channels, b);
       const auto at = [&](const float* p) { return load_lanes(p + b * W, lanes); };
-      const Vec normal = fma(fma(at(x), scale, shift), at(weight), at(bias));
+      const Vec normal = fma(normalise.of(at(x)), at(weight), at(bias));
       store_lanes(y + b * W, normal * silu.of(at(gate)), lanes);
     }
   }
@@ -262,7 +269,7 @@ void norm_gate_backward_cells(const NormGateGradients& gradients, int64_t cell, 
   float *dx = gradients.x + cell * channels, *dgate = gradients.gate + cell * dgate_cell;
   const Moments moments(x, channels, cells, norm.epsilon);
   for (int64_t r = 0; r < cells; r++) {
-    const Vec scale = splat(moments.scale[r]), shift = splat(-moments.mean[r]) * scale;
+    const Normalise normalise = moments.row(r);
     Vec total = splat(0), along = splat(0);  // of the gradient of the normal values, and of its product with them
     for (int64_t b = 0; b < blocks; b++) {
       const int64_t i = r * channels + b * W;
@@ -273,7 +280,7 @@ void norm_gate_backward_cells(const NormGateGradients& gradients, int64_t cell, 
       __builtin_prefetch(dgate + (r + cells_ahead) * dgate_cell + b * W, 1);
       const int lanes = lanes_of(channels, b);
       const auto at = [&](const float* p) { return load_lanes(p, lanes); };
-      const Vec normal = fma(at(x + i), scale, shift), g = at(gate + r * gate_cell + b * W), d = at(dy + i);
+      const Vec normal = normalise.of(at(x + i)), g = at(gate + r * gate_cell + b * W), d = at(dy + i);
       const Vec sigmoid = silu.sigmoid(g), w = at(weight + b * W);
       const Vec before_gate = d * g * sigmoid, d_normal = before_gate * w, affine = fma(normal, w, at(bias + b * W));
       store_lanes(dgate + r * dgate_cell + b * W, d * affine * silu.derivative(g, sigmoid), lanes);
@@ -288,8 +295,8 @@ void norm_gate_backward_cells(const NormGateGradients& gradients, int64_t cell, 
     for (int64_t b = 0; b < blocks; b++) {
       const int64_t i = r * channels + b * W;
       const int lanes = lanes_of(channels, b);
-      const Vec normal = fma(load_lanes(x + i, lanes), scale, shift);
-      store_lanes(dx + i, (load_lanes(dx + i, lanes) - fma(normal, slope, mean)) * scale, lanes);
+      const Vec normal = normalise.of(load_lanes(x + i, lanes));
+      store_lanes(dx + i, (load_lanes(dx + i, lanes) - fma(normal, slope, mean)) * normalise.scale, lanes);
     }
   }
 }

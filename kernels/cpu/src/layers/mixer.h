@@ -26,7 +26,7 @@ struct Passes {
 
   void in_proj() const {
     const Matrix weight(m.in_proj, outer, 2 * inner, 1, outer, threads);
-    in_runs(rows, threads, [&](int64_t first, int64_t end) {
+    in_runs(rows, chunk_rows, threads, [&](int64_t first, int64_t end) {
       Memory room(vectors(chunk_rows * outer));
       float* normal = (float*)room.data;
       for (int64_t row = first; row < end; row += chunk_rows) {
@@ -41,7 +41,7 @@ struct Passes {
 
   void out_proj() const {
     const Matrix weight(m.out_proj, inner, outer, 1, inner, threads);
-    in_runs(rows, threads, [&](int64_t first, int64_t end) {
+    in_runs(rows, chunk_rows, threads, [&](int64_t first, int64_t end) {
       const Silu silu;
       Memory room(vectors(chunk_rows * inner) + vectors(chunk_rows * outer));
       float *gated = (float*)room.take(vectors(chunk_rows * inner)), *branch = (float*)room.take(vectors(chunk_rows * outer));
@@ -98,7 +98,7 @@ struct PassesBack : Passes {
         by_lanes(0, some, [&](int64_t cell, int64_t cells) {
           norm_gate_backward_cells(norm, cell, cells, silu, (Vec*)(own + to_norm), gated + cell * inner);
         });
-        add_products(d, outer, gated, some, packed, own + to_weight);
+        add_products(d, outer, gated, some, packed, own + to_weight, nothing);
       }
     });
     sums.write(parts, threads);
@@ -125,10 +125,7 @@ struct PassesBack : Passes {
         shortcut.norm(x, some, normal);
         Ahead ahead(d_inputs + next * 2 * inner, coming * 2 * inner, tiles_of(2 * inner, outer));
         run_tiles({d, 2 * inner, 1, weight, nullptr, false, d_normal, outer}, 0, some, nothing);
-        packed.inner = some;
-        packed.fill_all(normal, outer);
-        run_tiles({d, 1, 2 * inner, packed, nullptr, true, own + to_weight, outer}, 0, 2 * inner,
-                  [&] { ahead.prefetch(); });
+        add_products(d, 2 * inner, normal, some, packed, own + to_weight, [&] { ahead.prefetch(); });
         shortcut.norm_backward(x, d_normal, dy(row), some, gradients.x + row * outer, (Vec*)(own + to_norm));
       }
     });

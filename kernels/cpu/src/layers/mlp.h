@@ -30,7 +30,7 @@ void mlp(const Mlp& m, int threads) {
   const Matrix second(m.second, m.hidden, m.outputs, 1, m.hidden, threads);
   const Bias first_bias(m.first_bias, m.hidden), second_bias(m.second_bias, m.outputs);
   const Shortcut shortcut{m.residual, m.inputs};
-  in_runs(m.rows, threads, [&](int64_t first_row, int64_t end) {
+  in_runs(m.rows, chunk_rows, threads, [&](int64_t first_row, int64_t end) {
     const Gelu gelu;
     Memory memory(vectors(chunk_rows * m.hidden) + vectors(chunk_rows * m.inputs) + vectors(chunk_rows * m.outputs));
     float *hidden = (float*)memory.take(vectors(chunk_rows * m.hidden));
@@ -103,8 +103,8 @@ void mlp_backward(const MlpGradients& gradients, int threads) {
         store(slope + i, load(slope + i) * derivative);
       }
       run_tiles({slope, m.hidden, 1, first_back, nullptr, false, d_input, m.inputs}, 0, rows, nothing);
-      add_products(slope, m.hidden, input, rows, x, own + to_first);
-      add_products(d, m.outputs, hidden, rows, activated, own + to_second);
+      add_products(slope, m.hidden, input, rows, x, own + to_first, nothing);
+      add_products(d, m.outputs, hidden, rows, activated, own + to_second, nothing);
       add_rows(slope, rows, m.hidden, own + to_first_bias, m.hidden);
       add_rows(d, rows, m.outputs, own + to_second_bias, m.outputs);
       if (shortcut.exists()) shortcut.norm_backward(m.x + row * m.inputs, d_normal, dy, rows, dx, (Vec*)(own + to_norm));

@@ -136,22 +136,19 @@ inline int64_t tiles_of(int64_t rows, int64_t columns) {
   return (rows + tile_rows - 1) / tile_rows * (Packed::panels(columns) / tile_vectors);
 }
 
-// Calls body(first, last) for runs of rows, to be taken by chunk_rows. Every row is on its own, so the split may follow the
+// Calls body(first, last) for runs of rows, to be taken `at_once`. Every row is on its own, so the split may follow the
 // number of threads.
 template <class Body>
-void in_runs(int64_t rows, int threads, const Body& body) {
-  const int64_t runs = at_most((rows + chunk_rows - 1) / chunk_rows, 8 * threads);
+void in_runs(int64_t rows, int64_t at_once, int threads, const Body& body) {
+  const int64_t runs = at_most((rows + at_once - 1) / at_once, 8 * threads);
   parallel_for(runs, threads, [&](int64_t run) { body(rows * run / runs, rows * (run + 1) / runs); });
 }
 
-// result (rows, columns) = start + left right, for a dense left factor. Every row has its own sums, so the split may follow
-// the number of threads.
+// result (rows, columns) = start + left right, for a dense left factor.
 void multiply(const Tile& tile, int64_t rows, int threads) {
   constexpr int64_t rows_at_once = 4 * tile_rows;  // of the left factor, in the first cache
-  const int64_t runs = at_most((rows + rows_at_once - 1) / rows_at_once, 8 * threads);
-  parallel_for(runs, threads, [&](int64_t run) {
-    const int64_t end = rows * (run + 1) / runs;
-    for (int64_t first = rows * run / runs; first < end; first += rows_at_once) {
+  in_runs(rows, rows_at_once, threads, [&](int64_t begin, int64_t end) {
+    for (int64_t first = begin; first < end; first += rows_at_once) {
       const int64_t last = at_most(end, first + rows_at_once), coming = at_most(rows_at_once, rows - last);
       Ahead ahead(tile.left + last * tile.left_row, coming * tile.left_row, tiles_of(last - first, tile.right.columns));
       run_tiles(tile, first, last, [&] { ahead.prefetch(); });
@@ -222,10 +219,12 @@ struct PartSums {
 };
 
 // sums (outputs, inputs) += dy^T x over a chunk of dense rows. packed: room for x.
-inline void add_products(const float* dy, int64_t outputs, const float* x, int64_t rows, Packed& packed, float* sums) {
+template <class Before>
+void add_products(const float* dy, int64_t outputs, const float* x, int64_t rows, Packed& packed, float* sums,
+                  const Before& before) {
   packed.inner = rows;
   packed.fill_all(x, packed.columns);
-  run_tiles({dy, 1, outputs, packed, nullptr, true, sums, packed.columns}, 0, outputs, nothing);
+  run_tiles({dy, 1, outputs, packed, nullptr, true, sums, packed.columns}, 0, outputs, before);
 }
 
 // Gradients of some outputs' weights and bias over some of the rows, from zero.

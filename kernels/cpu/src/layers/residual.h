@@ -12,37 +12,37 @@ struct Shortcut {
 
   bool exists() const { return residual.weight; }
   int64_t blocks() const { return blocks_of(channels); }
-  int64_t sums() const { return 2 * blocks(); }  // vectors: gradients of the weight, then of the bias
 
   void norm(const float* x, int64_t rows, float* y) const {
     const float *weight = residual.weight, *bias = residual.bias;
     by_lanes(0, rows, [&](int64_t row, int64_t some) {
       const Moments moments(x + row * channels, channels, some, residual.epsilon);
       for (int64_t r = 0; r < some; r++) {
-        const Vec scale = splat(moments.scale[r]), shift = splat(-moments.mean[r]) * scale;
+        const Normalise normalise = moments.row(r);
         for (int64_t b = 0; b < blocks(); b++) {
           const int64_t i = (row + r) * channels + b * W;
           const int lanes = lanes_of(channels, b);
           const auto at = [&](const float* p) { return load_lanes(p, lanes); };
-          store_lanes(y + i, fma(fma(at(x + i), scale, shift), at(weight + b * W), at(bias + b * W)), lanes);
+          store_lanes(y + i, fma(normalise.of(at(x + i)), at(weight + b * W), at(bias + b * W)), lanes);
         }
       }
     });
   }
 
-  // dx = dy + the gradient through the norm, from d, that of its output. sums are added to.
+  // dx = dy + the gradient through the norm, from d, that of its output. sums: gradients of the weight of every block, then
+  // those of the bias, added to.
   void norm_backward(const float* x, const float* d, const float* dy, int64_t rows, float* dx, Vec* sums) const {
     const float* weight = residual.weight;
     by_lanes(0, rows, [&](int64_t row, int64_t some) {
       const Moments moments(x + row * channels, channels, some, residual.epsilon);
       for (int64_t r = 0; r < some; r++) {
-        const Vec scale = splat(moments.scale[r]), shift = splat(-moments.mean[r]) * scale;
+        const Normalise normalise = moments.row(r);
         Vec total = splat(0), along = splat(0);  // of the gradient of the normal values, and of its product with them
         for (int64_t b = 0; b < blocks(); b++) {
           const int64_t i = (row + r) * channels + b * W;
           const int lanes = lanes_of(channels, b);
           const auto at = [&](const float* p) { return load_lanes(p, lanes); };
-          const Vec normal = fma(at(x + i), scale, shift), own = at(d + i), d_normal = own * at(weight + b * W);
+          const Vec normal = normalise.of(at(x + i)), own = at(d + i), d_normal = own * at(weight + b * W);
           sums[b] = fma(own, normal, sums[b]);
           sums[blocks() + b] += own;
           total += d_normal;
@@ -53,8 +53,8 @@ struct Shortcut {
           const int64_t i = (row + r) * channels + b * W;
           const int lanes = lanes_of(channels, b);
           const auto at = [&](const float* p) { return load_lanes(p, lanes); };
-          const Vec normal = fma(at(x + i), scale, shift), d_normal = at(d + i) * at(weight + b * W);
-          store_lanes(dx + i, fma(d_normal - fma(normal, slope, mean), scale, at(dy + i)), lanes);
+          const Vec normal = normalise.of(at(x + i)), d_normal = at(d + i) * at(weight + b * W);
+          store_lanes(dx + i, fma(d_normal - fma(normal, slope, mean), normalise.scale, at(dy + i)), lanes);
         }
       }
     });
